@@ -1,0 +1,167 @@
+"""Where a checkpoint's files are: a folder on this machine or a repository on the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from videomae.core.errors import CheckpointError
+
+
+class HubOptions(TypedDict, total=False):
+    """What may be said about a hub name; a local folder heeds `subfolder` only.
+
+    Keys: `cache_dir` (default: the hub library's), `revision` (branch, tag or commit), `token` (string, True for the
+    stored one, False for none), `subfolder` (of the folder or repository), `local_files_only` (only what is cached),
+    `force_download` (even if cached), `endpoint` (another hub server than the default).
+    """
+
+    cache_dir: str | Path | None
+    revision: str | None
+    token: str | bool | None
+    subfolder: str
+    local_files_only: bool
+    force_download: bool
+    endpoint: str | None
+
+
+def split_hub_options(keywords: Mapping[str, Any]) -> tuple[HubOptions, dict[str, Any]]:
+    """Part the keywords of a `from_pretrained` into those about the hub and all others."""
+    known = HubOptions.__annotations__
+    options: Any = {name: value for name, value in keywords.items() if name in known}
+    return options, {name: value for name, value in keywords.items() if name not in known}
+
+
+def resolve_file(name_or_path: str | Path, filename: str, **options: Unpack[HubOptions]) -> Path | None:
+    """Find one file of a checkpoint.
+
+    Args:
+        name_or_path: a folder, or a repository's name on the hub (`owner/name`); a folder of that name wins.
+        filename: name of the file inside the folder or repository, such as `config.json`.
+        options: see `HubOptions`.
+
+    Returns:
+        The file's path on this machine (downloaded into the hub library's cache if need be), or None where the folder
+        or repository exists and has no such file.
+
+    Raises:
+        CheckpointError: no such folder or repository, no access, or the hub cannot be reached.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        file = path / (options.get("subfolder") or "") / filename
+        return file if file.is_file() else None
+    if path.exists():
+        raise CheckpointError(name_or_path, expected="a folder or a hub name", hint="give the folder that holds it")
+    return _download(str(name_or_path), filename, options)
+
+
+def upload_folder(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    private: bool | None = None,
+    commit_message: str | None = None,
+    create_pr: bool = False,
+    endpoint: str | None = None,
+) -> str:
+    """Upload a folder's files to a model repository on the hub, which is made if it does not exist.
+
+    Returns:
+        The address of the commit (or of the pull request with `create_pr`).
+
+    Raises:
+        CheckpointError: `folder` is no folder, the hub refuses, or it cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    if not Path(folder).is_dir():
+        raise CheckpointError(folder, expected="a folder to upload", hint="save the model there first")
+    api = HfApi(endpoint=endpoint, token=token)
+    try:
+        name = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        commit = api.upload_folder(
+            repo_id=name,
+            folder_path=folder,
+            revision=revision,
+            commit_message=commit_message or f"Upload {Path(folder).resolve().name}",
+            create_pr=create_pr,
+        )
+    except Exception as error:
+        raise _explained(repo_id, error) from error
+    return str(commit.pr_url or commit.commit_url)
+
+
+def _download(repo_id: str, filename: str, options: HubOptions) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    keywords: dict[str, Any] = {name: value for name, value in options.items() if value not in (None, "")}
+    try:
+        return Path(hf_hub_download(repo_id, filename, **keywords))
+    except LocalEntryNotFoundError as error:
+        # Raised both without a connection and for a file that the cache lacks. Only a cached repository that was
+        # asked for offline, on purpose, says something about the file.
+        if _is_offline(options) and _is_cached(repo_id, options):
+            return None
+        raise _explained(repo_id, error) from error
+    except EntryNotFoundError:
+        return None
+    except Exception as error:
+        raise _explained(repo_id, error) from error
+
+
+def _is_offline(options: HubOptions) -> bool:
+    from huggingface_hub import constants
+
+    return options.get("local_files_only", False) or constants.HF_HUB_OFFLINE
+
+
+def _is_cached(repo_id: str, options: HubOptions) -> bool:
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    cache = Path(options.get("cache_dir") or constants.HF_HUB_CACHE)
+    repository = cache / repo_folder_name(repo_id=repo_id, repo_type="model")
+    revision = options.get("revision") or "main"
+    reference = repository / "refs" / revision
+    commit = reference.read_text().strip() if reference.is_file() else revision
+    return (repository / "snapshots" / commit).is_dir()
+
+
+def _explained(repo_id: str, error: Exception) -> Exception:
+    """The error in one line that says what to do; an error that is not about the hub stays as it is."""
+    from huggingface_hub import errors
+
+    folder = "a folder on this machine or a repository on the hub"
+    if isinstance(error, errors.HFValidationError):
+        return CheckpointError(repo_id, expected=folder, hint="there is no such folder, and the hub has no such names")
+    if isinstance(error, errors.GatedRepoError):
+        return CheckpointError(
+            repo_id, expected="a repository that you may read", hint="accept its terms on the hub, then pass token="
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return CheckpointError(
+            repo_id, expected=folder, hint="check the name; for a private repository log in or pass token="
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return CheckpointError(repo_id, expected="an existing branch, tag or commit", hint="check revision=")
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        return CheckpointError(
+            repo_id,
+            expected=folder,
+            hint="there is no such folder, it is not in the local cache, and the hub was not reached; check the path "
+            "and the network, or pass local_files_only=True to use only what is cached",
+        )
+    if isinstance(error, errors.HfHubHTTPError | OSError) or _is_transport_error(error):
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return CheckpointError(repo_id, expected="an answer from the hub", hint=f"it failed with: {reason}")
+    return error
+
+
+def _is_transport_error(error: Exception) -> bool:
+    # The hub library changed its HTTP client from release to release (requests, httpx), and lets its errors through.
+    return any(base.__module__.partition(".")[0] in {"requests", "httpx", "httpx2"} for base in type(error).__mro__)
