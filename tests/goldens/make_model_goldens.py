@@ -215,9 +215,9 @@ def check_tuple(output, answer):
     """`return_dict=False` must give the same tensors in the same order, or the recorded structure would be wrong."""
     assert isinstance(answer, tuple), type(answer)
     assert len(answer) == len(output.to_tuple())
-    for expected, found in zip(output.to_tuple(), answer):
+    for expected, found in zip(output.to_tuple(), answer, strict=True):
         assert type(expected) is type(found)
-        pairs = zip(expected, found) if isinstance(expected, tuple) else [(expected, found)]
+        pairs = zip(expected, found, strict=True) if isinstance(expected, tuple) else [(expected, found)]
         assert all(torch.equal(left, right) for left, right in pairs)
 
 
@@ -292,7 +292,7 @@ def make_activations():
         seen = []
         model = VideoMAEModel(VideoMAEConfig(**config, hidden_act=name)).eval()
         model.load_state_dict(weights_of(model, weights))
-        model.encoder.layer[0].intermediate.dense.register_forward_hook(lambda *call: seen.append(call[2]))
+        model.encoder.layer[0].intermediate.dense.register_forward_hook(lambda *call, seen=seen: seen.append(call[2]))
         model(inputs["pixel_values"])
         assert seen[0].min() < -11, seen[0].min()
         assert seen[0].max() > 11, seen[0].max()
