@@ -1,0 +1,304 @@
+"""The configuration of a VideoMAE network: transformers 4.34.0's `VideoMAEConfig`, without importing it or torch."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from videomae.core.errors import CheckpointError, ConfigError
+from videomae.core.grid import TubeletGrid
+from videomae.weights import files, hub
+
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+ATTENTION_IMPLEMENTATIONS = ("sdpa", "eager")
+CONFIG_NAME = "config.json"
+
+# transformers writes these into config.json; they describe the writer, not the network.
+_WRITER_KEYS = ("transformers_version", "_name_or_path", "model_type", "_attn_implementation", "_commit_hash")
+
+
+class VideoMAEConfig:
+    """Everything that shapes the network; the defaults are those of VideoMAE base (Tong et al. 2022, §4.1).
+
+    Args:
+        image_size: frame height and width in pixels, one number or a (height, width) pair.
+        patch_size: patch height and width in pixels, one number or a pair; divides the image size.
+        num_channels: colour channels.
+        num_frames: frames in a clip.
+        tubelet_size: frames in one tubelet; divides `num_frames`.
+        hidden_size: encoder width; a multiple of `num_attention_heads`.
+        num_hidden_layers: encoder depth.
+        num_attention_heads: encoder heads.
+        intermediate_size: width of the encoder's MLP.
+        hidden_act: activation of the MLPs; a name that transformers knows.
+        hidden_dropout_prob: dropout after attention and MLP, 0–1.
+        attention_probs_dropout_prob: dropout on attention weights, 0–1.
+        initializer_range: standard deviation of new weights.
+        layer_norm_eps: epsilon of the encoder's LayerNorms.
+        qkv_bias: whether queries and values have a bias (keys never do).
+        use_mean_pooling: classify the mean of the tokens (else token 0); then the encoder has no final LayerNorm.
+        decoder_num_attention_heads: decoder heads.
+        decoder_hidden_size: decoder width.
+        decoder_num_hidden_layers: decoder depth.
+        decoder_intermediate_size: width of the decoder's MLP.
+        norm_pix_loss: rebuild each tubelet normalised to zero mean and unit variance per channel.
+        **kwargs: what every transformers configuration has (`num_labels`, `id2label`, `label2id`, `problem_type`,
+            `output_attentions`, `output_hidden_states`, `return_dict`, `attn_implementation`: "sdpa" or "eager");
+            any other key is kept as an attribute and saved.
+
+    Raises:
+        ConfigError: if the values describe no network.
+    """
+
+    model_type = "videomae"
+
+    def __init__(
+        self,
+        image_size: int | tuple[int, int] = 224,
+        patch_size: int | tuple[int, int] = 16,
+        num_channels: int = 3,
+        num_frames: int = 16,
+        tubelet_size: int = 2,
+        hidden_size: int = 768,
+        num_hidden_layers: int = 12,
+        num_attention_heads: int = 12,
+        intermediate_size: int = 3072,
+        hidden_act: str = "gelu",
+        hidden_dropout_prob: float = 0.0,
+        attention_probs_dropout_prob: float = 0.0,
+        initializer_range: float = 0.02,
+        layer_norm_eps: float = 1e-12,
+        qkv_bias: bool = True,
+        use_mean_pooling: bool = True,
+        decoder_num_attention_heads: int = 6,
+        decoder_hidden_size: int = 384,
+        decoder_num_hidden_layers: int = 4,
+        decoder_intermediate_size: int = 1536,
+        norm_pix_loss: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.image_size = image_size
+        self.patch_size = patch_size
+        self.num_channels = num_channels
+        self.num_frames = num_frames
+        self.tubelet_size = tubelet_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size
+        self.hidden_act = hidden_act
+        self.hidden_dropout_prob = hidden_dropout_prob
+        self.attention_probs_dropout_prob = attention_probs_dropout_prob
+        self.initializer_range = initializer_range
+        self.layer_norm_eps = layer_norm_eps
+        # transformers 5.23 writes the key under another name.
+        self.qkv_bias = kwargs.pop("qv_bias", qkv_bias)
+        self.use_mean_pooling = use_mean_pooling
+        self.decoder_num_attention_heads = decoder_num_attention_heads
+        self.decoder_hidden_size = decoder_hidden_size
+        self.decoder_num_hidden_layers = decoder_num_hidden_layers
+        self.decoder_intermediate_size = decoder_intermediate_size
+        self.norm_pix_loss = norm_pix_loss
+        self._set_common(kwargs)
+        self.validate()
+
+    def _set_common(self, kwargs: dict[str, Any]) -> None:
+        """The keys that every transformers configuration has, then whatever else was given."""
+        self.output_attentions: bool = kwargs.pop("output_attentions", False)
+        self.output_hidden_states: bool = kwargs.pop("output_hidden_states", False)
+        self.return_dict: bool = kwargs.pop("return_dict", True)
+        self.architectures: list[str] | None = kwargs.pop("architectures", None)
+        self.problem_type: str | None = kwargs.pop("problem_type", None)
+        self.attn_implementation: str = kwargs.pop("attn_implementation", None) or "sdpa"
+        for key in _WRITER_KEYS:
+            kwargs.pop(key, None)
+        num_labels, id2label, label2id = (kwargs.pop(key, None) for key in ("num_labels", "id2label", "label2id"))
+        if id2label is None:
+            self.num_labels = 2 if num_labels is None else num_labels
+            if label2id is not None:
+                self.label2id = dict(label2id)
+        else:
+            self.set_labels(id2label, label2id)
+            if num_labels is not None and num_labels != len(self.id2label):
+                raise ConfigError(
+                    f"num_labels={num_labels} with {len(self.id2label)} entries in id2label",
+                    expected="equal numbers",
+                    hint="leave num_labels out: it follows from id2label",
+                )
+        for key, value in kwargs.items():
+            setattr(self, key, value)
+
+    @property
+    def num_labels(self) -> int:
+        """Number of classes; setting another number renames the classes to LABEL_0, LABEL_1, …."""
+        return len(self.id2label)
+
+    @num_labels.setter
+    def num_labels(self, number: int) -> None:
+        if number < 0:
+            raise ConfigError(f"num_labels={number}", expected="0 or more", hint="give the number of classes")
+        if getattr(self, "id2label", None) is None or len(self.id2label) != number:
+            self.set_labels({index: f"LABEL_{index}" for index in range(number)})
+
+    def set_labels(self, id2label: Mapping[Any, str], label2id: Mapping[str, int] | None = None) -> None:
+        """Name the classes. Keys of `id2label` may be the strings that JSON makes of numbers."""
+        self.id2label = {int(index): label for index, label in id2label.items()}
+        self.label2id = dict(label2id) if label2id else {label: index for index, label in self.id2label.items()}
+
+    @property
+    def use_return_dict(self) -> bool:
+        """Whether models return output objects (else tuples)."""
+        return self.return_dict
+
+    @property
+    def grid(self) -> TubeletGrid:
+        """How a clip of this configuration falls into tubelets."""
+        return TubeletGrid.of(
+            num_frames=self.num_frames,
+            image_size=self.image_size,
+            tubelet_size=self.tubelet_size,
+            patch_size=self.patch_size,
+            num_channels=self.num_channels,
+        )
+
+    def validate(self) -> None:
+        """Check that the values describe a network; models call it again, since attributes can be set.
+
+        Raises:
+            ConfigError: names the first value that does not fit.
+        """
+        _ = self.grid
+        for part, width_key, heads_key in (
+            ("encoder", "hidden_size", "num_attention_heads"),
+            ("decoder", "decoder_hidden_size", "decoder_num_attention_heads"),
+        ):
+            width, heads = getattr(self, width_key), getattr(self, heads_key)
+            if heads < 1 or width < 1 or width % heads:
+                raise ConfigError(
+                    f"{width_key}={width} with {heads_key}={heads}",
+                    expected=f"an {part} width that its heads divide"
+                    if part == "encoder"
+                    else "a decoder width that its heads divide",
+                    hint=f"choose a {width_key} that is a multiple of {heads_key}",
+                )
+        if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
+            raise ConfigError(
+                f"problem_type={self.problem_type!r}",
+                expected=" or ".join(PROBLEM_TYPES),
+                hint="leave it out to let the labels decide",
+            )
+        if self.attn_implementation not in ATTENTION_IMPLEMENTATIONS:
+            raise ConfigError(
+                f"attn_implementation={self.attn_implementation!r}",
+                expected=" or ".join(ATTENTION_IMPLEMENTATIONS),
+                hint="leave it out for sdpa, the faster one",
+            )
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, **kwargs: Any) -> Self:
+        """Read `config.json` from a folder, that file itself, or a hub repository.
+
+        Args:
+            name_or_path: folder, file or hub name.
+            **kwargs: hub options (`cache_dir`, `revision`, `token`, `subfolder`, `local_files_only`,
+                `force_download`); all others override the file's values.
+
+        Raises:
+            CheckpointError: if there is no readable configuration of a VideoMAE there.
+            ConfigError: if its values describe no network.
+        """
+        options, overrides = hub.split_hub_options(kwargs)
+        return cls.from_dict(cls.get_config_dict(name_or_path, **options), **overrides)
+
+    @classmethod
+    def get_config_dict(cls, name_or_path: str | Path, **hub_options: Any) -> dict[str, Any]:
+        """The parsed `config.json` of a folder, file or hub repository; arguments as in `from_pretrained`."""
+        if Path(name_or_path).is_file():
+            path: Path | None = Path(name_or_path)
+        else:
+            path = hub.resolve_file(name_or_path, CONFIG_NAME, **hub_options)
+        if path is None:
+            raise CheckpointError(
+                str(name_or_path),
+                expected=f"a checkpoint folder with {CONFIG_NAME}",
+                hint="give a folder that save_pretrained or a training command wrote",
+            )
+        values = files.read_json(path)
+        found = values.get("model_type", cls.model_type)
+        if found != cls.model_type:
+            raise CheckpointError(
+                f"{path} with model_type {found!r}",
+                expected=f"model_type {cls.model_type!r}",
+                hint="this is another architecture's checkpoint",
+            )
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> Self:
+        """A configuration from a plain dictionary, `overrides` winning."""
+        merged = {**values, **overrides}
+        if "num_labels" in overrides and "id2label" not in overrides:
+            known = values.get("id2label")
+            if known is None or len(known) != overrides["num_labels"]:
+                merged.pop("id2label", None)
+                merged.pop("label2id", None)
+        elif "id2label" in overrides:
+            merged.pop("num_labels", None)
+            if "label2id" not in overrides:
+                merged.pop("label2id", None)
+        return cls(**merged)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values as plain data, `model_type` included."""
+        values = copy.deepcopy(self.__dict__)
+        values["model_type"] = self.model_type
+        return values
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """The values to save: the network's own, and what every configuration has only where it is not the default."""
+        values = self.to_dict()
+        for key, default in _COMMON_DEFAULTS.items():
+            if values.get(key) == default:
+                values.pop(key, None)
+        if self.id2label == {0: "LABEL_0", 1: "LABEL_1"}:
+            values.pop("id2label")
+            values.pop("label2id")
+        # How attention is computed is the reader's choice, not a property of the weights.
+        values.pop("attn_implementation")
+        return values
+
+    def to_json_string(self, use_diff: bool = True) -> str:
+        """JSON text, keys sorted; with `use_diff` without the common keys that have their default."""
+        values = self.to_diff_dict() if use_diff else self.to_dict()
+        return json.dumps(values, indent=2, sort_keys=True, default=str) + "\n"
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` into `folder` (made if absent), readable by transformers 4.x and 5.x."""
+        files.write_text(Path(folder) / CONFIG_NAME, self.to_json_string())
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of `key` as of a dictionary; PEFT asks configurations in this way."""
+        return getattr(self, key, default)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and hasattr(self, key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VideoMAEConfig) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {self.to_json_string()}"
+
+
+_COMMON_DEFAULTS: dict[str, Any] = {
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "return_dict": True,
+    "architectures": None,
+    "problem_type": None,
+}

@@ -1,0 +1,293 @@
+"""The three models of the interface: encoder, pre-training, classifier (names and parameters of transformers 4.34.0)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from videomae.core import tubelets
+from videomae.core.errors import ShapeError
+from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
+from videomae.models.config import VideoMAEConfig
+from videomae.models.network import (
+    Decoder,
+    Embeddings,
+    Encoder,
+    Recording,
+    check_clips,
+    check_mask,
+    expand_head_mask,
+)
+from videomae.models.outputs import BaseModelOutput, ImageClassifierOutput, VideoMAEForPreTrainingOutput
+from videomae.models.pretrained import VideoMAEPreTrainedModel
+
+
+class VideoMAEModel(VideoMAEPreTrainedModel):
+    """The bare encoder: clips to tokens.
+
+    Args:
+        config: shapes the network; new weights are drawn as transformers does.
+    """
+
+    def __init__(self, config: VideoMAEConfig) -> None:
+        super().__init__(config)
+        self.embeddings = Embeddings(config)
+        self.encoder = Encoder(config)
+        # A classifier that pools the mean norms it afterwards (`fc_norm`) instead.
+        self.layernorm = None if config.use_mean_pooling else nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.init_weights()
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        bool_masked_pos: Tensor | None = None,
+        head_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutput | tuple[Any, ...]:
+        """Encode clips; tokens that the mask hides are neither embedded nor computed.
+
+        Args:
+            pixel_values: (B, T, C, H, W) float, normalised.
+            bool_masked_pos: (B, N) bool, True = hidden; every clip hides the same number. None hides nothing. A mask
+                on the CPU spares a device the wait for its count.
+            head_mask: (heads,) or (layers, heads); 1 keeps a head, 0 silences it.
+            output_attentions: also return attention weights; computed eagerly for this call.
+            output_hidden_states: also return the embeddings and every layer's output.
+            return_dict: an output object (default) or a tuple.
+
+        Returns:
+            `last_hidden_state` (B, N visible, D), `hidden_states`, `attentions`.
+
+        Raises:
+            ShapeError: if a tensor does not fit the configuration.
+        """
+        grid = self.config.grid
+        check_clips(pixel_values, grid)
+        visible = None
+        if bool_masked_pos is not None:
+            mask = check_mask(bool_masked_pos, "bool_masked_pos", len(pixel_values), grid)
+            visible = tubelets.split_mask(mask)[0].to(pixel_values.device, non_blocking=True)
+        keep = Recording(
+            attentions=_chosen(output_attentions, self.config.output_attentions),
+            hidden_states=_chosen(output_hidden_states, self.config.output_hidden_states),
+        )
+        embeddings = self.embeddings(pixel_values, visible)
+        head_masks = expand_head_mask(head_mask, self.config.num_hidden_layers, self.config.num_attention_heads)
+        tokens, hidden_states, attentions = self.encoder(embeddings, head_masks, keep)
+        if self.layernorm is not None:
+            tokens = self.layernorm(tokens)
+        output = BaseModelOutput(last_hidden_state=tokens, hidden_states=hidden_states, attentions=attentions)
+        return output if _chosen(return_dict, self.config.return_dict) else output.to_tuple()
+
+
+class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
+    """Encoder and decoder: rebuild the hidden tubelets.
+
+    Args:
+        config: shapes the network; published pre-trained models have `use_mean_pooling=False`.
+    """
+
+    position_embeddings: Tensor
+
+    def __init__(self, config: VideoMAEConfig) -> None:
+        super().__init__(config)
+        self.videomae = VideoMAEModel(config)
+        self.encoder_to_decoder = nn.Linear(config.hidden_size, config.decoder_hidden_size, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_hidden_size))
+        self.decoder = Decoder(config)
+        table = tubelets.position_table(config.grid.num_tokens, config.decoder_hidden_size)
+        self.register_buffer("position_embeddings", table, persistent=False)
+        self.init_weights()
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        bool_masked_pos: Tensor,
+        head_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        decoder_masked_pos: Tensor | None = None,
+    ) -> VideoMAEForPreTrainingOutput | tuple[Any, ...]:
+        """Hide tubelets, encode the rest, rebuild the hidden ones, and compare.
+
+        Args:
+            pixel_values: (B, T, C, H, W) float; RGB normalised with the ImageNet mean and deviation, which the target
+                undoes. Other channel counts are compared as they are.
+            bool_masked_pos: (B, N) bool, True = hidden from the encoder; every clip hides the same number.
+            head_mask: of the encoder, as in `VideoMAEModel.forward`.
+            output_attentions: the encoder's.
+            output_hidden_states: the encoder's.
+            return_dict: an output object (default) or a tuple.
+            decoder_masked_pos: (B, N) bool, True = not rebuilt (VideoMAE V2, §3.2, dual masking). All other tokens are
+                rebuilt; the loss counts those of them that the encoder did not see. None rebuilds the hidden ones.
+
+        Returns:
+            `loss`, `logits` (B, M, P) of the M rebuilt tokens in token order, `hidden_states`, `attentions`.
+
+        Raises:
+            ShapeError: if a tensor does not fit, or the masks leave nothing to see or to rebuild.
+        """
+        if bool_masked_pos is None:
+            raise ShapeError(
+                "bool_masked_pos=None",
+                expected="a mask of the tokens to hide",
+                hint=f"draw it with tube_mask({len(pixel_values)}, {self.config.grid.shape}, 0.9)",
+            )
+        visible, rebuilt, counted = self._token_indices(pixel_values, bool_masked_pos, decoder_masked_pos)
+        encoded = self.videomae(
+            pixel_values,
+            bool_masked_pos=bool_masked_pos,
+            head_mask=head_mask,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        tokens = self.encoder_to_decoder(encoded.last_hidden_state)  # (B, visible, D_dec)
+        positions = self.position_embeddings.to(tokens.dtype)
+        shown = tokens + tubelets.take_tokens(positions, visible)
+        asked = self.mask_token.to(tokens.dtype) + tubelets.take_tokens(positions, rebuilt)
+        logits = self.decoder(torch.cat([shown, asked], dim=1), rebuilt.shape[1]).logits  # (B, M, P)
+
+        with torch.no_grad():
+            targets = self.targets(pixel_values, rebuilt)
+        if counted is None:
+            loss = F.mse_loss(logits.float(), targets)
+        else:
+            per_token = F.mse_loss(logits.float(), targets, reduction="none").mean(dim=-1)  # (B, M)
+            loss = (per_token * counted).sum() / counted.sum()
+        output = VideoMAEForPreTrainingOutput(
+            loss=loss, logits=logits, hidden_states=encoded.hidden_states, attentions=encoded.attentions
+        )
+        return output if _chosen(return_dict, self.config.return_dict) else output.to_tuple()
+
+    def targets(self, pixel_values: Tensor, index: Tensor) -> Tensor:
+        """What the decoder should say for the tokens at `index` (B, M): float32 (B, M, P), order t, y, x, C."""
+        targets = self.target_pixels(pixel_values, index)
+        if self.config.norm_pix_loss:
+            targets = tubelets.normalize_targets(targets, self.config.num_channels)
+        return targets
+
+    def target_pixels(self, pixel_values: Tensor, index: Tensor) -> Tensor:
+        """The true tubelets at `index` (B, M) before `norm_pix_loss`: (B, M, P), RGB as 0–1, other channels as given."""
+        pixels = tubelets.gather_targets(pixel_values, index, self.config.grid).float()
+        if self.config.num_channels != 3:
+            return pixels
+        mean = torch.tensor(IMAGENET_MEAN, device=pixels.device)
+        std = torch.tensor(IMAGENET_STD, device=pixels.device)
+        return (pixels.unflatten(-1, (-1, 3)) * std + mean).flatten(-2)
+
+    def _token_indices(
+        self, pixel_values: Tensor, bool_masked_pos: Tensor, decoder_masked_pos: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Indices of the tokens the encoder sees and the decoder rebuilds, and which of the latter the loss counts."""
+        check_clips(pixel_values, self.config.grid)
+        mask = check_mask(bool_masked_pos, "bool_masked_pos", len(pixel_values), self.config.grid)
+        visible, rebuilt = tubelets.split_mask(mask)
+        counted = None
+        if decoder_masked_pos is not None:
+            decoder_mask = check_mask(decoder_masked_pos, "decoder_masked_pos", len(pixel_values), self.config.grid)
+            rebuilt = tubelets.split_mask(decoder_mask)[0]
+            counted = mask.to(rebuilt.device).gather(1, rebuilt)
+        if not visible.shape[1] or not rebuilt.shape[1] or (counted is not None and not counted.any()):
+            raise ShapeError(
+                f"masks with {visible.shape[1]} visible and {rebuilt.shape[1]} rebuilt tokens of each clip",
+                expected="at least one token to see and one hidden token to rebuild",
+                hint="choose a mask ratio between 0 and 1",
+            )
+        device = pixel_values.device
+        return (
+            visible.to(device, non_blocking=True),
+            rebuilt.to(device, non_blocking=True),
+            None if counted is None else counted.to(device, non_blocking=True),
+        )
+
+
+class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
+    """Encoder and a linear classifier.
+
+    Args:
+        config: shapes the network; `num_labels` or `id2label` give the classes.
+    """
+
+    def __init__(self, config: VideoMAEConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.videomae = VideoMAEModel(config)
+        self.fc_norm = nn.LayerNorm(config.hidden_size) if config.use_mean_pooling else None
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels else nn.Identity()
+        self.init_weights()
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        head_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> ImageClassifierOutput | tuple[Any, ...]:
+        """Classify clips.
+
+        Args:
+            pixel_values: (B, T, C, H, W) float, normalised.
+            head_mask: as in `VideoMAEModel.forward`.
+            labels: (B,) integer classes, or (B, num_labels) floats for several labels or regression. `problem_type` of
+                the configuration chooses the loss; without it, one class means regression (squared error), integers
+                mean one label (cross entropy), anything else means several labels (binary cross entropy).
+            output_attentions: also return attention weights.
+            output_hidden_states: also return the embeddings and every layer's output.
+            return_dict: an output object (default) or a tuple.
+
+        Returns:
+            `loss` (where labels were given), `logits` (B, num_labels), `hidden_states`, `attentions`.
+
+        Raises:
+            ShapeError: if a tensor does not fit the configuration.
+        """
+        if pixel_values is None:
+            raise ShapeError("pixel_values=None", expected="a batch of clips", hint="pass **image_processor(video)")
+        encoded = self.videomae(
+            pixel_values,
+            head_mask=head_mask,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        tokens = encoded.last_hidden_state  # (B, N, D)
+        pooled = tokens[:, 0] if self.fc_norm is None else self.fc_norm(tokens.mean(dim=1))
+        logits = self.classifier(pooled)  # (B, num_labels)
+        output = ImageClassifierOutput(
+            loss=None if labels is None else self._loss(logits, labels),
+            logits=logits,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+        return output if _chosen(return_dict, self.config.return_dict) else output.to_tuple()
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        labels = labels.to(logits.device)
+        problem_type = self.config.problem_type
+        if problem_type is None:
+            if self.num_labels == 1:
+                problem_type = "regression"
+            elif labels.is_floating_point():
+                problem_type = "multi_label_classification"
+            else:
+                problem_type = "single_label_classification"
+        if problem_type == "regression":
+            return (
+                F.mse_loss(logits.squeeze(), labels.squeeze()) if self.num_labels == 1 else F.mse_loss(logits, labels)
+            )
+        if problem_type == "single_label_classification":
+            return F.cross_entropy(logits.view(-1, self.num_labels), labels.view(-1))
+        return F.binary_cross_entropy_with_logits(logits, labels)
+
+
+def _chosen(argument: bool | None, default: bool) -> bool:
+    return default if argument is None else argument

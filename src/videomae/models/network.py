@@ -1,0 +1,325 @@
+"""The transformer, top to bottom in the order data flows. Module names follow transformers 4.34.0's state dict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from videomae.core import tubelets
+from videomae.core.errors import ShapeError
+from videomae.core.grid import TubeletGrid
+from videomae.models.activations import get_activation
+from videomae.models.config import VideoMAEConfig
+from videomae.models.outputs import VideoMAEDecoderOutput
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """What shapes one transformer block; encoder and decoder each have theirs."""
+
+    width: int
+    num_heads: int
+    mlp_width: int
+    num_layers: int
+    activation: str
+    dropout: float
+    attention_dropout: float
+    layer_norm_eps: float
+    qkv_bias: bool
+
+    @classmethod
+    def encoder(cls, config: VideoMAEConfig) -> BlockConfig:
+        """The encoder's blocks."""
+        return cls(
+            width=config.hidden_size,
+            num_heads=config.num_attention_heads,
+            mlp_width=config.intermediate_size,
+            num_layers=config.num_hidden_layers,
+            activation=config.hidden_act,
+            dropout=config.hidden_dropout_prob,
+            attention_dropout=config.attention_probs_dropout_prob,
+            layer_norm_eps=config.layer_norm_eps,
+            qkv_bias=config.qkv_bias,
+        )
+
+    @classmethod
+    def decoder(cls, config: VideoMAEConfig) -> BlockConfig:
+        """The decoder's blocks: its own sizes, all else as in the encoder."""
+        return cls(
+            width=config.decoder_hidden_size,
+            num_heads=config.decoder_num_attention_heads,
+            mlp_width=config.decoder_intermediate_size,
+            num_layers=config.decoder_num_hidden_layers,
+            activation=config.hidden_act,
+            dropout=config.hidden_dropout_prob,
+            attention_dropout=config.attention_probs_dropout_prob,
+            layer_norm_eps=config.layer_norm_eps,
+            qkv_bias=config.qkv_bias,
+        )
+
+
+class PatchEmbeddings(nn.Module):
+    """Tubelets to tokens. A 3-D convolution whose stride is its kernel is one matrix product per tubelet."""
+
+    def __init__(self, config: VideoMAEConfig) -> None:
+        super().__init__()
+        self.grid = config.grid
+        kernel = (self.grid.tubelet_size, self.grid.patch_height, self.grid.patch_width)
+        # The convolution holds the weights under the names that checkpoints use; it is never called.
+        self.projection = nn.Conv3d(config.num_channels, config.hidden_size, kernel, stride=kernel)
+
+    def forward(self, pixel_values: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Embed all tubelets, or those at the indices `visible` (B, K) alone."""
+        if visible is None:
+            patches = tubelets.embedding_patches(pixel_values, self.grid)
+        else:
+            patches = tubelets.gather_embedding_patches(pixel_values, visible, self.grid)
+        weight = self.projection.weight.flatten(1)
+        return F.linear(patches.to(weight.dtype), weight, self.projection.bias)
+
+
+class Embeddings(nn.Module):
+    """Patch embeddings plus fixed positions."""
+
+    position_embeddings: Tensor
+
+    def __init__(self, config: VideoMAEConfig) -> None:
+        super().__init__()
+        self.patch_embeddings = PatchEmbeddings(config)
+        table = tubelets.position_table(config.grid.num_tokens, config.hidden_size)
+        self.register_buffer("position_embeddings", table, persistent=False)
+
+    def forward(self, pixel_values: Tensor, visible: Tensor | None = None) -> Tensor:
+        """(B, T, C, H, W) to (B, N, D), or (B, K, D) for the tokens at the indices `visible` alone."""
+        embeddings = self.patch_embeddings(pixel_values, visible)
+        positions = self.position_embeddings
+        if visible is not None:
+            positions = tubelets.take_tokens(positions, visible)
+        return embeddings + positions.to(embeddings.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention; queries and values have a bias, keys have none."""
+
+    def __init__(self, block: BlockConfig, implementation: str) -> None:
+        super().__init__()
+        self.num_heads = block.num_heads
+        self.dropout = block.attention_dropout
+        self.implementation = implementation
+        self.query = nn.Linear(block.width, block.width, bias=False)
+        self.key = nn.Linear(block.width, block.width, bias=False)
+        self.value = nn.Linear(block.width, block.width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(block.width)) if block.qkv_bias else None
+        self.v_bias = nn.Parameter(torch.zeros(block.width)) if block.qkv_bias else None
+
+    def forward(
+        self, hidden_states: Tensor, head_mask: Tensor | None = None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, N, D) to (B, N, D), and the attention weights (B, heads, N, N) where asked for."""
+        query = self._heads(self._project(self.query, hidden_states, self.q_bias))  # (B, heads, N, D / heads)
+        key = self._heads(self._project(self.key, hidden_states, None))
+        value = self._heads(self._project(self.value, hidden_states, self.v_bias))
+        dropout = self.dropout if self.training else 0.0
+        attentions = None
+        if self.implementation == "eager" or head_mask is not None or output_attentions:
+            scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+            attentions = F.dropout(scores.softmax(dim=-1), dropout)
+            if head_mask is not None:
+                attentions = attentions * head_mask
+            context = attentions @ value
+        else:
+            context = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        context = context.transpose(1, 2).flatten(2)  # (B, N, D)
+        return context, attentions if output_attentions else None
+
+    def _heads(self, projected: Tensor) -> Tensor:
+        return projected.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    @staticmethod
+    def _project(module: nn.Module, hidden_states: Tensor, bias: Tensor | None) -> Tensor:
+        # One fused call while the module is what we made; an adapter (LoRA, quantisation) is called as it is.
+        if type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks:
+            return F.linear(hidden_states, module.weight, bias)
+        projected = module(hidden_states)
+        return projected if bias is None else projected + bias
+
+
+class DenseDropout(nn.Module):
+    """A Linear and a dropout, `dense` by name: the output of attention and of the MLP."""
+
+    def __init__(self, in_width: int, out_width: int, dropout: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(in_width, out_width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """(B, N, in) to (B, N, out)."""
+        return self.dropout(self.dense(hidden_states))
+
+
+class Attention(nn.Module):
+    """Self-attention and its output projection."""
+
+    def __init__(self, block: BlockConfig, implementation: str) -> None:
+        super().__init__()
+        self.attention = SelfAttention(block, implementation)
+        self.output = DenseDropout(block.width, block.width, block.dropout)
+
+    def forward(
+        self, hidden_states: Tensor, head_mask: Tensor | None = None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `SelfAttention.forward`."""
+        context, attentions = self.attention(hidden_states, head_mask, output_attentions)
+        return self.output(context), attentions
+
+
+class Intermediate(nn.Module):
+    """The first half of the MLP."""
+
+    def __init__(self, block: BlockConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(block.width, block.mlp_width)
+        self.activation = get_activation(block.activation)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """(B, N, D) to (B, N, MLP width)."""
+        return self.activation(self.dense(hidden_states))
+
+
+class Layer(nn.Module):
+    """One pre-norm block."""
+
+    def __init__(self, block: BlockConfig, implementation: str) -> None:
+        super().__init__()
+        self.layernorm_before = nn.LayerNorm(block.width, eps=block.layer_norm_eps)
+        self.attention = Attention(block, implementation)
+        self.layernorm_after = nn.LayerNorm(block.width, eps=block.layer_norm_eps)
+        self.intermediate = Intermediate(block)
+        self.output = DenseDropout(block.mlp_width, block.width, block.dropout)
+
+    def forward(
+        self, hidden_states: Tensor, head_mask: Tensor | None = None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, N, D) to (B, N, D), and the attention weights where asked for."""
+        attended, attentions = self.attention(self.layernorm_before(hidden_states), head_mask, output_attentions)
+        hidden_states = hidden_states + attended
+        hidden_states = hidden_states + self.output(self.intermediate(self.layernorm_after(hidden_states)))
+        return hidden_states, attentions
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a run through the layers is to keep."""
+
+    attentions: bool = False
+    hidden_states: bool = False
+
+
+Kept = tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]
+
+
+class LayerStack(nn.Module):
+    """Runs layers in order; the owner of the ModuleList (`layer`, `decoder_layers`) decides the names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gradient_checkpointing = False
+        self.checkpoint_options: dict[str, object] = {"use_reentrant": False}
+
+    def run(self, layers: nn.ModuleList, x: Tensor, head_masks: Sequence[Tensor | None], keep: Recording) -> Kept:
+        """The last layer's output, all hidden states and all attentions (the latter two where `keep` asks)."""
+        states, attentions = [x], []
+        for layer, head_mask in zip(layers, head_masks, strict=True):
+            if self.gradient_checkpointing and self.training:
+                x, weights = checkpoint(layer, x, head_mask, keep.attentions, **self.checkpoint_options)
+            else:
+                x, weights = layer(x, head_mask, keep.attentions)
+            if keep.hidden_states:
+                states.append(x)
+            if keep.attentions:
+                attentions.append(weights)
+        return x, tuple(states) if keep.hidden_states else None, tuple(attentions) if keep.attentions else None
+
+
+class Encoder(LayerStack):
+    """The encoder's layers."""
+
+    def __init__(self, config: VideoMAEConfig) -> None:
+        super().__init__()
+        block = BlockConfig.encoder(config)
+        self.layer = nn.ModuleList(Layer(block, config.attn_implementation) for _ in range(block.num_layers))
+
+    def forward(self, embeddings: Tensor, head_masks: Sequence[Tensor | None], keep: Recording) -> Kept:
+        """(B, N, D) to (B, N, D), and what `keep` asks for."""
+        return self.run(self.layer, embeddings, head_masks, keep)
+
+
+class Decoder(LayerStack):
+    """The decoder's layers, norm and head."""
+
+    def __init__(self, config: VideoMAEConfig) -> None:
+        super().__init__()
+        block = BlockConfig.decoder(config)
+        self.decoder_layers = nn.ModuleList(Layer(block, config.attn_implementation) for _ in range(block.num_layers))
+        self.norm = nn.LayerNorm(block.width)
+        self.head = nn.Linear(block.width, config.grid.values_per_tubelet)
+
+    def forward(self, tokens: Tensor, num_rebuilt: int, keep: Recording = Recording()) -> VideoMAEDecoderOutput:
+        """Rebuild the last `num_rebuilt` of the tokens (B, N, D_dec): logits (B, num_rebuilt, P)."""
+        x, states, attentions = self.run(self.decoder_layers, tokens, [None] * len(self.decoder_layers), keep)
+        logits = self.head(self.norm(x[:, -num_rebuilt:]))
+        return VideoMAEDecoderOutput(logits=logits, hidden_states=states, attentions=attentions)
+
+
+def expand_head_mask(head_mask: Tensor | None, num_layers: int, num_heads: int) -> list[Tensor | None]:
+    """One mask per layer, each (1, heads, 1, 1), from (heads,) or (layers, heads); 1 keeps a head, 0 silences it.
+
+    Raises:
+        ShapeError: for any other shape.
+    """
+    if head_mask is None:
+        return [None] * num_layers
+    if head_mask.shape not in ((num_heads,), (num_layers, num_heads)):
+        raise ShapeError(
+            f"a head_mask of shape {tuple(head_mask.shape)}",
+            expected=f"({num_heads},) for all layers or ({num_layers}, {num_heads}) for each",
+            hint="1 keeps a head, 0 silences it",
+        )
+    return [mask.view(1, num_heads, 1, 1) for mask in head_mask.expand(num_layers, num_heads)]
+
+
+def check_clips(pixel_values: Tensor, grid: TubeletGrid) -> None:
+    """Raise a ShapeError that says what is wrong if `pixel_values` are not clips of this grid."""
+    names = ("frames", "channels", "height", "width")
+    shape = tuple(pixel_values.shape)
+    if len(shape) == 5 and shape[1:] == grid.clip_shape:
+        return
+    expected = ", ".join(f"{size} {name}" for size, name in zip(grid.clip_shape, names, strict=True))
+    hint = "give one more dimension for the batch" if len(shape) == 4 else "prepare the video with the image processor"
+    if len(shape) == 5:
+        wrong = [name for name, found, right in zip(names, shape[1:], grid.clip_shape, strict=True) if found != right]
+        if sorted(shape[1:3]) == sorted(grid.clip_shape[:2]) and wrong == ["frames", "channels"]:
+            hint = "swap frames and channels: pixel_values.transpose(1, 2)"
+        elif wrong == ["frames"]:
+            hint = f"sample {grid.clip_shape[0]} frames, or load the model with another num_frames"
+        elif "channels" not in wrong:
+            hint = "resize the frames, or load the model with another image_size"
+        else:
+            hint = "convert the frames, or load the model with another num_channels"
+    raise ShapeError(f"pixel_values of shape {shape}", expected=f"(batch, {expected})", hint=hint)
+
+
+def check_mask(mask: Tensor, name: str, batch_size: int, grid: TubeletGrid) -> Tensor:
+    """The mask as bool; a ShapeError if it does not fit the batch."""
+    if tuple(mask.shape) != (batch_size, grid.num_tokens):
+        raise ShapeError(
+            f"{name} of shape {tuple(mask.shape)}",
+            expected=f"({batch_size}, {grid.num_tokens}): one truth value for each token",
+            hint=f"draw it with tube_mask({batch_size}, {grid.shape}, 0.9)",
+        )
+    return mask.to(torch.bool)

@@ -1,0 +1,277 @@
+"""What all VideoMAE models share: new weights, loading, saving, and the small methods that tools expect."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from videomae.core.errors import CheckpointError, ConfigError
+from videomae.models.config import VideoMAEConfig
+from videomae.models.network import LayerStack
+from videomae.weights import files, hub, names
+
+logger = logging.getLogger("videomae")
+
+
+class VideoMAEPreTrainedModel(nn.Module):
+    """Base of the models: `from_pretrained`, `save_pretrained`, `push_to_hub` and gradient checkpointing."""
+
+    config_class = VideoMAEConfig
+    base_model_prefix = "videomae"
+    main_input_name = "pixel_values"
+    supports_gradient_checkpointing = True
+
+    def __init__(self, config: VideoMAEConfig) -> None:
+        super().__init__()
+        config.validate()
+        self.config = config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the floating-point weights."""
+        return next(parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """How many numbers the weights hold, all or those that are trained."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The patch embedding."""
+        encoder = getattr(self, self.base_model_prefix, self)
+        return encoder.embeddings.patch_embeddings
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether any layers are recomputed in the backward pass."""
+        return any(stack.gradient_checkpointing for stack in self._layer_stacks())
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Recompute each layer in the backward pass: less memory, about a third more time.
+
+        Args:
+            gradient_checkpointing_kwargs: for `torch.utils.checkpoint.checkpoint`; default `use_reentrant=False`.
+        """
+        for stack in self._layer_stacks():
+            stack.gradient_checkpointing = True
+            stack.checkpoint_options = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep all activations again."""
+        for stack in self._layer_stacks():
+            stack.gradient_checkpointing = False
+
+    def _layer_stacks(self) -> list[LayerStack]:
+        return [module for module in self.modules() if isinstance(module, LayerStack)]
+
+    def init_weights(self) -> None:
+        """Draw all weights anew: Linear and Conv from N(0, initializer_range), the rest zero or one (transformers')."""
+        for module in self.modules():
+            self._init_module(module)
+
+    def _init_module(self, module: nn.Module) -> None:
+        """New values for the weights that `module` itself holds."""
+        if isinstance(module, nn.Linear | nn.Conv3d):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        else:
+            for parameter in module.parameters(recurse=False):
+                nn.init.zeros_(parameter)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        config: VideoMAEConfig | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        dtype: torch.dtype | str | None = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Build a model from a checkpoint folder or a hub repository, in evaluation mode.
+
+        Reads what transformers 4.x and 5.x and we write. Weights that the checkpoint lacks (a new classifier) are drawn
+        anew and named in a warning, weights that the model has no place for (a decoder) are named and left out.
+
+        Args:
+            pretrained_model_name_or_path: folder or hub name.
+            config: used instead of the checkpoint's.
+            torch_dtype: type of the weights; float32 by default, "auto" for that of the file.
+            dtype: the newer name of `torch_dtype`.
+            ignore_mismatched_sizes: draw weights anew whose shape differs, instead of raising.
+            output_loading_info: also return a dictionary with `missing_keys`, `unexpected_keys`, `mismatched_keys` and
+                `error_msgs`.
+            **kwargs: hub options (`cache_dir`, `revision`, `token`, `subfolder`, `local_files_only`,
+                `force_download`); all others override the configuration.
+
+        Returns:
+            The model, or (model, loading information).
+
+        Raises:
+            CheckpointError: if the folder, its configuration or its weights are missing or do not fit.
+        """
+        options, overrides = hub.split_hub_options(kwargs)
+        if config is None:
+            config = cls.config_class.from_pretrained(pretrained_model_name_or_path, **options, **overrides)
+        elif overrides:
+            config = cls.config_class.from_dict(config.to_dict(), **overrides)
+        state = files.read_weights(pretrained_model_name_or_path, **options)
+        model, info = cls.from_state(
+            config,
+            state,
+            source=str(pretrained_model_name_or_path),
+            dtype=_as_dtype(dtype if dtype is not None else torch_dtype),
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+        )
+        _log_loading(cls.__name__, str(pretrained_model_name_or_path), info)
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def from_state(
+        cls,
+        config: VideoMAEConfig,
+        state: Mapping[str, Tensor],
+        *,
+        source: str,
+        dtype: torch.dtype | None = torch.float32,
+        ignore_mismatched_sizes: bool = False,
+    ) -> tuple[Self, dict[str, list[Any]]]:
+        """A model in evaluation mode with the tensors of `state`, and what was missing, unexpected or mismatched.
+
+        Args:
+            config: of the model.
+            state: tensors under the names of transformers 4.x or 5.x, of a bare encoder or of a model with a head.
+            source: what to call the checkpoint in an error.
+            dtype: type of the weights; None keeps that of `state`.
+            ignore_mismatched_sizes: draw weights anew whose shape differs, instead of raising.
+
+        Raises:
+            CheckpointError: if shapes differ, or no tensor of `state` has a name of the encoder's.
+        """
+        with torch.device("meta"):
+            model = cls(config)
+        # A bare encoder carries no `videomae.` before its names.
+        bare = not hasattr(model, cls.base_model_prefix)
+        state = names.fit_prefix(names.to_current(state), bare=bare)
+        expected = model.state_dict()
+        mismatched = [
+            (name, tuple(state[name].shape), tuple(expected[name].shape))
+            for name in expected
+            if name in state and state[name].shape != expected[name].shape
+        ]
+        if mismatched and not ignore_mismatched_sizes:
+            name, found, right = mismatched[0]
+            raise CheckpointError(
+                f"{source}: {name} of shape {found}"
+                + (f" (and {len(mismatched) - 1} more)" if len(mismatched) > 1 else ""),
+                expected=f"shape {right}, as the configuration says",
+                hint="use the checkpoint's own configuration, or pass ignore_mismatched_sizes=True to start these anew",
+            )
+        dropped = {name for name, _, _ in mismatched}
+        fitting = {name: tensor for name, tensor in state.items() if name in expected and name not in dropped}
+        if not any("encoder.layer." in name or "patch_embeddings" in name for name in fitting):
+            raise CheckpointError(
+                source,
+                expected="weights under the names of a VideoMAE model",
+                hint=f"its tensors have names such as {', '.join(sorted(state)[:3]) or '(none)'}",
+            )
+        target = dtype or next(tensor.dtype for tensor in fitting.values() if tensor.is_floating_point())
+        model.load_state_dict({name: tensor.to(target) for name, tensor in fitting.items()}, strict=False, assign=True)
+        missing = [name for name in expected if name not in fitting and name not in dropped]
+        model._materialize(target)
+        info: dict[str, list[Any]] = {
+            "missing_keys": missing,
+            "unexpected_keys": [name for name in state if name not in expected],
+            "mismatched_keys": mismatched,
+            "error_msgs": [],
+        }
+        return model.eval(), info
+
+    def _materialize(self, dtype: torch.dtype) -> None:
+        """Give the weights that no checkpoint filled (still without memory) new values."""
+        for module in self.modules():
+            loaded = {n: p.detach().clone() for n, p in module.named_parameters(recurse=False) if not p.is_meta}
+            absent = [name for name, parameter in module.named_parameters(recurse=False) if parameter.is_meta]
+            if not absent:
+                continue
+            for name in absent:
+                empty = torch.empty_like(getattr(module, name), device="cpu", dtype=dtype)
+                setattr(module, name, nn.Parameter(empty))
+            self._init_module(module)
+            with torch.no_grad():
+                for name, value in loaded.items():
+                    getattr(module, name).copy_(value)
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        state_dict: Mapping[str, Tensor] | None = None,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Write `config.json` and `model.safetensors`, which transformers 4.x and 5.x read as well; each atomically.
+
+        Args:
+            save_directory: folder, made if absent.
+            state_dict: saved instead of the model's own (gathered from many devices, say).
+            push_to_hub: also upload the folder, to `repo_id` or a repository named like the folder.
+            **kwargs: for `push_to_hub`.
+
+        Raises:
+            InputError: if the folder cannot be written.
+        """
+        folder = Path(save_directory)
+        config = type(self.config).from_dict(self.config.to_dict(), architectures=[type(self).__name__])
+        # Weights first: a folder with a configuration always has the weights that belong to it.
+        files.write_safetensors(folder / files.SAFETENSORS_NAME, state_dict or self.state_dict())
+        config.save_pretrained(folder)
+        if push_to_hub:
+            hub.upload_folder(folder, kwargs.pop("repo_id", folder.name), **kwargs)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """Upload the model to the hub as `repo_id`; options as `videomae.weights.hub.upload_folder`.
+
+        Returns:
+            The address of the commit.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return hub.upload_folder(folder, repo_id, **{"commit_message": f"Upload {type(self).__name__}", **kwargs})
+
+
+def _as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """None means float32 and "auto" the file's own type, which is None for `from_state`."""
+    if dtype is None:
+        return torch.float32
+    if dtype == "auto":
+        return None
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ConfigError(f"dtype={dtype!r}", expected="float32, bfloat16, float16 or auto", hint="leave it out")
+    return found
+
+
+def _log_loading(model_name: str, source: str, info: dict[str, list[Any]]) -> None:
+    fresh = info["missing_keys"] + [name for name, _, _ in info["mismatched_keys"]]
+    if fresh:
+        logger.warning("%s from %s: newly initialised, train before use: %s", model_name, source, ", ".join(fresh))
+    if info["unexpected_keys"]:
+        parts = sorted({name.split(".")[0] for name in info["unexpected_keys"]})
+        logger.info("%s from %s: not used: %s.*", model_name, source, ".*, ".join(parts))

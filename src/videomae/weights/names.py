@@ -1,0 +1,41 @@
+"""Names of tensors in the layouts seen in the wild: pure maps from dict to dict.
+
+Ours are those of transformers 4.34.0. The layouts of the original code bases get their own pair of maps here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+BASE_PREFIX = "videomae."
+# What a bare encoder's names begin with: by these a checkpoint of `VideoMAEModel` is told from one with a head.
+_ENCODER_PARTS = ("embeddings.", "encoder.layer.", "layernorm.")
+_QV_BIAS = re.compile(r"(attention\.attention)\.(query|value)\.bias$")
+_WRAPPERS = ("_orig_mod.", "module.")
+
+
+def to_current(state: Mapping[str, Value]) -> dict[str, Value]:
+    """Rename what transformers 5.x, torch.compile and DDP name differently to the names of transformers 4.34.0."""
+    return {_current_name(name): value for name, value in state.items()}
+
+
+def fit_prefix(state: Mapping[str, Value], *, bare: bool) -> dict[str, Value]:
+    """Move between a bare encoder (`VideoMAEModel`, no prefix) and an encoder inside a model with a head (`videomae.`).
+
+    Args:
+        state: names of either kind.
+        bare: True for the names of a bare encoder; what belongs to a head then keeps its name and shows as unexpected.
+    """
+    if bare:
+        return {name.removeprefix(BASE_PREFIX): value for name, value in state.items()}
+    return {BASE_PREFIX + name if name.startswith(_ENCODER_PARTS) else name: value for name, value in state.items()}
+
+
+def _current_name(name: str) -> str:
+    for wrapper in _WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return _QV_BIAS.sub(lambda match: f"{match[1]}.{match[2][0]}_bias", name)
