@@ -1,0 +1,206 @@
+"""Which frames of a video make a clip: index arithmetic, no decoding and no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from videomae.core.errors import ConfigError, VideoError
+
+if TYPE_CHECKING:
+    import torch
+
+METHODS = ("dense", "uniform", "linspace")
+
+
+def sample_frame_indices(
+    num_video_frames: int,
+    *,
+    num_frames: int,
+    frame_stride: int = 1,
+    method: str = "dense",
+    generator: torch.Generator | np.random.Generator | None = None,
+) -> np.ndarray:
+    """Choose the frames of one training clip.
+
+    The methods:
+
+    - `dense`: every `frame_stride`-th frame from a random start (Kinetics, UCF101, HMDB51 at stride 4).
+    - `uniform`: the video is cut into `num_frames` equal segments, one random frame from each (Something-Something V2);
+      `frame_stride` plays no part.
+    - `linspace`: `num_frames` points spread evenly over a random span of `num_frames * frame_stride` frames, both ends
+      included and rounded down, so that the steps come out 4, 4, 4, 5, … at stride 4. This is how the original code
+      samples for fine-tuning and validation; it is here to reproduce its numbers.
+
+    A video shorter than the clip gives what it has, then its last frame again and again.
+
+    Args:
+        num_video_frames: how many frames the video has, at least 1.
+        num_frames: how many to choose, at least 1.
+        frame_stride: distance between neighbours, in frames, at least 1.
+        method: one of the above.
+        generator: the source of randomness. Without one the choice is deterministic: the clip in the video's centre,
+            the frame in each segment's centre.
+
+    Returns:
+        int64 indices (num_frames,), non-decreasing, each in [0, num_video_frames).
+
+    Raises:
+        VideoError: a video without frames.
+        ConfigError: an unknown method, or a number below 1.
+    """
+    _check(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method=method)
+    if method == "uniform":
+        return _uniform(num_video_frames, num_frames, generator)
+    slack = num_video_frames - _span(num_frames, frame_stride, method)
+    if slack <= 0:
+        start = 0
+    elif generator is None:
+        start = slack // 2
+    else:
+        start = _draw_integer(generator, 0, slack + 1)
+    return _clip_at(start, num_video_frames, num_frames, frame_stride, method)
+
+
+def dense_test_starts(num_video_frames: int, *, num_clips: int, num_frames: int, frame_stride: int) -> np.ndarray:
+    """First frames of the clips by which a video is judged under dense sampling.
+
+    The video is thinned to every `frame_stride`-th frame, which leaves n of them; clip k of K starts at frame
+    int(k · max(n − num_frames, 0) / (K − 1)) of those, so the first clip begins with the video and the last one ends
+    with it. A single clip lies in the video's centre.
+
+    Returns:
+        int64 (num_clips,), in frames of the video.
+
+    Raises:
+        VideoError: a video without frames.
+        ConfigError: a number below 1.
+    """
+    _check(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method="dense")
+    _check_clips(0, num_clips)
+    if num_clips == 1:
+        return np.array([max(num_video_frames - _span(num_frames, frame_stride, "dense"), 0) // 2], dtype=np.int64)
+    num_strided = -(-num_video_frames // frame_stride)
+    slack = max(num_strided - num_frames, 0)
+    return np.arange(num_clips, dtype=np.int64) * slack // (num_clips - 1) * frame_stride
+
+
+def test_clip_indices(
+    num_video_frames: int,
+    *,
+    clip: int,
+    num_clips: int,
+    num_frames: int,
+    frame_stride: int,
+    method: str,
+) -> np.ndarray:
+    """Choose the frames of one of the `num_clips` clips by which a video is judged.
+
+    - `dense`: see `dense_test_starts`.
+    - `linspace`: the starts are spread in the same way over those that the span allows.
+    - `uniform`: clip k of K takes the frame at k / K of each of the `num_frames` segments: with two clips the segments'
+      starts and their centres, as for Something-Something V2. A single clip takes the centres.
+
+    Args:
+        num_video_frames: how many frames the video has, at least 1.
+        clip: which clip, in [0, num_clips).
+        num_clips: how many clips there are, at least 1.
+        num_frames: frames in a clip, at least 1.
+        frame_stride: distance between neighbours, in frames, at least 1.
+        method: as for `sample_frame_indices`.
+
+    Returns:
+        int64 indices (num_frames,), non-decreasing, each in [0, num_video_frames).
+
+    Raises:
+        VideoError: a video without frames.
+        ConfigError: an unknown method, a number below 1, or a clip that does not exist.
+    """
+    _check(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method=method)
+    _check_clips(clip, num_clips)
+    if num_clips == 1:
+        return sample_frame_indices(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method=method)
+    if method == "uniform":
+        segments = np.arange(num_frames, dtype=np.int64)
+        return (segments * num_clips + clip) * num_video_frames // (num_frames * num_clips)
+    if method == "dense":
+        starts = dense_test_starts(
+            num_video_frames, num_clips=num_clips, num_frames=num_frames, frame_stride=frame_stride
+        )
+        start = int(starts[clip])
+    else:
+        start = clip * max(num_video_frames - _span(num_frames, frame_stride, method), 0) // (num_clips - 1)
+    return _clip_at(start, num_video_frames, num_frames, frame_stride, method)
+
+
+# pytest would take the name of this function for a test's wherever it is imported.
+test_clip_indices.__test__ = False  # type: ignore[attr-defined]
+
+
+def _span(num_frames: int, frame_stride: int, method: str) -> int:
+    """Frames of the video that a clip reaches over, from its first to its last one."""
+    return num_frames * frame_stride if method == "linspace" else (num_frames - 1) * frame_stride + 1
+
+
+def _clip_at(start: int, num_video_frames: int, num_frames: int, frame_stride: int, method: str) -> np.ndarray:
+    if method == "linspace":
+        offsets = _linspace_offsets(num_video_frames, num_frames, frame_stride)
+    else:
+        offsets = np.arange(num_frames, dtype=np.int64) * frame_stride
+    return np.minimum(start + offsets, num_video_frames - 1)
+
+
+def _linspace_offsets(num_video_frames: int, num_frames: int, frame_stride: int) -> np.ndarray:
+    """Spread the points over the span, or the fewer that a shorter video has room for over all of it."""
+    span = min(num_frames * frame_stride, num_video_frames)
+    num_points = num_frames if span == num_frames * frame_stride else span // frame_stride
+    offsets = np.full(num_frames, span - 1, dtype=np.int64)
+    # Whole numbers throughout: in floats a point that is a whole number may fall just short of it.
+    points = np.arange(num_points, dtype=np.int64) * span // max(num_points - 1, 1)
+    offsets[:num_points] = np.minimum(points, span - 1)
+    return offsets
+
+
+def _uniform(num_video_frames: int, num_frames: int, generator: Any) -> np.ndarray:
+    segments = np.arange(num_frames, dtype=np.int64)
+    lows = segments * num_video_frames // num_frames
+    if generator is None:
+        return (2 * segments + 1) * num_video_frames // (2 * num_frames)
+    highs = np.maximum((segments + 1) * num_video_frames // num_frames, lows + 1)
+    drawn = [_draw_integer(generator, int(low), int(high)) for low, high in zip(lows, highs, strict=True)]
+    return np.array(drawn, dtype=np.int64)
+
+
+def _draw_integer(generator: Any, low: int, high: int) -> int:
+    """Draw an integer in [low, high) from a torch or a NumPy generator."""
+    if isinstance(generator, np.random.Generator):
+        return int(generator.integers(low, high))
+    import torch
+
+    return int(torch.randint(low, high, (1,), generator=generator, device=generator.device))
+
+
+def _check(num_video_frames: int, *, num_frames: int, frame_stride: int, method: str) -> None:
+    if num_video_frames < 1:
+        raise VideoError(
+            f"num_video_frames={num_video_frames}",
+            expected="a video with at least 1 frame",
+            hint="leave this video out, or repair it",
+        )
+    if method not in METHODS:
+        raise ConfigError(
+            f"method={method!r}", expected=f"one of {', '.join(METHODS)}", hint="choose how frames are to be sampled"
+        )
+    for name, number in (("num_frames", num_frames), ("frame_stride", frame_stride)):
+        if number < 1:
+            raise ConfigError(f"{name}={number}", expected="at least 1", hint=f"give a larger {name}")
+
+
+def _check_clips(clip: int, num_clips: int) -> None:
+    if num_clips < 1:
+        raise ConfigError(f"num_clips={num_clips}", expected="at least 1", hint="give a larger num_clips")
+    if not 0 <= clip < num_clips:
+        raise ConfigError(
+            f"clip={clip}", expected=f"a clip from 0 to {num_clips - 1}", hint="num_clips says how many there are"
+        )
