@@ -1,0 +1,369 @@
+"""Charts of a run as files in memory: loss curves, confusion matrices, comparisons.
+
+Each function returns the bytes of an SVG or PNG file. None of them uses pyplot or follows a matplotlibrc, so that they
+need no screen, leave a person's own plots alone and look the same everywhere.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from videomae.core.errors import ShapeError
+from videomae.report.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ImageFormat = Literal["svg", "png"]
+
+# Okabe and Ito's colours, which people of any colour vision can tell apart, without their yellow: too pale for lines.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_LINE_STYLES = ("-", "--", ":", "-.")
+_INK, _FAINT_INK, _GRID = "#18181b", "#585860", "#dddde0"
+_WIDTH_INCHES = 7.2
+_PNG_DOTS_PER_INCH = 150
+_MAX_VECTOR_POINTS = 2000  # a longer line is drawn as pixels inside the SVG, which would else be megabytes
+_MIN_POINTS_TO_SMOOTH = 60
+_MAX_CLASSES_WITH_COUNTS = 30
+_MAX_CLASS_TICKS = 40
+_FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC")
+
+
+def loss_curves(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    title: str = "",
+    x_label: str = "step",
+    y_label: str = "loss",
+    smoothing_points: int | None = None,
+    image_format: ImageFormat = "svg",
+) -> bytes:
+    """Lines of values over steps, one per series, each named in the legend with its last value.
+
+    A long series is drawn thin as it is and thick as its running mean, whose last window the legend gives. Values that
+    are not finite leave a gap, and the legend counts them. A series without values is named as such.
+
+    Args:
+        series: name → (step, value) pairs in the order of the steps.
+        title: above the chart.
+        x_label: what a step is.
+        y_label: what a value is.
+        smoothing_points: width of the centred running mean; 1 turns it off; default a fortieth of the series, and none
+            for a series under 60 points.
+        image_format: "svg" or "png".
+
+    Returns:
+        The bytes of the file.
+    """
+    with _style():
+        figure, axes = _new_chart(height_inches=3.6 + 0.24 * len(series), title=title)
+        names: list[str] = []
+        for index, (name, pairs) in enumerate(series.items()):
+            names.append(_draw_series(axes, name, pairs, index=index, smoothing_points=smoothing_points))
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.grid(color=_GRID, linewidth=0.8)
+        if not any(np.size(line.get_xdata()) for line in axes.get_lines()):
+            _say_empty(axes, "no values yet")
+        if names:
+            # Below the axes, where it cannot cover a line.
+            legend = figure.legend(*_handles(axes), loc="outside lower left", frameon=False)
+            for text, name in zip(legend.get_texts(), names, strict=True):
+                text.set_text(name)  # matplotlib leaves out a label that begins with an underscore; a text it takes
+        return _encode(figure, image_format)
+
+
+def confusion_matrix(
+    matrix: ArrayLike, class_names: Sequence[str], *, title: str = "", image_format: ImageFormat = "svg"
+) -> bytes:
+    """How often each true class (row) was taken for each class (column).
+
+    The colour is the share of the true class; the number is the count, written for up to 30 classes. Of more than 40
+    classes, only every n-th is named.
+
+    Args:
+        matrix: counts, (C, C), rows true, columns predicted.
+        class_names: C names in the matrix's order.
+        title: above the chart.
+        image_format: "svg" or "png".
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ShapeError: if the matrix is not (C, C) for C names, or holds a negative or broken number.
+    """
+    counts = _check_counts(matrix, num_classes=len(class_names))
+    num_classes = len(class_names)
+    totals = counts.sum(axis=1)
+    shares = counts / np.maximum(totals, 1)[:, None]
+    with _style():
+        size = min(max(3.2, 2.0 + 0.36 * num_classes), 12.4)
+        figure, axes = _new_chart(height_inches=size, width_inches=size + 1.4, title=title)
+        if num_classes == 0:
+            _say_empty(axes, "no classes")
+            return _encode(figure, image_format)
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
+        cell_points = 72 * (size - 2.4) / min(num_classes, _MAX_CLASS_TICKS)
+        font_size = min(9.5, 0.36 * cell_points)
+        _name_classes(axes, class_names, totals, font_size=font_size)
+        if num_classes <= _MAX_CLASSES_WITH_COUNTS:
+            _write_counts(axes, counts, shares, font_size=font_size)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class (number of videos)")
+        bar = figure.colorbar(
+            image, ax=axes, shrink=0.8, aspect=25, pad=0.02, ticks=[0, 0.5, 1], label="share of the true class"
+        )
+        bar.ax.set_yticklabels(["0 %", "50 %", "100 %"])
+        bar.outline.set_visible(False)
+        return _encode(figure, image_format)
+
+
+def bar_comparison(
+    names: Sequence[str],
+    values: Sequence[float],
+    *,
+    chance: float | None = None,
+    errors: Sequence[float | None] | None = None,
+    title: str = "",
+    x_label: str = "top-1 accuracy",
+    image_format: ImageFormat = "svg",
+) -> bytes:
+    """Horizontal bars in percent with their values written beside them.
+
+    Args:
+        names: what is compared, from top to bottom.
+        values: fractions of 1, one per name; NaN is drawn as "no value".
+        chance: the fraction that guessing gets, drawn as a dashed line.
+        errors: half widths of the error bars as fractions of 1, one per name; None for a name that has none.
+        title: above the chart.
+        x_label: what the values are.
+        image_format: "svg" or "png".
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ShapeError: if values or errors are not one per name.
+    """
+    margins = [None] * len(names) if errors is None else list(errors)
+    if not len(names) == len(values) == len(margins):
+        raise ShapeError(
+            f"{len(names)} names, {len(values)} values, {len(margins)} errors",
+            expected="one value (and one error, where there are errors) for each name",
+            hint="pass lists of one length",
+        )
+    with _style():
+        figure, axes = _new_chart(height_inches=1.5 + 0.48 * max(len(names), 1), title=title, title_gap_points=24)
+        axes.set_xlim(0, 100)
+        axes.set_xticks(range(0, 101, 20))
+        axes.set_xlabel(f"{x_label} (%)")
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_axisbelow(True)
+        axes.grid(axis="x", color=_GRID, linewidth=0.8)
+        if not names:
+            _say_empty(axes, "nothing to compare yet")
+            return _encode(figure, image_format)
+        for row, (value, margin) in enumerate(zip(values, margins, strict=True)):
+            _draw_bar(axes, row, value, margin)
+        axes.set_yticks(range(len(names)), [_shorten(name, 44) for name in names])
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        if chance is not None:
+            axes.axvline(100 * chance, color=_INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
+            side: Any = "left" if chance < 0.5 else "right"
+            place = (100 * chance, 1.0)
+            axes.annotate(
+                f"chance {_percent(chance)}", place, (0, 3), ("data", "axes fraction"), "offset points", ha=side
+            )
+        return _encode(figure, image_format)
+
+
+def running_mean(values: ArrayLike, num_points: int) -> NDArray[np.float64]:
+    """The centred mean over `num_points` values (the next odd number); near the ends, over those that there are."""
+    array = np.asarray(values, dtype=np.float64)
+    reach = max(num_points, 1) // 2
+    positions = np.arange(len(array))
+    starts, ends = np.maximum(positions - reach, 0), np.minimum(positions + reach + 1, len(array))
+    sums = np.concatenate([[0.0], np.cumsum(array)])
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Matplotlib's own settings and ours on top, whatever the user's matplotlibrc says, for the time of one chart."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    installed = set(font_manager.fontManager.get_font_names())
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(
+            {
+                "font.family": ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)],
+                "font.size": 10.5,
+                "text.color": _INK,
+                "text.parse_math": False,  # a class name may hold two dollar signs
+                "axes.edgecolor": _FAINT_INK,
+                "axes.labelcolor": _INK,
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "axes.titlesize": 12.5,
+                "axes.titlelocation": "left",
+                "xtick.color": _FAINT_INK,
+                "ytick.color": _FAINT_INK,
+                "xtick.labelcolor": _INK,
+                "ytick.labelcolor": _INK,
+                "legend.fontsize": 10,
+                "svg.hashsalt": "videomae",  # the same chart is the same file
+            }
+        )
+        yield
+
+
+def _new_chart(
+    *, height_inches: float, title: str, width_inches: float = _WIDTH_INCHES, title_gap_points: int = 10
+) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_inches, height_inches), layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    if title:
+        axes.set_title(printable(title), pad=title_gap_points)
+    return figure, axes
+
+
+def _encode(figure: Figure, image_format: ImageFormat) -> bytes:
+    buffer = io.BytesIO()
+    metadata = {"Date": None} if image_format == "svg" else None
+    figure.savefig(
+        buffer, format=image_format, dpi=_PNG_DOTS_PER_INCH, metadata=metadata, bbox_inches="tight", pad_inches=0.1
+    )
+    return buffer.getvalue()
+
+
+def _draw_series(
+    axes: Axes, name: str, pairs: Sequence[tuple[float, float]], *, index: int, smoothing_points: int | None
+) -> str:
+    """Draw one line and return its text for the legend."""
+    colour = _COLOURS[index % len(_COLOURS)]
+    style: Any = _LINE_STYLES[index // len(_COLOURS) % len(_LINE_STYLES)]
+    steps, values = np.asarray(pairs, dtype=np.float64).reshape(-1, 2).T
+    finite = np.isfinite(values) & np.isfinite(steps)
+    label = _shorten(name, 40)
+    notes = [f"{(~finite).sum()} not finite"] if (~finite).any() else []
+    if not finite.any():
+        axes.plot([], [], color=colour, linestyle=style)
+        return f"{label} ({', '.join(notes) or 'no values'})"
+    num_finite = int(finite.sum())
+    width = smoothing_points
+    if width is None:
+        width = num_finite // 40 if num_finite >= _MIN_POINTS_TO_SMOOTH else 1
+    many = len(values) > _MAX_VECTOR_POINTS
+    raw = np.where(finite, values, np.nan)
+    if width // 2 == 0:
+        marker = "o" if num_finite <= 30 else ""
+        axes.plot(
+            steps, raw, color=colour, linestyle=style, linewidth=1.8, marker=marker, markersize=4, rasterized=many
+        )
+        return f"{label}: {', '.join([_number(values[finite][-1]), *notes])}"
+    smooth = running_mean(values[finite], width)
+    axes.plot(steps, raw, color=colour, linewidth=0.7, alpha=0.35, rasterized=many, gid="raw")
+    stride = max(1, num_finite // _MAX_VECTOR_POINTS)
+    shown = np.unique(np.append(np.arange(0, num_finite, stride), num_finite - 1))
+    axes.plot(steps[finite][shown], smooth[shown], color=colour, linestyle=style, linewidth=2)
+    window = min(width // 2 * 2 + 1, num_finite)
+    tail = float(values[finite][-window:].mean())
+    return f"{label}: {', '.join([f'{_number(tail)} (mean of the last {window})', *notes])}"
+
+
+def _handles(axes: Axes) -> tuple[list[Any], list[str]]:
+    """The lines that stand for a series in the legend, with stand-in names."""
+    lines = [line for line in axes.get_lines() if line.get_gid() != "raw"]
+    return lines, [str(index) for index in range(len(lines))]
+
+
+def _name_classes(axes: Axes, class_names: Sequence[str], totals: NDArray[np.float64], *, font_size: float) -> None:
+    step = math.ceil(len(class_names) / _MAX_CLASS_TICKS)
+    ticks = range(0, len(class_names), step)
+    names = [_shorten(class_names[index], 28) for index in ticks]
+    upright = len(class_names) <= 4 and max(map(len, names)) <= 10
+    turn: dict[str, Any] = {} if upright else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(ticks, names, fontsize=font_size, **turn)
+    rows = [f"{name} ({_number(totals[index])})" for name, index in zip(names, ticks, strict=True)]
+    axes.set_yticks(ticks, rows, fontsize=font_size)
+    axes.tick_params(length=2)
+    axes.spines[:].set_visible(True)
+
+
+def _write_counts(axes: Axes, counts: NDArray[np.float64], shares: NDArray[np.float64], *, font_size: float) -> None:
+    for row, column in np.ndindex(*counts.shape):
+        count = float(counts[row, column])
+        if count == 0 and len(counts) > 12:
+            continue  # hundreds of zeros would hide the few confusions
+        colour = "white" if shares[row, column] > 0.55 else _INK if count else "#9a9aa2"
+        axes.text(column, row, _number(count), ha="center", va="center", color=colour, fontsize=font_size)
+
+
+def _draw_bar(axes: Axes, row: int, value: float, margin: float | None) -> None:
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.9}
+    if not math.isfinite(value):
+        axes.text(1, row, "no value", va="center", color=_FAINT_INK, zorder=5, bbox=box)
+        return
+    axes.barh(row, 100 * value, height=0.62, color=_COLOURS[row % len(_COLOURS)], zorder=2)
+    text, end = _percent(value), value
+    if margin is not None and math.isfinite(margin):
+        axes.errorbar(100 * value, row, xerr=100 * margin, color=_INK, linewidth=1.4, capsize=4, zorder=4)
+        text, end = f"{100 * value:.1f} ± {100 * margin:.1f} %", value + margin
+    place = (100 * min(end, 1.0), row)
+    axes.annotate(text, place, (6, 0), textcoords="offset points", va="center", zorder=5, bbox=box)
+
+
+def _say_empty(axes: Axes, message: str) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, message, transform=axes.transAxes, ha="center", va="center", color=_FAINT_INK, fontsize=13)
+
+
+def _check_counts(matrix: ArrayLike, *, num_classes: int) -> NDArray[np.float64]:
+    counts = np.asarray(matrix, dtype=np.float64)
+    if num_classes == 0 and counts.size == 0:
+        return np.zeros((0, 0))
+    if counts.shape != (num_classes, num_classes):
+        raise ShapeError(
+            f"a confusion matrix of shape {counts.shape} for {num_classes} class names",
+            expected=f"({num_classes}, {num_classes})",
+            hint="pass one row, one column and one name per class",
+        )
+    if not (np.isfinite(counts).all() and (counts >= 0).all()):
+        raise ShapeError(
+            f"a confusion matrix with values from {counts.min()} to {counts.max()}",
+            expected="counts, 0 or above",
+            hint="pass how many videos of each true class got each prediction",
+        )
+    return counts
+
+
+def _shorten(text: str, max_chars: int) -> str:
+    """The text in one line, with its middle left out where it is too long: class names often differ at the end."""
+    line = " ".join(printable(text).split())
+    if len(line) <= max_chars:
+        return line
+    tail = (max_chars - 1) // 2
+    return f"{line[: max_chars - 1 - tail]}…{line[-tail:]}"
+
+
+def _number(value: float) -> str:
+    return f"{int(value)}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:.3g}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"

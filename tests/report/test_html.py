@@ -1,0 +1,175 @@
+import base64
+import io
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from videomae.core.errors import InputError, ShapeError
+from videomae.report.charts import bar_comparison
+from videomae.report.html import KeyFigure, Report
+from videomae.report.pictures import encode_gif
+
+VOID_TAGS = {"meta", "img", "br", "hr", "link", "input"}
+EVIL = "<script>alert(\"1\")</script> & 'quotes' </td></table>"
+PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+
+
+class Page(HTMLParser):
+    """Reads a page, holds what it contains, and fails where a tag is closed that was not opened last."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID_TAGS:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((self.open[-1], data))
+
+    def attributes(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def text_in(self, tag: str) -> list[str]:
+        return [text for name, text in self.texts if name == tag]
+
+
+def full_report() -> Report:
+    return (
+        Report("The run", subtitle="8 classes")
+        .section("Result")
+        .key_figures([KeyFigure("top-1", "83.4 %", "200 clips"), ("classes", "8")])
+        .text("One paragraph.\n\nAnother one.")
+        .table(["name", "accuracy", "videos"], [["left", 0.83333333, 12], ["right", 1.0, 9]], caption="By class")
+        .section("Pictures")
+        .picture(PIXELS, alt="a sheet", caption="What was pasted in")
+        .picture(bar_comparison(["a"], [0.5]), alt="a chart")
+        .section("Commands")
+        .commands("videomae pretrain clips --output run\nvideomae info run\n")
+    )
+
+
+def test_page_is_well_formed_and_holds_everything() -> None:
+    page = Page(full_report().render())
+
+    assert page.text_in("title") == page.text_in("h1") == ["The run"]
+    assert page.text_in("h2") == ["Result", "Pictures", "Commands"]
+    assert page.text_in("p") == ["8 classes", "One paragraph.", "Another one."]
+    assert page.text_in("dt") == ["top-1", "classes"]
+    assert page.text_in("dd") == ["83.4 %", "200 clips", "8"]
+    assert page.text_in("caption") == ["By class"]
+    assert page.text_in("th") == ["name", "accuracy", "videos"]
+    assert page.text_in("td") == ["left", "0.8333", "12", "right", "1", "9"]
+    assert [cell.get("class") for cell in page.attributes("td")] == [None, "number", "number"] * 2
+    assert page.text_in("figcaption") == ["What was pasted in"]
+    assert page.text_in("code") == ["videomae pretrain clips --output run\nvideomae info run"]
+
+
+def test_links_lead_to_the_sections() -> None:
+    page = Page(full_report().render())
+
+    targets = [f"#{heading['id']}" for heading in page.attributes("h2")]
+    assert [link["href"] for link in page.attributes("a")] == targets
+    assert len(set(targets)) == 3
+    assert Page(Report("x").section("only one").render()).attributes("nav") == []
+
+
+def test_all_text_is_escaped() -> None:
+    report = Report(EVIL, subtitle=EVIL).section(EVIL).section(EVIL).text(EVIL).commands(EVIL)
+    report.key_figures([KeyFigure(EVIL, EVIL, EVIL)]).table([EVIL], [[EVIL]], caption=EVIL)
+    report.picture(PIXELS, alt=EVIL, caption=EVIL)
+
+    page = Page(report.render())
+
+    assert page.attributes("script") == []
+    assert page.attributes("img")[0]["alt"] == EVIL
+    for tag in ("title", "h1", "h2", "a", "p", "dt", "dd", "caption", "th", "td", "figcaption", "code"):
+        assert set(page.text_in(tag)) == {EVIL}, tag
+
+
+def test_nothing_outside_the_file_is_asked_for() -> None:
+    text = full_report().render()
+    page = Page(text)
+
+    assert "http://" not in text
+    assert "https://" not in text
+    for tag, attributes in page.elements:
+        assert tag not in {"script", "link", "iframe", "object", "embed"}
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "srcset", "poster"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/"))
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert {"http-equiv": "Content-Security-Policy"}.items() <= page.attributes("meta")[3].items()
+    assert "default-src 'none'" in page.attributes("meta")[3]["content"]
+
+
+def test_pictures_are_in_the_file_as_they_were() -> None:
+    pixels, chart = Page(full_report().render()).attributes("img")
+
+    kind, data = pixels["src"].split(",")
+    assert kind == "data:image/png;base64"
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), PIXELS)
+    assert (pixels["width"], pixels["height"], pixels["alt"]) == ("3", "2", "a sheet")
+    kind, data = chart["src"].split(",")
+    assert kind == "data:image/svg+xml;base64"
+    assert base64.b64decode(data) == bar_comparison(["a"], [0.5])
+    assert 600 < int(chart["width"]) < 800
+
+
+def test_gif_keeps_moving() -> None:
+    gif = encode_gif(np.stack([PIXELS, 255 - PIXELS]), frames_per_second=5)
+
+    image = Page(Report("x").picture(gif, alt="moving").render()).attributes("img")[0]
+
+    assert image["src"] == "data:image/gif;base64," + base64.b64encode(gif).decode()
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture at all", b"<svg></svg>", b"<svg", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_picture_is_refused(content: bytes) -> None:
+    with pytest.raises(InputError):
+        Report("x").picture(content, alt="")
+
+
+def test_pixels_of_another_type_are_refused() -> None:
+    with pytest.raises(ShapeError, match="the picture is float64"):
+        Report("x").picture(PIXELS / 255, alt="")
+
+
+def test_ragged_tables_are_refused() -> None:
+    with pytest.raises(InputError, match="row 1 of a table has 1 cells: expected 2"):
+        Report("x").table(["a", "b"], [[1, 2], [3]])
+
+
+def test_empty_parts_leave_nothing_odd() -> None:
+    page = Page(Report("x").key_figures([]).text("").table(["a"], []).render())
+
+    assert page.attributes("dl") == []
+    assert page.text_in("th") == ["a"]
+    assert page.attributes("p") == []
+
+
+def test_save_writes_utf8_whatever_the_text(tmp_path: Path) -> None:
+    report = Report("évènement – 動画").text("undecodable \udcff name")
+
+    path = report.save(tmp_path / "new" / "report.html")
+
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.text_in("h1") == ["évènement – 動画"]
+    assert page.text_in("p") == ["undecodable \\udcff name"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
