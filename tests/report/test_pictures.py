@@ -166,6 +166,19 @@ def test_animation_shows_each_frame_in_turn() -> None:
         assert box_of(frame, (30, index * 10, 200))
 
 
+def test_animation_prints_the_numbers_it_is_given() -> None:
+    clips = three_clips(num_frames=2)
+
+    plain = reconstruction_animation(*clips, caption=CAPTION)
+    numbered = reconstruction_animation(*clips, caption=CAPTION, frame_numbers=[0, 123456])
+
+    assert plain.shape == numbered.shape
+    assert (plain[0] == numbered[0]).all()
+    assert (plain[1] != numbered[1]).any()
+    with pytest.raises(ShapeError, match="1 frame numbers: expected 2"):
+        reconstruction_animation(*clips, caption=CAPTION, frame_numbers=[0])
+
+
 def test_contact_sheet_takes_clips_of_different_sizes() -> None:
     clips = [
         plain_clip((9, 90, 0), num_frames=2),

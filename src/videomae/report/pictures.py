@@ -62,11 +62,7 @@ def reconstruction_sheet(
     """
     clips = _check_same_shape(original, masked, rebuilt)
     columns = spaced_indices(len(clips[0]), max_columns)
-    numbers = list(range(len(clips[0]))) if frame_numbers is None else list(frame_numbers)
-    if len(numbers) != len(clips[0]):
-        raise ShapeError(
-            f"{len(numbers)} frame numbers", expected=f"{len(clips[0])}, one for each frame", hint="pass one per frame"
-        )
+    numbers = _check_frame_numbers(frame_numbers, num_frames=len(clips[0]))
     rows = [[_to_tile(clip[column], min_side=112) for column in columns] for clip in clips]
     headings = [f"frame {numbers[column]}" for column in columns]
     return _draw_grid(rows, row_labels=ROW_NAMES, headings=headings, caption=caption)
@@ -103,7 +99,9 @@ def contact_sheet(clips: Sequence[Pixels], labels: Sequence[str], *, caption: st
     return _draw_grid(rows, row_labels=labels, headings=[], caption=caption)
 
 
-def reconstruction_animation(original: Pixels, masked: Pixels, rebuilt: Pixels, *, caption: str) -> Pixels:
+def reconstruction_animation(
+    original: Pixels, masked: Pixels, rebuilt: Pixels, *, caption: str, frame_numbers: Sequence[int] | None = None
+) -> Pixels:
     """The three clips moving side by side, labelled, with the caption below: frames for a GIF or a video file.
 
     Arguments and errors are those of `reconstruction_sheet`.
@@ -112,14 +110,13 @@ def reconstruction_animation(original: Pixels, masked: Pixels, rebuilt: Pixels, 
         uint8 (T, height, width, 3); height and width are even, as H.264 wants them.
     """
     clips = _check_same_shape(original, masked, rebuilt)
+    numbers = _check_frame_numbers(frame_numbers, num_frames=len(clips[0]))
     tiles = [[_to_tile(clip[index], min_side=168) for clip in clips] for index in range(len(clips[0]))]
     frames = [
-        _draw_grid([row], row_labels=[], headings=ROW_NAMES, caption=f"frame {index}\n{caption}", min_width=0)
-        for index, row in enumerate(tiles)
+        _draw_grid([row], row_labels=[], headings=ROW_NAMES, caption=f"frame {number}\n{caption}", min_width=0)
+        for number, row in zip(numbers, tiles, strict=True)
     ]
-    # Digits differ in width, so captions could wrap differently from frame to frame; the tallest sets the size.
-    height = max(frame.shape[0] for frame in frames)
-    height, width = height + height % 2, frames[0].shape[1] + frames[0].shape[1] % 2
+    height, width = (size + size % 2 for size in frames[0].shape[:2])
     animation = np.full((len(frames), height, width, 3), _BACKGROUND, dtype=np.uint8)
     for index, frame in enumerate(frames):
         animation[index, : frame.shape[0], : frame.shape[1]] = frame
@@ -280,6 +277,15 @@ def _gif_delays_ms(num_frames: int, frames_per_second: float) -> list[int]:
     delay = max(1000 / frames_per_second, _MIN_GIF_DELAY_MS)
     ends = [round(delay * (index + 1) / 10) * 10 for index in range(num_frames)]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _check_frame_numbers(frame_numbers: Sequence[int] | None, *, num_frames: int) -> list[int]:
+    numbers = list(range(num_frames)) if frame_numbers is None else list(frame_numbers)
+    if len(numbers) != num_frames:
+        raise ShapeError(
+            f"{len(numbers)} frame numbers", expected=f"{num_frames}, one for each frame", hint="pass one per frame"
+        )
+    return numbers
 
 
 def _check_same_shape(original: Pixels, masked: Pixels, rebuilt: Pixels) -> list[Pixels]:
