@@ -26,7 +26,22 @@ _HOMES = {
 # transformers' examples say AutoImageProcessor; here there is one processor.
 _ALIASES = {"AutoImageProcessor": "VideoMAEImageProcessor"}
 
-__all__ = [*_HOMES, *_ALIASES]
+__all__ = [
+    "AutoImageProcessor",
+    "VideoMAEConfig",
+    "VideoMAEFeatureExtractor",
+    "VideoMAEForPreTraining",
+    "VideoMAEForVideoClassification",
+    "VideoMAEImageProcessor",
+    "VideoMAEModel",
+    "VideoMAEPreTrainedModel",
+    "load_checkpoint",
+    "random_mask",
+    "read_video",
+    "running_cell_mask",
+    "sample_frame_indices",
+    "tube_mask",
+]
 
 if TYPE_CHECKING:
     from videomae.core.masks import random_mask, running_cell_mask, tube_mask

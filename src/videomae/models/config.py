@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from videomae.core.errors import CheckpointError, ConfigError
+from videomae.core.files import write_text
 from videomae.core.grid import TubeletGrid
 from videomae.weights import files, hub
 
@@ -16,8 +17,17 @@ PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_class
 ATTENTION_IMPLEMENTATIONS = ("sdpa", "eager")
 CONFIG_NAME = "config.json"
 
-# transformers writes these into config.json; they describe the writer, not the network.
-_WRITER_KEYS = ("transformers_version", "_name_or_path", "model_type", "_attn_implementation", "_commit_hash")
+# transformers writes these into config.json; they describe the writer or the file of weights, not the network. Kept, a
+# float16 from one file would tell transformers 5.x to halve the float32 weights that we save later.
+_WRITER_KEYS = (
+    "transformers_version",
+    "_name_or_path",
+    "model_type",
+    "_attn_implementation",
+    "_commit_hash",
+    "torch_dtype",
+    "dtype",
+)
 
 
 class VideoMAEConfig:
@@ -277,7 +287,7 @@ class VideoMAEConfig:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` into `folder` (made if absent), readable by transformers 4.x and 5.x."""
-        files.write_text(Path(folder) / CONFIG_NAME, self.to_json_string())
+        write_text(Path(folder) / CONFIG_NAME, self.to_json_string())
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of `key` as of a dictionary; PEFT asks configurations in this way."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -229,13 +230,14 @@ class LayerStack(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.gradient_checkpointing = False
-        self.checkpoint_options: dict[str, object] = {"use_reentrant": False}
+        self.checkpoint_every = 1
+        self.checkpoint_options: dict[str, Any] = {"use_reentrant": False}
 
     def run(self, layers: nn.ModuleList, x: Tensor, head_masks: Sequence[Tensor | None], keep: Recording) -> Kept:
         """The last layer's output, all hidden states and all attentions (the latter two where `keep` asks)."""
         states, attentions = [x], []
-        for layer, head_mask in zip(layers, head_masks, strict=True):
-            if self.gradient_checkpointing and self.training:
+        for index, (layer, head_mask) in enumerate(zip(layers, head_masks, strict=True)):
+            if self.gradient_checkpointing and self.training and index % self.checkpoint_every == 0:
                 x, weights = checkpoint(layer, x, head_mask, keep.attentions, **self.checkpoint_options)
             else:
                 x, weights = layer(x, head_mask, keep.attentions)

@@ -42,13 +42,18 @@ class VideoMAEPreTrainedModel(nn.Module):
         """The type of the floating-point weights."""
         return next(parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
 
-    def num_parameters(self, only_trainable: bool = False) -> int:
-        """How many numbers the weights hold, all or those that are trained."""
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """How many numbers the weights hold, all or those that are trained.
+
+        Args:
+            only_trainable: count only weights that are trained.
+            exclude_embeddings: changes nothing, since there are no embedding tables; transformers' Trainer passes it.
+        """
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
 
     def get_input_embeddings(self) -> nn.Module:
         """The patch embedding."""
-        encoder = getattr(self, self.base_model_prefix, self)
+        encoder: Any = getattr(self, self.base_model_prefix, self)
         return encoder.embeddings.patch_embeddings
 
     @property
@@ -62,9 +67,38 @@ class VideoMAEPreTrainedModel(nn.Module):
         Args:
             gradient_checkpointing_kwargs: for `torch.utils.checkpoint.checkpoint`; default `use_reentrant=False`.
         """
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs)
+
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: Mapping[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """`gradient_checkpointing_enable` as the newest transformers' Trainer calls it.
+
+        Args:
+            activation_checkpointing_kwargs: for `torch.utils.checkpoint.checkpoint`; default `use_reentrant=False`.
+            every_n_layers: recompute only each n-th layer, starting with the first.
+            offload: must be False.
+
+        Raises:
+            ConfigError: for `every_n_layers` below 1, or `offload`.
+        """
+        if every_n_layers < 1:
+            raise ConfigError(
+                f"every_n_layers={every_n_layers}", expected="1 or more", hint="1 recomputes each layer, 2 every other"
+            )
+        if offload:
+            raise ConfigError(
+                "offload=True",
+                expected="activations that stay on the device",
+                hint="wrap the training step in torch.autograd.graph.save_on_cpu() to move them to the CPU",
+            )
         for stack in self._layer_stacks():
             stack.gradient_checkpointing = True
-            stack.checkpoint_options = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
+            stack.checkpoint_every = every_n_layers
+            stack.checkpoint_options = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep all activations again."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from videomae.core.errors import CheckpointError, InputError
+from videomae.core.errors import CheckpointError
+from videomae.core.files import write_atomically
 from videomae.weights.hub import HubOptions, resolve_file
 
 if TYPE_CHECKING:
@@ -113,41 +112,3 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CheckpointError(str(path), expected="a JSON object in braces", hint="copy or download it again")
     return values
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a small text file atomically."""
-    write_atomically(path, lambda aside: aside.write_text(text, encoding="utf-8"))
-
-
-def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file aside, sync it, then rename it to `path`: a reader sees the old file or the whole new one.
-
-    Raises:
-        InputError: if the folder cannot be written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise InputError(
-            str(path), expected="a place that can be written", hint=f"choose another output folder ({error.strerror})"
-        ) from error
-    os.close(descriptor)
-    aside = Path(name)
-    try:
-        write(aside)
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        # mkstemp makes files private; a checkpoint gets the permissions that any new file would get.
-        umask = os.umask(0)
-        os.umask(umask)
-        aside.chmod(0o666 & ~umask)
-        aside.replace(path)
-    except OSError as error:
-        raise InputError(
-            str(path), expected="room to write it", hint=f"free space or choose another folder ({error.strerror})"
-        ) from error
-    finally:
-        aside.unlink(missing_ok=True)

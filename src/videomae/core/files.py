@@ -1,0 +1,68 @@
+"""Writing files so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from videomae.core.errors import InputError
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a small text file atomically; see `write_atomically`."""
+    write_atomically(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a small file atomically; see `write_atomically`."""
+    write_atomically(path, lambda aside: aside.write_bytes(content))
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file aside, sync it, rename it to `path`: a reader sees the old file or the whole new one.
+
+    Missing folders are made. The file aside has the suffix of `path`, for writers that choose a format by it.
+
+    Raises:
+        InputError: if the folder cannot be made or written, `path` is a folder, or the disk is full; an older file at
+            `path` is then untouched.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(path, expected="the name of a file", hint="this is a folder; add a file name to it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.stem[:80]}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    os.close(descriptor)
+    aside = Path(name)
+    try:
+        write(aside)
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())
+        aside.chmod(_mode_for(path))
+        aside.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _mode_for(path: Path) -> int:
+    """The permissions of the file that is replaced, or those that any new file gets; mkstemp's are private."""
+    if path.exists():
+        return path.stat().st_mode & 0o777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write {path} ({error.strerror or type(error).__name__})",
+        expected="a folder that can be written, with room on its disk",
+        hint="choose another output path, free space or change the folder's permissions",
+    )

@@ -1,0 +1,48 @@
+"""The pre-training recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from videomae.recipes.recipe import TrainingRecipe, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainRecipe(TrainingRecipe):
+    """Pre-training as VideoMAE does it (Tong et al. 2022, table 8), at a batch that fits one machine.
+
+    The published batches are 30 times larger and their rate is 1.5e-4 for 256 clips. Scaled down linearly that rate
+    would barely move a small batch, so the default is higher.
+    """
+
+    epochs: int = 200
+    """Passes over the data; the published runs take 800 to 3200."""
+    learning_rate: float = 1.5e-3
+    """Peak learning rate for a batch of 256 clips; the run uses this × batch size / 256."""
+    warmup_epochs: float = 10.0
+    """Epochs of linear warm-up."""
+    size: Literal["tiny", "small", "base", "large", "huge", "giant"] = "small"
+    """Size of the network; --init brings its own."""
+    num_frames: int = 16
+    """Frames in a clip."""
+    image_size: int = 224
+    """Height and width of a clip in pixels."""
+    mask: Literal["tube", "random"] = "tube"
+    """tube hides the same places in every frame, random any tubelet."""
+    mask_ratio: float = 0.9
+    """Share of the tubelets that the encoder does not see."""
+    decoder_mask_ratio: float = 0.0
+    """Share of the tubelets that are not rebuilt, by VideoMAE V2's running cells: 0.25, 0.5 (published) or 0.75."""
+    norm_pix_loss: bool = True
+    """Rebuild each tubelet normalised to zero mean and unit variance."""
+    crop: Literal["multi-scale", "center"] = "multi-scale"
+    """multi-scale takes a random crop of the published kind, center the largest square in the middle."""
+
+    def validate(self) -> None:
+        """As `TrainingRecipe.validate`."""
+        super().validate()
+        require(self, "num_frames", self.num_frames >= 1, "at least 1")
+        require(self, "image_size", self.image_size >= 1, "at least 1")
+        require(self, "mask_ratio", 0 < self.mask_ratio < 1, "a share between 0 and 1")
+        require(self, "decoder_mask_ratio", self.decoder_mask_ratio in (0, 0.25, 0.5, 0.75), "0, 0.25, 0.5 or 0.75")

@@ -1,0 +1,77 @@
+"""What a training run is made of: frozen dataclasses, standard library only, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from videomae.core.errors import ConfigError
+
+SAMPLING_METHODS = ("dense", "uniform", "linspace")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe:
+    """What pre-training and fine-tuning share."""
+
+    epochs: int = 100
+    """Passes over the data."""
+    batch_size: int = 32
+    """Clips per optimiser step, over all devices."""
+    learning_rate: float = 1e-3
+    """Peak learning rate for a batch of 256 clips; the run uses this × batch size / 256."""
+    min_learning_rate: float = 1e-5
+    """Where the cosine ends, for a batch of 256 clips."""
+    warmup_epochs: float = 5.0
+    """Epochs of linear warm-up."""
+    weight_decay: float = 0.05
+    """AdamW's weight decay; biases, norms and tokens are never decayed."""
+    clip_grad: float = 0.0
+    """Largest gradient norm; 0 does not clip."""
+    seed: int = 0
+    """Data order, crops, masks and new weights follow from it."""
+    precision: Literal["bf16", "fp32", "fp16"] = "bf16"
+    """Of the matrix products; weights stay in fp32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+    num_workers: int = -1
+    """Processes that decode; -1 takes one for each core, at most 8; 0 decodes in the training process."""
+    sampling: Literal["dense", "uniform", "linspace"] = "dense"
+    """Frames of a clip: dense = exact stride, uniform = one from each equal segment, linspace = the original code's."""
+    frame_stride: int = 4
+    """Distance between the frames of a clip."""
+    max_broken: float = 0.01
+    """Share of the videos that may turn out unreadable (and are left out, and named) before the run stops."""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+
+    def validate(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ConfigError: names the first field that is out of range.
+        """
+        for name in ("epochs", "batch_size", "frame_stride", "log_every"):
+            require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("learning_rate", "min_learning_rate", "weight_decay", "clip_grad", "warmup_epochs"):
+            require(self, name, getattr(self, name) >= 0, "0 or more")
+        require(self, "num_workers", self.num_workers >= -1, "-1 (automatic) or more")
+        require(self, "max_broken", 0 <= self.max_broken <= 1, "a share from 0 to 1")
+        require(self, "seed", 0 <= self.seed < 2**32, "a number from 0 to 2³² − 1")
+        require(self, "sampling", self.sampling in SAMPLING_METHODS, " or ".join(SAMPLING_METHODS))
+
+    def scaled(self, rate_for_256: float) -> float:
+        """A learning rate given for 256 clips, for this batch (linear scaling rule, Goyal et al. 2017)."""
+        return rate_for_256 * self.batch_size / 256
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain data."""
+        return dataclasses.asdict(self)
+
+
+def require(recipe: object, name: str, fits: bool, expected: str) -> None:
+    """Raise a ConfigError that shows the field's value unless it fits."""
+    if not fits:
+        option = "--" + name.replace("_", "-")
+        raise ConfigError(f"{name}={getattr(recipe, name)!r}", expected=expected, hint=f"change {option}")
