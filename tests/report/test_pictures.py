@@ -179,6 +179,20 @@ def test_animation_prints_the_numbers_it_is_given() -> None:
         reconstruction_animation(*clips, caption=CAPTION, frame_numbers=[0])
 
 
+def test_narrow_clips_leave_room_for_their_headings() -> None:
+    clips = three_clips(num_frames=12, height=200, width=8)
+
+    sheet = reconstruction_sheet(*clips, caption=CAPTION, frame_numbers=range(99_990, 100_002), max_columns=2)
+    animation = reconstruction_animation(*clips, caption=CAPTION, frame_numbers=range(99_990, 100_002))
+
+    top, _, left, right = box_of(sheet, COLOURS["original"])
+    columns = np.flatnonzero((sheet[: top - 1, left - 60 :] < 200).any((0, 2)))
+    assert np.diff(columns).max() > 10, "the two headings stand apart"
+    assert right < sheet.shape[1] - 10
+    assert animation.shape[0] == 12
+    assert (animation[:, -4:] == 255).all()
+
+
 def test_contact_sheet_takes_clips_of_different_sizes() -> None:
     clips = [
         plain_clip((9, 90, 0), num_frames=2),

@@ -116,7 +116,9 @@ def reconstruction_animation(
         _draw_grid([row], row_labels=[], headings=ROW_NAMES, caption=f"frame {number}\n{caption}", min_width=0)
         for number, row in zip(numbers, tiles, strict=True)
     ]
-    height, width = (size + size % 2 for size in frames[0].shape[:2])
+    # Under very narrow clips a caption with a longer number can take a line more: the tallest frame sets the size.
+    height, width = max(frame.shape[0] for frame in frames), frames[0].shape[1]
+    height, width = height + height % 2, width + width % 2
     animation = np.full((len(frames), height, width, 3), _BACKGROUND, dtype=np.uint8)
     for index, frame in enumerate(frames):
         animation[index, : frame.shape[0], : frame.shape[1]] = frame
@@ -217,9 +219,10 @@ def _draw_grid(
     min_width: int = _MIN_SHEET_WIDTH,
 ) -> Pixels:
     """Rows of tiles with labels at the left, headings above the columns and a wrapped caption below."""
-    tile_width = max(tile.width for row in rows for tile in row)
+    widest = max(tile.width for row in rows for tile in row)
     heights = [max(tile.height for tile in row) for row in rows]
-    sizes = _Measures.for_tile(max(tile_width, *heights))
+    sizes = _Measures.for_tile(max(widest, *heights))
+    tile_width = max(widest, *(math.ceil(sizes.small_font.getlength(printable(heading))) for heading in headings), 0)
     labels = [wrap_text(label, sizes.label_font, max(140, round(sizes.tile * 1.2))) for label in row_labels]
     line, small_line = line_height(sizes.label_font), line_height(sizes.small_font)
     label_width = max((math.ceil(sizes.label_font.getlength(text)) for lines in labels for text in lines), default=0)
