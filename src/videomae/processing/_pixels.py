@@ -1,0 +1,185 @@
+"""The processor's arithmetic on stacks of frames (n, C, H, W): levels, resize, crop, rescale and normalise."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from videomae.core.errors import ConfigError, ShapeError
+from videomae.processing._frames import Stack
+from videomae.processing._steps import CHANNELS_LAST, Steps
+
+logger = logging.getLogger(__name__)
+
+
+def process(stack: Stack, steps: Steps, *, data_format: str | None) -> list[tuple[tuple[int, ...], torch.Tensor]]:
+    """Take a stack of like frames through all steps.
+
+    Returns:
+        Pairs of the frames' positions in the clip and their pixels, (n, C, h, w) or (n, h, w, C) by `data_format`
+        (None: as they came), in memory of their own. More than one pair only where float frames of one clip are read
+        differently (see `level_stacks`).
+
+    Raises:
+        ShapeError: values that cannot be resized.
+        ConfigError: a mean or standard deviation for another number of channels.
+    """
+    if steps.rescale_factor is not None and stack.array.dtype != np.uint8 and _lies_in_unit_range(stack.array):
+        _warn_of_rescaling_twice()
+    parts = [(stack, 1.0)] if steps.size is None else level_stacks(stack)
+    results = []
+    for part, unit in parts:
+        pixels = part.tensor()
+        if steps.size is not None:
+            pixels = resize(pixels, steps.output_size(*pixels.shape[-2:]), steps.resample)
+        if steps.crop_size is not None:
+            pixels = center_crop(pixels, steps.crop_size)
+        channels_last = (data_format or part.layout) == CHANNELS_LAST
+        results.append((part.positions, scale_and_normalize(pixels, unit, steps, channels_last=channels_last)))
+    return results
+
+
+def level_stacks(stack: Stack) -> list[tuple[Stack, float]]:
+    """Frames as grey levels 0 to 255 in uint8, each with what one level is worth in the frame's own unit.
+
+    Resizing is done on 8-bit levels, whatever the frames come in. Frames of whole numbers are levels already (unit 1).
+    A frame with fractions between 0 and 1 is multiplied by 255 and cut off (unit 1/255). Each frame is judged alone, so
+    an all-black frame among fractions counts as whole numbers: the values agree.
+
+    Raises:
+        ShapeError: other values than these.
+    """
+    array = stack.array
+    if array.dtype == np.uint8:
+        return [(stack, 1.0)]
+    fractional = np.array([_is_fractional(frame) for frame in array])
+    parts = []
+    for chosen, factor, unit in ((~fractional, 1, 1.0), (fractional, 255, 1 / 255)):
+        if chosen.any():
+            positions = tuple(np.array(stack.positions)[chosen].tolist())
+            frames = array if chosen.all() else array[chosen]
+            # In float32, as a frame of fractions is scaled there: the cut-off decides between neighbouring levels.
+            levels = frames if factor == 1 else (frames * factor).astype(np.float32)
+            parts.append((Stack(positions, levels.astype(np.uint8), stack.layout), unit))
+    return parts
+
+
+def _is_fractional(frame: np.ndarray) -> bool:
+    low, high = frame.min(), frame.max()
+    if np.isfinite(low) and np.isfinite(high):
+        if frame.dtype.kind in "biu" or np.allclose(frame, frame.astype(np.int64)):
+            if low >= 0 and high <= 255:
+                return False
+        elif low >= 0 and high <= 1:
+            return True
+    raise ShapeError(
+        f"pixel values from {low} to {high}",
+        expected="whole numbers from 0 to 255, or fractions from 0 to 1, to resize",
+        hint="pass the frames as decoded, or resize them yourself and set do_resize=False",
+    )
+
+
+def _lies_in_unit_range(array: np.ndarray) -> bool:
+    return bool(array.min() >= 0 and array.max() <= 1)
+
+
+@cache
+def _warn_of_rescaling_twice() -> None:
+    logger.warning(
+        "The frames' values lie between 0 and 1 already and are rescaled once more; pass do_rescale=False if that is "
+        "not meant."
+    )
+
+
+def resize(pixels: torch.Tensor, size: tuple[int, int], resample: Image.Resampling) -> torch.Tensor:
+    """Resize uint8 frames (n, C, H, W) to (height, width), within 2 levels of Pillow's result.
+
+    Bilinear, the usual filter, resizes all frames at once in torch (1 level off at most but for rare pixels). Its
+    bicubic differs from Pillow's by up to 30 levels, and the other filters it has not: these go through Pillow.
+    """
+    if tuple(pixels.shape[-2:]) == size:
+        return pixels
+    if resample == Image.Resampling.BILINEAR:
+        return F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+    return resize_with_pillow(pixels, size, resample)
+
+
+def resize_with_pillow(pixels: torch.Tensor, size: tuple[int, int], resample: Image.Resampling) -> torch.Tensor:
+    """Resize uint8 frames (n, C, H, W) one by one in Pillow, the plain way that the fast one is tested against."""
+    num_channels = pixels.shape[1]
+    # Pillow takes 2 and 4 channels for colour with alpha, and weights colours by it: such frames go channel by channel.
+    planes = 3 if num_channels == 3 else 1
+    frames = pixels.permute(0, 2, 3, 1).numpy()  # (n, H, W, C)
+    resized = np.empty((len(frames), *size, num_channels), dtype=np.uint8)
+    for frame, result in zip(frames, resized, strict=True):
+        for start in range(0, num_channels, planes):
+            plane = np.ascontiguousarray(frame[:, :, start : start + planes])
+            image = Image.fromarray(plane if planes == 3 else plane[:, :, 0])
+            small = np.asarray(image.resize((size[1], size[0]), resample=resample))
+            result[:, :, start : start + planes] = small.reshape(*size, planes)
+    return torch.from_numpy(resized).permute(0, 3, 1, 2)
+
+
+def center_crop(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Cut (height, width) out of the middle of frames (n, C, H, W); smaller frames are padded with zeros.
+
+    Of an odd surplus the smaller half is cut (or padded) at the top and left. The result always has the size asked for:
+    transformers 4.34.0 drops the last row or column where an odd number of them has to be padded.
+    """
+    for axis, length in ((-2, size[0]), (-1, size[1])):
+        surplus = pixels.shape[axis] - length
+        if surplus >= 0:
+            pixels = pixels.narrow(axis, surplus // 2, length)
+        else:
+            before = -surplus // 2
+            after = -surplus - before
+            pixels = F.pad(pixels, (before, after) if axis == -1 else (0, 0, before, after))
+    return pixels
+
+
+def scale_and_normalize(pixels: torch.Tensor, unit: float, steps: Steps, *, channels_last: bool) -> torch.Tensor:
+    """Rescale and normalise frames (n, C, H, W) in one pass, into new memory of the wanted layout.
+
+    Returns:
+        (n, C, H, W) or (n, H, W, C): float32; without either step the input's type, and normalised only, its own
+        floating type.
+    """
+    num_frames, num_channels, height, width = pixels.shape
+    scale = torch.full((num_channels, 1, 1), unit, dtype=torch.float64)
+    shift = torch.zeros_like(scale)
+    if steps.rescale_factor is not None:
+        scale = scale * steps.rescale_factor
+    if steps.mean is not None and steps.std is not None:
+        std = _per_channel(steps.std, num_channels, name="image_std")
+        if not std.all():
+            raise ConfigError(f"image_std={list(steps.std)}", expected="no zeros", hint="the pixels are divided by it")
+        scale = scale / std
+        shift = -_per_channel(steps.mean, num_channels, name="image_mean") / std
+    changes_values = steps.rescale_factor is not None or steps.mean is not None or unit != 1
+    dtype = pixels.dtype
+    if steps.rescale_factor is not None or (changes_values and not dtype.is_floating_point):
+        dtype = torch.float32
+    shape = (num_frames, height, width, num_channels) if channels_last else tuple(pixels.shape)
+    result = torch.empty(shape, dtype=dtype)
+    view = result.permute(0, 3, 1, 2) if channels_last else result
+    view.copy_(pixels)
+    if changes_values:
+        view.mul_(scale.to(dtype))
+    if steps.mean is not None:
+        view.add_(shift.to(dtype))
+    return result
+
+
+def _per_channel(values: tuple[float, ...], num_channels: int, *, name: str) -> torch.Tensor:
+    if len(values) not in (1, num_channels):
+        raise ConfigError(
+            f"{name}={list(values)}",
+            expected=f"one number, or {num_channels}, as the frames have {num_channels} channels",
+            hint=f"set {name}, or pass input_data_format if the channels are elsewhere",
+        )
+    return torch.tensor(values, dtype=torch.float64).expand(num_channels).reshape(num_channels, 1, 1)
