@@ -196,7 +196,9 @@ def _headed_entries(
         split = row.get("split") or None
         if split is not None and split not in SPLITS:
             raise DataError(
-                f"{table}, line {number}: split {split!r}", expected=" or ".join(SPLITS), hint="correct the split column"
+                f"{table}, line {number}: split {split!r}",
+                expected=" or ".join(SPLITS),
+                hint="correct the split column",
             )
         yield VideoEntry(_existing(table, number, row["path"]), row.get("label") or None, split)
 

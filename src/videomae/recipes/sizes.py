@@ -7,7 +7,9 @@ from typing import Any
 from videomae.core.errors import ConfigError
 
 
-def _size(width: int, depth: int, heads: int, decoder_width: int, decoder_depth: int, decoder_heads: int) -> dict[str, Any]:
+def _size(
+    width: int, depth: int, heads: int, decoder_width: int, decoder_depth: int, decoder_heads: int
+) -> dict[str, Any]:
     return {
         "hidden_size": width,
         "num_hidden_layers": depth,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,34 @@ if TYPE_CHECKING:
     import torch
 
 METHODS = ("dense", "uniform", "linspace")
+
+
+@dataclass(frozen=True)
+class ClipSampling:
+    """Which frames make a clip. Saved in `preprocessor_config.json` under `sampling`: a model carries its own.
+
+    Args:
+        method: one of `METHODS`, see `sample_frame_indices`.
+        num_frames: frames in a clip.
+        frame_stride: distance between neighbours, in frames.
+    """
+
+    method: str = "dense"
+    num_frames: int = 16
+    frame_stride: int = 4
+
+    def training_indices(
+        self, num_video_frames: int, generator: torch.Generator | np.random.Generator | None = None
+    ) -> np.ndarray:
+        """Frames of one random clip, see `sample_frame_indices`."""
+        return sample_frame_indices(num_video_frames, **asdict(self), generator=generator)
+
+    def test_indices(self, num_video_frames: int, *, num_clips: int) -> np.ndarray:
+        """Frames of all test clips, int64 (num_clips, num_frames), see `test_clip_indices`."""
+        clips = range(num_clips)
+        return np.stack(
+            [test_clip_indices(num_video_frames, clip=k, num_clips=num_clips, **asdict(self)) for k in clips]
+        )
 
 
 def sample_frame_indices(
