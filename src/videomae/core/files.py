@@ -10,20 +10,23 @@ from pathlib import Path
 from videomae.core.errors import InputError
 
 
-def write_text(path: str | Path, text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write a small text file atomically; see `write_atomically`."""
-    write_atomically(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+    return write_atomically(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
     """Write a small file atomically; see `write_atomically`."""
-    write_atomically(path, lambda aside: aside.write_bytes(content))
+    return write_atomically(path, lambda aside: aside.write_bytes(content))
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
     """Let `write` fill a file aside, sync it, rename it to `path`: a reader sees the old file or the whole new one.
 
     Missing folders are made. The file aside has the suffix of `path`, for writers that choose a format by it.
+
+    Returns:
+        `path`.
 
     Raises:
         InputError: if the folder cannot be made or written, `path` is a folder, or the disk is full; an older file at
@@ -44,11 +47,12 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         with aside.open("rb+") as file:
             os.fsync(file.fileno())
         aside.chmod(_mode_for(path))
-        aside.replace(path)
+        os.replace(aside, path)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
         aside.unlink(missing_ok=True)
+    return path
 
 
 def _mode_for(path: Path) -> int:

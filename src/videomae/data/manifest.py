@@ -10,9 +10,8 @@ from pathlib import Path
 
 from videomae.core.errors import DataError
 
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .asf .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
-)
+_SUFFIXES = "3gp avi asf flv gif m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv"
+VIDEO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 SPLITS = ("train", "val", "test")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".list")
 _FORMS = "a folder of class folders, a folder of videos, a CSV or TSV with path,label[,split], or a text file of paths"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from videomae.core.errors import InputError
-from videomae.report.files import write_atomically
+from videomae.core.files import write_bytes
 from videomae.report.pictures import Pixels, encode_png
 from videomae.report.text import printable
 
@@ -149,7 +149,7 @@ class Report:
         Raises:
             InputError: if the place cannot be written.
         """
-        return write_atomically(path, self.render().encode("utf-8"))
+        return write_bytes(path, self.render().encode("utf-8"))
 
 
 def _escape(text: str) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from videomae.core.errors import InputError, ShapeError
-from videomae.report.files import write_atomically
+from videomae.core.files import write_bytes
 from videomae.report.text import Font, line_height, load_font, printable, wrap_text
 
 Pixels = NDArray[np.uint8]
@@ -181,7 +181,7 @@ def save_png(path: str | os.PathLike[str], image: Pixels) -> Path:
     Raises:
         InputError: if the place cannot be written.
     """
-    return write_atomically(path, encode_png(image))
+    return write_bytes(path, encode_png(image))
 
 
 def save_gif(path: str | os.PathLike[str], frames: Pixels, *, frames_per_second: float) -> Path:
@@ -190,7 +190,7 @@ def save_gif(path: str | os.PathLike[str], frames: Pixels, *, frames_per_second:
     Raises:
         InputError: if the place cannot be written, or `frames_per_second` is not a number above 0.
     """
-    return write_atomically(path, encode_gif(frames, frames_per_second=frames_per_second))
+    return write_bytes(path, encode_gif(frames, frames_per_second=frames_per_second))
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from videomae.core.errors import InputError
-from videomae.report.files import write_atomically
+from videomae.core.files import write_bytes
 
 
 def test_writes_and_makes_missing_folders(tmp_path: Path) -> None:
-    written = write_atomically(tmp_path / "a" / "b" / "c.bin", b"content")
+    written = write_bytes(tmp_path / "a" / "b" / "c.bin", b"content")
 
     assert written == tmp_path / "a" / "b" / "c.bin"
     assert written.read_bytes() == b"content"
@@ -20,7 +20,7 @@ def test_replaces_a_file_and_keeps_its_permissions(tmp_path: Path) -> None:
     target.write_bytes(b"a much longer content than the new one")
     target.chmod(0o640)
 
-    write_atomically(str(target), b"new")
+    write_bytes(str(target), b"new")
 
     assert target.read_bytes() == b"new"
     assert target.stat().st_mode & 0o777 == 0o640
@@ -29,7 +29,7 @@ def test_replaces_a_file_and_keeps_its_permissions(tmp_path: Path) -> None:
 def test_a_new_file_has_the_permissions_that_open_gives(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")
 
-    written = write_atomically(tmp_path / "new", b"")
+    written = write_bytes(tmp_path / "new", b"")
 
     assert written.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
@@ -38,14 +38,14 @@ def test_a_file_in_the_place_of_the_folder_is_the_users_error(tmp_path: Path) ->
     (tmp_path / "file").write_bytes(b"")
 
     with pytest.raises(InputError, match=r"cannot write .*c\.png .*folder that can be written") as caught:
-        write_atomically(tmp_path / "file" / "c.png", b"new")
+        write_bytes(tmp_path / "file" / "c.png", b"new")
 
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_in_the_place_of_the_file_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="this is a folder"):
-        write_atomically(tmp_path, b"new")
+        write_bytes(tmp_path, b"new")
 
 
 def test_a_failure_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def test_a_failure_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "replace", disk_full)
     with pytest.raises(InputError, match="No space left on device"):
-        write_atomically(target, b"new")
+        write_bytes(target, b"new")
 
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["c.bin"]
