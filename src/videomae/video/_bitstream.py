@@ -1,0 +1,197 @@
+"""What a compressed packet says about itself before it is decoded.
+
+Only the few header bits are read that decide how many frames a packet shows, whether decoding may begin with it, and
+whether other frames refer to it. Sources: ITU-T H.264 clauses 7.3.1, 7.4.1, D.2.8; ITU-T H.265 table 7-1; RFC 6386
+section 9.1 (VP8); the VP9 bitstream specification, section 6.2 and annex B; ISO/IEC 14496-2 section 6.2.5 (MPEG-4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+
+class PacketTraits(NamedTuple):
+    """Facts about one packet.
+
+    Attributes:
+        num_shown: frames that a player shows for it; anything but 0 and 1 means that packets cannot be counted.
+        is_entry: a decoder that starts with this packet gives the very frames that follow it in presentation order.
+        is_droppable: no other frame refers to it.
+    """
+
+    num_shown: int
+    is_entry: bool
+    is_droppable: bool
+
+
+Inspector = Callable[[bytes, bool], PacketTraits]
+
+# Every packet is one frame, and every key frame stands for itself.
+_PLAIN_CODECS = frozenset(
+    {"av1", "mjpeg", "png", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo"}
+)
+
+
+def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
+    """Return the function that reads a packet's traits from (its bytes, the container's key-frame flag).
+
+    Args:
+        codec: FFmpeg's name of the coding format.
+        extradata: the codec's header as the container has it.
+
+    Returns:
+        None for a codec whose packets do not tell how many frames they show.
+    """
+    if codec in _PLAIN_CODECS:
+        return lambda data, is_key: PacketTraits(1, is_key, False)
+    if codec == "h264":
+        length_size = _length_size(extradata, 4)
+        return lambda data, is_key: _inspect_h264(data, is_key, length_size)
+    if codec == "hevc":
+        length_size = _length_size(extradata, 21)
+        return lambda data, is_key: _inspect_hevc(data, is_key, length_size)
+    return {"vp8": _inspect_vp8, "vp9": _inspect_vp9, "mpeg4": _inspect_mpeg4}.get(codec)
+
+
+def needs_first_packet(codec: str, data: bytes) -> bool:
+    """Whether the stream's first packet names an encoder whose quirks a decoder imitates in all later ones.
+
+    The note of x264 stands in its first packet only; FFmpeg decodes 4:4:4 of builds before 151 in another way. MPEG-4
+    encoders sign their streams likewise, and FFmpeg chooses the inverse transform by it.
+    """
+    if codec == "mpeg4":
+        return True
+    marker = b"x264 - core "
+    start = data.find(marker) if codec == "h264" else -1
+    if start < 0:
+        return False
+    digits = data[start + len(marker) : start + len(marker) + 4].split()
+    return not digits or not digits[0].isdigit() or int(digits[0]) < 151
+
+
+def refers_back(codec: str, data: bytes, extradata: bytes | None) -> bool:
+    """Whether frames that follow this first key frame in the file may refer to frames before it.
+
+    FFmpeg's H.264 decoder shows such frames with the missing parts made up; those of other codecs leave them out.
+    """
+    if codec != "h264":
+        return False
+    return not any(data[start] & 31 == 5 for start, end in _nal_units(data, _length_size(extradata, 4)) if start < end)
+
+
+def _length_size(extradata: bytes | None, offset: int) -> int:
+    """Bytes before each NAL unit that hold its length, as the MP4 header has it; 0 for start codes."""
+    if not extradata or len(extradata) <= offset or extradata[0] != 1:
+        return 0
+    return (extradata[offset] & 3) + 1
+
+
+def _nal_units(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of each NAL unit: length-prefixed as in MP4, or between start codes (length_size = 0)."""
+    position, size = 0, len(data)
+    if length_size:
+        while position + length_size < size:
+            start = position + length_size
+            position = start + int.from_bytes(data[position:start], "big")
+            yield start, min(position, size)
+        return
+    start = data.find(b"\x00\x00\x01")
+    while 0 <= start < size - 3:
+        following = data.find(b"\x00\x00\x01", start + 3)
+        yield start + 3, following if following >= 0 else size
+        start = following
+
+
+def _inspect_h264(data: bytes, is_key: bool, length_size: int) -> PacketTraits:
+    num_slices, has_reference, is_entry = 0, False, False
+    for start, end in _nal_units(data, length_size):
+        if start >= end:
+            continue
+        header = data[start]
+        unit_type = header & 31
+        if 1 <= unit_type <= 5:
+            num_slices += 1
+            has_reference |= bool(header & 0x60)
+            is_entry |= unit_type == 5
+        elif unit_type == 6 and is_key:
+            is_entry |= _has_exact_recovery_point(data[start + 1 : end])
+    # Without a slice of its own it may be half a picture: then packets cannot be counted.
+    return PacketTraits(1 if num_slices else -1, is_key and is_entry, bool(num_slices) and not has_reference)
+
+
+def _has_exact_recovery_point(message: bytes) -> bool:
+    """Whether a supplemental message says that all frames from here on in output order come out exactly."""
+    message = message.replace(b"\x00\x00\x03", b"\x00\x00")
+    position = 0
+    while position + 2 <= len(message) and message[position] != 0x80:
+        numbers = []
+        for _ in ("type", "size"):
+            number = 0
+            while position < len(message) and message[position] == 0xFF:
+                number += 255
+                position += 1
+            if position >= len(message):
+                return False
+            numbers.append(number + message[position])
+            position += 1
+        payload_type, payload_size = numbers
+        if payload_type == 6 and position < len(message):
+            # recovery_frame_cnt = 0 is the single bit 1; exact_match_flag is the next one.
+            return message[position] & 0xC0 == 0xC0
+        position += payload_size
+    return False
+
+
+def _inspect_hevc(data: bytes, is_key: bool, length_size: int) -> PacketTraits:
+    has_slice, is_entry = False, False
+    for start, end in _nal_units(data, length_size):
+        if start >= end:
+            continue
+        unit_type = (data[start] >> 1) & 63
+        has_slice |= unit_type < 32
+        is_entry |= 16 <= unit_type <= 21
+    return PacketTraits(1 if has_slice else -1, is_key and is_entry, False)
+
+
+def _inspect_vp8(data: bytes, is_key: bool) -> PacketTraits:
+    return PacketTraits((data[0] >> 4) & 1, is_key and not data[0] & 1, False)
+
+
+def _inspect_vp9(data: bytes, is_key: bool) -> PacketTraits:
+    headers = [_vp9_header(data[start]) for start in _vp9_frame_starts(data)]
+    return PacketTraits(sum(shown for shown, _ in headers), is_key and headers[0][1], False)
+
+
+def _vp9_frame_starts(data: bytes) -> list[int]:
+    """Byte offsets of the frames in a packet; several where it is a superframe with an index at its end."""
+    marker = data[-1]
+    if marker & 0xE0 != 0xC0:
+        return [0]
+    num_frames, size_bytes = (marker & 7) + 1, ((marker >> 3) & 3) + 1
+    index_size = 2 + num_frames * size_bytes
+    if len(data) < index_size or data[-index_size] != marker:
+        return [0]
+    starts, position = [], 0
+    for frame in range(num_frames):
+        offset = len(data) - index_size + 1 + frame * size_bytes
+        size = int.from_bytes(data[offset : offset + size_bytes], "little")
+        if size and position < len(data) - index_size:
+            starts.append(position)
+        position += size
+    return starts or [0]
+
+
+def _vp9_header(first: int) -> tuple[bool, bool]:
+    """Return (shown, key frame) of a frame whose first byte is given."""
+    profile = ((first >> 5) & 1) | ((first >> 4) & 1) << 1
+    shift = 2 if profile == 3 else 3
+    if (first >> shift) & 1:  # shows a frame decoded before
+        return True, False
+    return bool((first >> (shift - 2)) & 1), not (first >> (shift - 1)) & 1
+
+
+def _inspect_mpeg4(data: bytes, is_key: bool) -> PacketTraits:
+    # A second picture in the packet, or one of a few bytes that stands for none: B-frames packed into AVI.
+    num_pictures = data.count(b"\x00\x00\x01\xb6")
+    return PacketTraits(1 if num_pictures == 1 and len(data) > 7 else -1, is_key, False)

@@ -1,0 +1,216 @@
+"""Decoding: a run from an entry point by the packet index, or everything from the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import numpy as np
+
+from ._bitstream import refers_back
+from ._index import PacketIndex
+from ._open import OpenVideo, describe
+
+
+class IndexMismatchError(Exception):
+    """The decoder or the container did not do what the packet index says."""
+
+
+class DamagedPacketError(Exception):
+    """A packet that cannot be decoded."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(position, reason)
+        self.position = position
+        self.reason = reason
+
+
+def decode_run(video: OpenVideo, index: PacketIndex, entry: int, frames: list[int]) -> Iterator[tuple[int, Any]]:
+    """Decode some frames from one entry point, feeding no more than they need.
+
+    Args:
+        video: the open file, at any place.
+        index: its packets.
+        entry: the packet to begin with, as `PacketIndex.plan` gives it.
+        frames: the frames wanted, ascending.
+
+    Yields:
+        (frame number, decoded frame) for each wanted frame, in the order in which the decoder gives them.
+
+    Raises:
+        DamagedPacketError: the decoder refuses a packet.
+        IndexMismatchError: packets or frames do not come as the index says.
+    """
+    remaining = set(frames)
+    last_position = int(index.frame_packets[frames].max())
+    for frame in _feed(video, index, entry, last_position, frozenset(frames)):
+        position = index.position_by_pts.get(frame.pts, -1)
+        number = int(index.packet_frames[position]) if position >= 0 else -1
+        if number not in remaining:
+            continue
+        if frame.is_corrupt:
+            raise DamagedPacketError(position, "the decoder marks the frame as damaged")
+        remaining.discard(number)
+        yield number, frame
+        if not remaining:
+            return
+    if remaining:
+        raise IndexMismatchError(f"frames {sorted(remaining)} did not come out of the decoder")
+
+
+def _feed(
+    video: OpenVideo, index: PacketIndex, entry: int, last_position: int, wanted: frozenset[int]
+) -> Iterator[Any]:
+    position = entry
+    try:
+        for position, packet in _packets_from(video, index, entry):
+            if not index.is_droppable[position] or int(index.packet_frames[position]) in wanted:
+                yield from video.stream.codec_context.decode(packet)
+            if position == last_position:
+                break
+        else:
+            raise IndexMismatchError(f"the file ends before packet {last_position}")
+        yield from video.stream.codec_context.decode(None)
+    except av.FFmpegError as error:
+        raise DamagedPacketError(position, describe(error)) from error
+
+
+def _packets_from(video: OpenVideo, index: PacketIndex, entry: int) -> Iterator[tuple[int, Any]]:
+    """Yield (position, packet) from the entry on, each of them checked against the index."""
+    _go_to(video, index, entry)
+    position = None
+    for packet in video.packets():
+        if position is None:
+            position = index.position_by_pts.get(packet.pts)
+            if position is None:  # the rest of a packet that the seek cut in two
+                continue
+            if position > entry:
+                raise IndexMismatchError(f"the seek for packet {entry} went to packet {position}")
+        if position >= len(index.pts):
+            return
+        if packet.pts != index.pts[position] or packet.size != index.sizes[position]:
+            raise IndexMismatchError(f"another packet in the place of packet {position}")
+        if position >= entry:
+            yield position, packet
+        position += 1
+
+
+def _go_to(video: OpenVideo, index: PacketIndex, entry: int) -> None:
+    if entry == 0 and (video.is_at_start or not video.can_seek):
+        if not video.is_at_start:
+            video.reopen()
+        return
+    if index.needs_first_packet and not video.is_primed:
+        if not video.is_at_start:
+            video.reopen()
+        for packet in video.packets():
+            video.stream.codec_context.decode(packet)
+            break
+        video.is_primed = True
+    try:
+        video.seek(int(index.seek_times[entry]))
+    except av.FFmpegError as error:
+        raise IndexMismatchError(f"no seek to packet {entry}: {describe(error)}") from error
+
+
+def decode_all(video: OpenVideo) -> Iterator[Any]:
+    """Decode the whole file from its start, in the decoder's order of output.
+
+    Frames at the beginning that refer to what the file does not hold are left out.
+
+    Raises:
+        DamagedPacketError: after the last frame before the damage.
+    """
+    if not video.is_at_start:
+        video.reopen()
+    context = video.stream.codec_context
+    position, packet = -1, None
+    first_key: Any = None
+    drops_orphans = False
+    try:
+        for position, packet in enumerate(video.packets()):
+            if packet.is_corrupt:
+                if first_key is None:
+                    continue
+                raise DamagedPacketError(position, "its data is incomplete")
+            if first_key is None and packet.is_keyframe:
+                first_key = packet
+                drops_orphans = refers_back(video.stream.codec.canonical_name, bytes(packet), context.extradata)
+            is_orphan = _is_orphan(packet, first_key)
+            if is_orphan and drops_orphans:
+                continue
+            try:
+                yield from context.decode(packet)
+            except av.FFmpegError:
+                if not is_orphan:
+                    raise
+        yield from context.decode(None)
+    except (av.FFmpegError, DamagedPacketError) as error:
+        yield from _frames_before(video, packet)
+        if isinstance(error, DamagedPacketError):
+            raise
+        raise DamagedPacketError(max(position, 0), describe(error)) from error
+
+
+def _is_orphan(packet: Any, first_key: Any) -> bool:
+    """Whether the packet comes before the file's first key frame, in the order of decoding or of presentation."""
+    if first_key is None:
+        return True
+    return first_key.pts is not None and packet.pts is not None and packet.pts < first_key.pts
+
+
+def _frames_before(video: OpenVideo, damaged: Any) -> Iterator[Any]:
+    """Yield what the decoder still holds back from before the damage; without time stamps nothing tells it apart."""
+    if damaged is None or damaged.pts is None:
+        return
+    try:
+        held_back = video.stream.codec_context.decode(None)
+    except av.FFmpegError:
+        return
+    for frame in held_back:
+        if frame.pts is None or frame.pts >= damaged.pts:
+            return
+        yield frame
+
+
+class Timeline:
+    """The frames of a video that only decoding can count.
+
+    Args:
+        video: the open file; all of it is decoded, nothing is kept but the frames' times.
+    """
+
+    def __init__(self, video: OpenVideo) -> None:
+        self.damage: str | None = None
+        times: list[int | None] = []
+        try:
+            for frame in decode_all(video):
+                times.append(frame.pts)
+        except DamagedPacketError as error:
+            self.damage = f"packet {error.position} cannot be decoded: {error.reason}"
+        known = np.array([time for time in times if time is not None], dtype=np.int64)
+        order = np.arange(len(times))
+        if len(known) == len(times):
+            order = np.argsort(known, kind="stable")
+            self.pts: np.ndarray | None = known[order]
+        else:
+            self.pts = None
+        self._rank = np.empty(len(times), dtype=np.int64)
+        self._rank[order] = np.arange(len(times))
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames the decoder gives."""
+        return len(self._rank)
+
+    def decode(self, video: OpenVideo, frames: list[int]) -> Iterator[tuple[int, Any]]:
+        """Yield (frame number, decoded frame) for each of the frames wanted, in any order."""
+        remaining = set(frames)
+        for rank, frame in zip(self._rank.tolist(), decode_all(video), strict=False):
+            if rank in remaining:
+                remaining.discard(rank)
+                yield rank, frame
+            if not remaining:
+                return
+        raise IndexMismatchError(f"frames {sorted(remaining)} did not come out of the decoder a second time")

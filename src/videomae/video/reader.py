@@ -1,0 +1,280 @@
+"""Reading frames of a video file by number, as a player shows them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from videomae.core.errors import VideoError
+
+from ._decode import DamagedPacketError, IndexMismatchError, Timeline, decode_run
+from ._index import PacketIndex, build_index
+from ._open import OpenVideo
+from ._picture import rotation_degrees, to_rgb
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video file.
+
+    Attributes:
+        path: the file.
+        num_frames: how many frames can be read.
+        width: of a frame in pixels, after rotation.
+        height: of a frame in pixels, after rotation.
+        rotation_degrees: by how much the stored picture is turned clockwise to be shown: 0, 90, 180 or 270.
+        frames_per_second: on average; None where the file does not say.
+        duration_seconds: None where the file does not say.
+        codec: the coding format, by FFmpeg's name.
+        damage: where and why the file breaks off before its end, if it does.
+    """
+
+    path: str
+    num_frames: int
+    width: int
+    height: int
+    rotation_degrees: int
+    frames_per_second: float | None
+    duration_seconds: float | None
+    codec: str
+    damage: str | None = None
+
+
+class VideoReader:
+    """An open video file whose frames are read by number, in any order, as often as wanted.
+
+    Frame i is the i-th frame that a player shows: in the order of presentation, without what an edit list cuts away,
+    rotated as the file asks, and bit for bit what decoding the whole file gives. Decoding starts at the nearest key
+    frame from which the wanted one comes out right, skips frames that nothing refers to, and stops after the last
+    wanted one. Where packets do not tell which frames there are, or the file cannot be sought in, the file is decoded
+    from its start.
+
+    Use it as a context manager, or call `close`. One thread at a time.
+
+    Args:
+        path: a video file.
+        num_threads: decoder threads. Loader workers do better with one each than with several here.
+        index: the `index` of an earlier reader of the same unchanged file; spares going through its packets.
+
+    Raises:
+        VideoError: no such file, not a readable video, or no frame in it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1, index: PacketIndex | None = None) -> None:
+        if num_threads < 1:
+            raise VideoError(f"num_threads={num_threads}", expected="at least 1", hint="use 1 in loader workers")
+        self._video = OpenVideo(path, num_threads=num_threads)
+        self._distrusted: set[int] = set()
+        self._timeline: Timeline | None = None
+        try:
+            self.index = index or build_index(self._video)
+            if self.index is None:
+                self._count_by_decoding()
+            if self.num_frames == 0:
+                raise VideoError(
+                    f"{self._video.name} (0 frames{_clause(self._damage)})",
+                    expected="a video with at least one frame that can be decoded",
+                    hint="leave this file out, or copy it again",
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames can be read."""
+        if self.index is not None:
+            return self.index.num_frames
+        assert self._timeline is not None
+        return self._timeline.num_frames
+
+    @cached_property
+    def info(self) -> VideoInfo:
+        """Size, rate and so on; decodes the first frame, without which size and rotation are not certain."""
+        for _, frame in self._decode([0]):
+            height, width = to_rgb(frame).shape[:2]
+            rotation = rotation_degrees(frame)
+        stream = self._video.stream
+        rate = stream.average_rate or stream.guessed_rate
+        return VideoInfo(
+            path=self._video.name,
+            num_frames=self.num_frames,
+            width=width,
+            height=height,
+            rotation_degrees=rotation,
+            frames_per_second=float(rate) if rate else None,
+            duration_seconds=self._duration_seconds(),
+            codec=stream.codec.canonical_name,
+            damage=self._damage,
+        )
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Read frames.
+
+        Args:
+            indices: frame numbers in [0, num_frames), in any order, repeats allowed, at least one.
+
+        Returns:
+            uint8 RGB (len(indices), height, width, 3), 0 to 255, in the order of `indices`.
+
+        Raises:
+            VideoError: a number outside the video, a damaged file, frames of unequal sizes.
+        """
+        numbers = self._check_indices(indices)
+        frames = None
+        for number, frame in self._decode(np.unique(numbers).tolist()):
+            picture = to_rgb(frame)
+            if frames is None:
+                frames = np.empty((len(numbers), *picture.shape), dtype=np.uint8)
+            if picture.shape != frames.shape[1:]:
+                raise VideoError(
+                    f"{self._video.name}, frame {number} ({_size(picture)})",
+                    expected=f"the size of the frames read before, {_size(frames[0])}",
+                    hint="the size changes midway: convert the video to a single one",
+                )
+            frames[numbers == number] = picture
+        assert frames is not None
+        return frames
+
+    def close(self) -> None:
+        """Release the file."""
+        self._video.close()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _damage(self) -> str | None:
+        if self.index is not None:
+            return self.index.damage
+        return self._timeline.damage if self._timeline is not None else None
+
+    def _count_by_decoding(self) -> None:
+        self.index = None
+        self._timeline = Timeline(self._video)
+
+    def _duration_seconds(self) -> float | None:
+        stream, container = self._video.stream, self._video.container
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        return container.duration / 1e6 if container.duration else None
+
+    def _check_indices(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        numbers = np.asarray(indices)
+        if numbers.ndim != 1 or not len(numbers) or not np.issubdtype(numbers.dtype, np.integer):
+            raise VideoError(
+                f"indices of shape {numbers.shape} and type {numbers.dtype}",
+                expected="a list of at least one whole number",
+                hint="sample_frame_indices makes such a list",
+            )
+        outside = numbers[(numbers < 0) | (numbers >= self.num_frames)]
+        if len(outside):
+            raise VideoError(
+                f"frame {outside[0]} of {self._video.name}",
+                expected=f"a number from 0 to {self.num_frames - 1}, for {self.num_frames} frames{_clause(self._damage)}",
+                hint="sample within the video's frames",
+            )
+        return numbers.astype(np.int64)
+
+    def _decode(self, frames: list[int]) -> Iterator[tuple[int, Any]]:
+        """Yield (number, decoded frame) for ascending numbers; a frame may come twice where an index proves wrong."""
+        if self.index is not None:
+            try:
+                for entry, run in self.index.plan(frames, distrusted=self._distrusted):
+                    yield from self._decode_run(self.index, entry, run)
+                return
+            except IndexMismatchError:
+                self._count_by_decoding()
+                self._check_indices(frames)
+        assert self._timeline is not None
+        yield from self._timeline.decode(self._video, frames)
+
+    def _decode_run(self, index: PacketIndex, entry: int, run: list[int]) -> Iterator[tuple[int, Any]]:
+        """Decode from the entry; where that fails, from the one before, and at last from the start with a new decoder.
+
+        Raises:
+            IndexMismatchError: the index is wrong about this file.
+            VideoError: the data is damaged.
+        """
+        remaining = list(run)
+        failed_at = -1
+        while True:
+            try:
+                for number, frame in decode_run(self._video, index, entry, remaining):
+                    remaining = [other for other in remaining if other != number]
+                    yield number, frame
+                return
+            except DamagedPacketError as error:
+                if error.position == failed_at or (entry == 0 and not self._video.can_seek):
+                    raise self._damaged(index, error, remaining) from error
+                failed_at = error.position
+            except IndexMismatchError:
+                if entry == 0 and not self._video.can_seek:
+                    raise
+            if entry == 0:
+                self._video.can_seek = False
+            else:
+                self._distrusted.add(entry)
+                entry = index.entry_for(remaining[0], distrusted=self._distrusted)
+
+    def _damaged(self, index: PacketIndex, error: DamagedPacketError, remaining: list[int]) -> VideoError:
+        unread = index.packet_frames[error.position :]
+        first_lost = int(unread[unread >= 0].min(initial=index.num_frames))
+        readable = f"frames up to {first_lost - 1} can be read" if first_lost else "no frame can be read"
+        return VideoError(
+            f"frame {remaining[0]} of {self._video.name}",
+            expected=f"undamaged data, but packet {error.position} cannot be decoded ({error.reason})",
+            hint=f"{readable}; copy or download the file again",
+        )
+
+
+def read_video(
+    path: str | os.PathLike[str], indices: Sequence[int] | np.ndarray, *, num_threads: int = 1
+) -> np.ndarray:
+    """Read frames of a video file by number.
+
+    Frame i is the i-th frame that a player shows, bit for bit as decoding the whole file gives it; see `VideoReader`,
+    which serves better for several reads of one file.
+
+    Args:
+        path: a video file.
+        indices: frame numbers in [0, number of frames), in any order, repeats allowed, at least one.
+        num_threads: decoder threads.
+
+    Returns:
+        uint8 RGB (len(indices), height, width, 3), 0 to 255, in the order of `indices`.
+
+    Raises:
+        VideoError: no such file, not a readable video, a number outside it, damaged data.
+    """
+    with VideoReader(path, num_threads=num_threads) as reader:
+        return reader.read(indices)
+
+
+def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
+    """Return number of frames, size, rate and so on, mostly without decoding.
+
+    Raises:
+        VideoError: no such file, not a readable video, or no frame in it.
+    """
+    with VideoReader(path) as reader:
+        return reader.info
+
+
+def _clause(damage: str | None) -> str:
+    return f"; {damage}" if damage else ""
+
+
+def _size(picture: np.ndarray) -> str:
+    return f"{picture.shape[1]}x{picture.shape[0]}"
