@@ -337,6 +337,6 @@ def _of_one_type(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
 def _check_names(names: Mapping[str, Any]) -> None:
     known = (*SETTINGS, "return_tensors", "data_format", "input_data_format")
     for name in names:
-        meant = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+        meant = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
         if meant:
             raise ConfigError(f"{name}={names[name]!r}", expected="a parameter of preprocess", hint=f"write {meant[0]}")
