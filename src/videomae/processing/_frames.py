@@ -34,7 +34,7 @@ class Stack:
 
     def tensor(self) -> torch.Tensor:
         """The frames as (n, C, H, W); the channels stay innermost in memory if they were."""
-        frames = _tensor(self.array)
+        frames = as_tensor(self.array)
         return frames if self.layout == CHANNELS_FIRST else frames.permute(0, 3, 1, 2)
 
 
@@ -170,7 +170,8 @@ def _stacked(frames: list[np.ndarray]) -> np.ndarray:
     return np.stack(frames)
 
 
-def _tensor(array: np.ndarray) -> torch.Tensor:
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor over an array's memory where torch can have it, else over a copy; to be read only."""
     if not array.dtype.isnative or array.dtype.itemsize > 8:
         array = array.astype(np.float64 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
     if any(stride < 0 or stride % array.dtype.itemsize for stride in array.strides):
