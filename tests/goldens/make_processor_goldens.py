@@ -2,9 +2,10 @@
 
 Run in an environment with transformers 4.34.0, Pillow and torch:
 
-    python tests/goldens/make_processor_goldens.py
+    python tests/goldens/make_processor_goldens.py [--output FOLDER]
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from transformers import VideoMAEImageProcessor
 def main():
     if transformers.__version__ != "4.34.0":
         raise SystemExit(f"transformers {transformers.__version__}: expected 4.34.0")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent)
+    file = parser.parse_args().output / "processor.npz"
     arrays, types = {}, {}
     for name, (kind, options) in CASES.items():
         frames = frames_of(**kind)
@@ -28,7 +32,6 @@ def main():
         is_whole = np.abs(levels - whole).max() < 1e-3 and whole.min() >= 0 and whole.max() <= 255
         arrays[name] = whole.astype(np.uint8) if is_whole else levels.astype(np.float32)
     arrays["types"] = np.array(json.dumps(types, sort_keys=True))
-    file = Path(__file__).with_name("processor.npz")
     np.savez_compressed(file, **arrays)
     print(f"{file.name}: {len(types)} cases, {file.stat().st_size} bytes")
 
