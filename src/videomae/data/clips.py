@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -162,12 +163,21 @@ class ViewClips(Dataset[Sample | Broken]):
     def __getitem__(self, index: int) -> Sample | Broken:
         """The views of one video: `clips` (num_clips · num_crops, T, C, H, W)."""
         try:
-            with VideoReader(self.paths[index]) as reader:
-                indices = self.sampling.test_indices(reader.num_frames, num_clips=self.num_clips)
-                frames = reader.read(indices.ravel())
+            clips, _ = self.read(index)
         except VideoError as error:
             return Broken(index, error)
+        return Sample(clips, index, self.labels[index])
+
+    def read(self, index: int) -> tuple[Tensor, np.ndarray]:
+        """Views of one video (V, T, C, H, W) uint8, and which frames the clips are (num_clips, T).
+
+        Raises:
+            VideoError: if the video cannot be read.
+        """
+        with VideoReader(self.paths[index]) as reader:
+            indices = self.sampling.test_indices(reader.num_frames, num_clips=self.num_clips)
+            frames = reader.read(indices.ravel())
         boxes = test_crop_boxes(frames.shape[1], frames.shape[2], self.num_crops)
         crops = [crop_and_resize(frames, box, self.image_size) for box in boxes]
         views = [crop.unflatten(0, (self.num_clips, -1)) for crop in crops]  # (clips, T, C, H, W) each
-        return Sample(torch.stack(views, dim=1).flatten(0, 1), index, self.labels[index])
+        return torch.stack(views, dim=1).flatten(0, 1), indices

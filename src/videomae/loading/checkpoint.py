@@ -112,10 +112,7 @@ def open_checkpoint(source: str | Path, **arguments: Any) -> LoadedCheckpoint:
     """A model, its processor and its sampling; arguments and errors as in `load_checkpoint`."""
     model = load_checkpoint(source, **arguments)
     hub_options, _ = hub.split_hub_options(arguments)
-    if hub.resolve_file(source, PROCESSOR_NAME, **hub_options) is None:
-        processor = new_processor(model.config, ClipSampling(num_frames=model.config.num_frames))
-    else:
-        processor = VideoMAEImageProcessor.from_pretrained(source, **hub_options)
+    processor = _stored_processor(source, model.config, **hub_options)
     return LoadedCheckpoint(model, processor, _stored_sampling(processor, model.config))
 
 
@@ -137,6 +134,52 @@ def stored_task(config: VideoMAEConfig) -> str:
         if model_class.__name__ in (config.architectures or ()):
             return task
     return "features"
+
+
+def describe_checkpoint(source: str | Path, **hub_options: Any) -> dict[str, Any]:
+    """What a checkpoint is, as plain data: task, network, clip, sampling, classes, weights.
+
+    Raises:
+        CheckpointError: if it is missing or damaged.
+    """
+    config = VideoMAEConfig.from_pretrained(source, **hub_options)
+    state = files.read_weights(source, **hub_options)
+    processor = _stored_processor(source, config, **hub_options)
+    num_frames, num_channels, height, width = config.grid.clip_shape
+    return {
+        "checkpoint": str(source),
+        "task": stored_task(config),
+        "num_parameters": sum(tensor.numel() for tensor in state.values()),
+        "num_tensors": len(state),
+        "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()}),
+        "network": {
+            "width": config.hidden_size,
+            "depth": config.num_hidden_layers,
+            "heads": config.num_attention_heads,
+            "decoder_width": config.decoder_hidden_size,
+            "decoder_depth": config.decoder_num_hidden_layers,
+            "decoder_heads": config.decoder_num_attention_heads,
+        },
+        "clip": {
+            "num_frames": num_frames,
+            "num_channels": num_channels,
+            "height": height,
+            "width": width,
+            "grid": list(config.grid.shape),
+            "num_tokens": config.grid.num_tokens,
+        },
+        "sampling": dataclasses.asdict(_stored_sampling(processor, config)),
+        "image_mean": processor.image_mean,
+        "image_std": processor.image_std,
+        "classes": [config.id2label[index] for index in sorted(config.id2label)],
+    }
+
+
+def _stored_processor(source: str | Path, config: VideoMAEConfig, **hub_options: Any) -> VideoMAEImageProcessor:
+    """The checkpoint's processor; a checkpoint without one gets the one that all published weights go with."""
+    if hub.resolve_file(source, PROCESSOR_NAME, **hub_options) is None:
+        return new_processor(config, ClipSampling(num_frames=config.num_frames))
+    return VideoMAEImageProcessor.from_pretrained(source, **hub_options)
 
 
 def _stored_sampling(processor: VideoMAEImageProcessor, config: VideoMAEConfig) -> ClipSampling:

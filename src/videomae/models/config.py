@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -248,7 +249,21 @@ class VideoMAEConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> Self:
-        """A configuration from a plain dictionary, `overrides` winning."""
+        """A configuration from a plain dictionary, `overrides` winning.
+
+        Raises:
+            ConfigError: for an override of a key that neither a configuration nor `values` has: a slip of the pen would
+                otherwise be kept and do nothing.
+        """
+        known = {*cls().to_dict(), *values, *_WRITER_KEYS, "num_labels", "qv_bias"}
+        for key, value in overrides.items():
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                raise ConfigError(
+                    f"{key}={value!r}",
+                    expected="an option of from_pretrained or a key of the configuration",
+                    hint=f"did you mean {near[0]}?" if near else "leave it out",
+                )
         merged = {**values, **overrides}
         if "num_labels" in overrides and "id2label" not in overrides:
             known = values.get("id2label")

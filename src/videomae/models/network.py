@@ -131,7 +131,7 @@ class SelfAttention(nn.Module):
             scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
             attentions = F.dropout(scores.softmax(dim=-1), dropout)
             if head_mask is not None:
-                attentions = attentions * head_mask
+                attentions = attentions * head_mask.to(attentions.dtype)
             context = attentions @ value
         else:
             context = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)

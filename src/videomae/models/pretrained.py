@@ -257,6 +257,7 @@ class VideoMAEPreTrainedModel(nn.Module):
         save_directory: str | Path,
         *,
         state_dict: Mapping[str, Tensor] | None = None,
+        is_main_process: bool = True,
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -265,16 +266,19 @@ class VideoMAEPreTrainedModel(nn.Module):
         Args:
             save_directory: folder, made if absent.
             state_dict: saved instead of the model's own (gathered from many devices, say).
+            is_main_process: False writes nothing, so that many processes may all call this.
             push_to_hub: also upload the folder, to `repo_id` or a repository named like the folder.
             **kwargs: for `push_to_hub`.
 
         Raises:
             InputError: if the folder cannot be written.
         """
+        if not is_main_process:
+            return
         folder = Path(save_directory)
         config = type(self.config).from_dict(self.config.to_dict(), architectures=[type(self).__name__])
         # Weights first: a folder with a configuration always has the weights that belong to it.
-        files.write_safetensors(folder / files.SAFETENSORS_NAME, state_dict or self.state_dict())
+        files.write_safetensors(folder / files.SAFETENSORS_NAME, self.state_dict() if state_dict is None else state_dict)
         config.save_pretrained(folder)
         if push_to_hub:
             hub.upload_folder(folder, kwargs.pop("repo_id", folder.name), **kwargs)

@@ -1,0 +1,49 @@
+"""`videomae finetune`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tyro.conf import OmitArgPrefixes, Positional
+
+from videomae.cli.arguments import parse
+from videomae.recipes.finetune import FinetuneRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions:
+    """Train a classifier on labelled videos.
+
+    Repeat the command to go on with a run that was interrupted. The output folder is a checkpoint for `predict` and
+    `evaluate`; with validation videos it holds the best epoch. Look at its report.html.
+    """
+
+    data: Positional[str]
+    """Labelled videos: a folder of class folders, train/ and val/ of such folders, or a CSV or TSV with path,label[,split]."""
+    output: Path
+    """Folder of the run, afterwards a checkpoint."""
+    init: str
+    """Checkpoint to start from (folder or hub name), or scratch for new weights."""
+    val: str | None = None
+    """Labelled videos that judge each epoch, where DATA has no split val."""
+    recipe: OmitArgPrefixes[FinetuneRecipe] = field(default_factory=FinetuneRecipe)
+    json: bool = False
+    """Print one JSON document on stdout at the end."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, train, tell where the result is."""
+    options = parse(FinetuneOptions, arguments, command="finetune")
+    options.recipe.validate()
+
+    from videomae.cli.training import run_training
+    from videomae.training.finetune import finetune
+
+    return run_training(
+        lambda monitor: finetune(
+            options.data, options.output, options.recipe, init=options.init, val=options.val, monitor=monitor
+        ),
+        next_command=f"videomae predict VIDEO --model {options.output}",
+        as_json=options.json,
+    )

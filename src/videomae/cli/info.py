@@ -1,0 +1,63 @@
+"""`videomae info`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tyro.conf import Positional
+
+from videomae.cli.arguments import parse
+from videomae.cli.console import EXIT_DONE, print_json
+
+_MAX_CLASSES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoOptions:
+    """Tell what a checkpoint is: task, network, clips, classes, weights."""
+
+    checkpoint: Positional[str]
+    """Checkpoint folder or hub name."""
+    json: bool = False
+    """Print one JSON document on stdout."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, read, print."""
+    options = parse(InfoOptions, arguments, command="info")
+
+    from videomae.loading.checkpoint import describe_checkpoint
+
+    about = describe_checkpoint(options.checkpoint)
+    if options.json:
+        print_json(about)
+    else:
+        _print(about)
+    return EXIT_DONE
+
+
+def _print(about: dict[str, Any]) -> None:
+    clip, network, sampling = about["clip"], about["network"], about["sampling"]
+    rows = {
+        "checkpoint": about["checkpoint"],
+        "task": about["task"],
+        "weights": f"{about['num_parameters']:,} in {about['num_tensors']} tensors ({', '.join(about['dtypes'])})",
+        "encoder": f"width {network['width']}, depth {network['depth']}, {network['heads']} heads",
+        "decoder": None
+        if about["task"] != "pretraining"
+        else f"width {network['decoder_width']}, depth {network['decoder_depth']}, {network['decoder_heads']} heads",
+        "clip": f"{clip['num_frames']} frames of {clip['height']}×{clip['width']} pixels, {clip['num_channels']} channels",
+        "tokens": f"{clip['num_tokens']} = {' × '.join(map(str, clip['grid']))} (time × rows × columns)",
+        "sampling": f"{sampling['method']}, every {sampling['frame_stride']}. frame",
+        "mean, std": f"{about['image_mean']}, {about['image_std']}",
+        "classes": None if about["task"] != "classification" else _classes(about["classes"]),
+    }
+    for name, value in rows.items():
+        if value is not None:
+            print(f"{name:<11} {value}")
+
+
+def _classes(names: list[str]) -> str:
+    shown = ", ".join(names[:_MAX_CLASSES])
+    return f"{len(names)}: {shown}" + (", …" if len(names) > _MAX_CLASSES else "")

@@ -1,0 +1,69 @@
+"""`videomae COMMAND …`: finds the command; nothing heavy is loaded for `--help`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from videomae import __version__
+from videomae.cli.arguments import UsageError
+from videomae.cli.console import run_guarded
+
+# name → (one line for the list, example)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("the whole main job on generated clips, in a few minutes", "videomae demo"),
+    "pretrain": ("learn from videos without labels", "videomae pretrain VIDEOS --output pretrained"),
+    "finetune": (
+        "train a classifier on labelled videos",
+        "videomae finetune CLIPS --init pretrained --output classifier",
+    ),
+    "evaluate": ("judge a classifier on labelled videos", "videomae evaluate CLIPS --model classifier"),
+    "predict": ("name what happens in videos", "videomae predict VIDEO --model classifier"),
+    "reconstruct": (
+        "picture what a pre-trained model rebuilds",
+        "videomae reconstruct VIDEO --model pretrained --output x.png",
+    ),
+    "info": ("what a checkpoint is", "videomae info pretrained"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status of the contract."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"videomae {__version__}")
+        return 0
+    return run_guarded(lambda: _run(arguments[0], arguments[1:]), as_json="--json" in arguments)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    if name not in COMMANDS:
+        import difflib
+
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        raise UsageError(
+            f"unknown command {name!r}",
+            expected=" or ".join(COMMANDS),
+            hint=f"did you mean {close[0]}?" if close else "see videomae --help",
+        )
+    status: int = import_module(f"videomae.cli.{name}").run(arguments)
+    return status
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {line}\n  {'':<{width}}    {example}" for name, (line, example) in COMMANDS.items()]
+    return (
+        f"videomae {__version__}: a folder of videos in, a pre-trained model, a classifier and pictures out\n\n"
+        "usage: videomae COMMAND …        (videomae COMMAND --help tells its options)\n\n" + "\n".join(lines) + "\n\n"
+        "DATA is a folder of class folders, a folder of videos, train/ val/ test/ folders of either, a CSV or TSV with\n"
+        "path,label[,split], or a text file of paths. A model is a checkpoint folder or a name on the Hugging Face hub.\n"
+        "--json prints one JSON document on stdout; exit status 0 done, 2 your input, 1 our fault, 130 interrupted."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

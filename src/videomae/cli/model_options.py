@@ -1,0 +1,30 @@
+"""Options that the commands with a finished model share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where and how a model runs."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    precision: Literal["bf16", "fp32", "fp16"] = "fp32"
+    """Of the matrix products."""
+    num_workers: int = -1
+    """Processes that decode; -1 takes one for each core, at most 8."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewRunOptions(RunOptions):
+    """Also how a video is looked at."""
+
+    clips: int = 1
+    """Views in time."""
+    crops: int = 1
+    """Views in space, along the longer side."""
+    frame_stride: int | None = None
+    """Distance between frames; by default the checkpoint's."""

@@ -1,0 +1,95 @@
+"""`videomae predict`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import OmitArgPrefixes, Positional
+
+from videomae.cli.arguments import parse
+from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_json
+from videomae.cli.model_options import ViewRunOptions
+
+if TYPE_CHECKING:
+    from videomae.inference.predict import VideoPrediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """Name what happens in videos."""
+
+    videos: Positional[tuple[Path, ...]]
+    """Video files, or folders of them."""
+    model: str
+    """Classifier: a checkpoint folder or a hub name."""
+    top_k: int = 5
+    """Classes to name for each video."""
+    run: OmitArgPrefixes[ViewRunOptions] = field(default_factory=ViewRunOptions)
+    json: bool = False
+    """Print one JSON document on stdout."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, predict, print."""
+    options = parse(PredictOptions, arguments, command="predict")
+
+    from videomae.cli.models import open_for_views, require_at_least_one
+    from videomae.data.manifest import find_videos
+    from videomae.inference.predict import predict_videos
+
+    require_at_least_one("--top-k", options.top_k)
+    paths = find_videos(options.videos)
+    require_at_least_one("number of videos", len(paths))
+    checkpoint, views, device = open_for_views(options.model, options.run)
+    results = predict_videos(checkpoint, paths, top_k=options.top_k, options=views, device=device)
+    errors = [result.error for result in results if result.error is not None]
+    good = [result for result in results if result.error is None]
+    if len(paths) == 1 and errors:
+        raise errors[0]
+    if options.json:
+        document: dict[str, object] = {"videos": [_as_json(result) for result in good]}
+        if errors:
+            document["error"] = describe_error(errors[0])
+        print_json(document)
+    elif len(paths) == 1:
+        _print_one(results[0])
+    else:
+        _print_table(good)
+    for error in errors:
+        print(f"videomae: {error}", file=sys.stderr)
+    return EXIT_BAD_INPUT if errors else EXIT_DONE
+
+
+def _as_json(result: VideoPrediction) -> dict[str, object]:
+    return {
+        "path": str(result.path),
+        "num_views": result.num_views,
+        "predictions": [vars(prediction) for prediction in result.predictions],
+    }
+
+
+def _print_one(result: VideoPrediction) -> None:
+    width = max(len(prediction.label) for prediction in result.predictions)
+    print(f"{result.path}")
+    for prediction in result.predictions:
+        bar = "█" * round(30 * prediction.probability)
+        print(f"  {prediction.label:<{width}}  {prediction.probability:6.1%}  {bar}")
+
+
+def _print_table(results: list[VideoPrediction]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("video", "class", "probability", "next", box=None, pad_edge=False)
+    for result in results:
+        best, *rest = result.predictions
+        others = ", ".join(f"{prediction.label} {prediction.probability:.1%}" for prediction in rest[:2])
+        table.add_row(str(result.path), best.label, f"{best.probability:.1%}", others)
+    console = Console(markup=False, highlight=False)
+    # A pipe gets whole lines: a narrow terminal's wrapping would break file names.
+    if not console.is_terminal:
+        console.width = 400
+    console.print(table)

@@ -1,0 +1,45 @@
+"""`videomae pretrain`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tyro.conf import OmitArgPrefixes, Positional
+
+from videomae.cli.arguments import parse
+from videomae.recipes.pretrain import PretrainRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions:
+    """Learn from videos without labels.
+
+    Repeat the command to go on with a run that was interrupted. The output folder is a checkpoint for `finetune --init`
+    and `reconstruct --model`; look at its report.html.
+    """
+
+    data: Positional[str]
+    """Videos: a folder at any depth, a CSV or TSV with a column path, or a text file of paths."""
+    output: Path
+    """Folder of the run, afterwards a checkpoint."""
+    init: str | None = None
+    """Pre-training checkpoint (folder or hub name) to start from; its network replaces --size."""
+    recipe: OmitArgPrefixes[PretrainRecipe] = field(default_factory=PretrainRecipe)
+    json: bool = False
+    """Print one JSON document on stdout at the end."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, train, tell where the result is."""
+    options = parse(PretrainOptions, arguments, command="pretrain")
+    options.recipe.validate()
+
+    from videomae.cli.training import run_training
+    from videomae.training.pretrain import pretrain
+
+    return run_training(
+        lambda monitor: pretrain(options.data, options.output, options.recipe, init=options.init, monitor=monitor),
+        next_command=f"videomae finetune LABELLED --init {options.output} --output CLASSIFIER",
+        as_json=options.json,
+    )

@@ -1,0 +1,41 @@
+"""What the training commands share: the bar, the end, the interruption."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from videomae.cli.console import EXIT_DONE, EXIT_INTERRUPTED, print_json, stderr_console
+from videomae.cli.progress import ProgressMonitor
+from videomae.training.loop import TrainingStopped
+from videomae.training.run_folder import REPORT_NAME
+
+
+def run_training(train: Callable[[ProgressMonitor], Any], *, next_command: str, as_json: bool) -> int:
+    """Run `train`, then say what came out and what to do with it."""
+    console = stderr_console()
+    try:
+        result = train(ProgressMonitor(console))
+    except TrainingStopped as stopped:
+        again = shlex.join(["videomae", *sys.argv[1:]])
+        console.print(
+            f"{stopped}; the state is saved in {stopped.folder}. The same command goes on:\n  {again}", markup=False
+        )
+        return EXIT_INTERRUPTED
+    if result.was_finished:
+        console.print(f"{result.folder} holds this run, finished; nothing was left to do", markup=False)
+    if result.num_broken:
+        console.print(f"{result.num_broken} videos could not be read and were left out; {REPORT_NAME} names them")
+    console.print(
+        f"checkpoint: {result.folder}\nreport:     {result.folder / REPORT_NAME}\nnext:       {next_command}",
+        markup=False,
+    )
+    if as_json:
+        print_json(
+            {key: str(value) if isinstance(value, Path) else value for key, value in dataclasses.asdict(result).items()}
+        )
+    return EXIT_DONE

@@ -1,0 +1,156 @@
+"""What a pre-trained model makes of the tubelets that it does not see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videomae.core import tubelets
+from videomae.core.masks import random_mask, tube_mask
+from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
+from videomae.data.clips import ViewClips
+from videomae.inference.device import autocast
+from videomae.loading.checkpoint import LoadedCheckpoint
+from videomae.processing.image_processor import VideoMAEImageProcessor
+from videomae.processing.transforms import normalize
+
+MASKS = {"tube": tube_mask, "random": random_mask}
+_GREY = 127
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A clip, what the model saw of it and what it rebuilt.
+
+    Args:
+        original: (T, H, W, C) uint8.
+        masked: the same with hidden tubelets grey.
+        rebuilt: the same with hidden tubelets as the model rebuilt them.
+        frame_indices: (T,) which frames of the video these are.
+        loss: mean squared error over the hidden tubelets, as in training.
+        mask_ratio: share of the tubelets that was hidden.
+        caption: what is shown, and what in `rebuilt` comes from the input and not from the model.
+    """
+
+    original: np.ndarray
+    masked: np.ndarray
+    rebuilt: np.ndarray
+    frame_indices: tuple[int, ...]
+    loss: float
+    mask_ratio: float
+    caption: str
+
+
+def reconstruct_video(
+    checkpoint: LoadedCheckpoint,
+    path: Path,
+    *,
+    mask: str = "tube",
+    mask_ratio: float = 0.9,
+    generator: torch.Generator,
+    device: torch.device,
+    precision: str = "fp32",
+) -> Reconstruction:
+    """Hide tubelets of the clip in the video's centre, and rebuild them.
+
+    Args:
+        checkpoint: a pre-training model; it is moved to `device`.
+        path: the video.
+        mask: "tube" or "random".
+        mask_ratio: share that is hidden.
+        generator: draws the mask.
+        device: where to compute.
+        precision: of the matrix products.
+
+    Raises:
+        VideoError: if the video cannot be read.
+        ConfigError: if the mask ratio is out of range.
+    """
+    grid = checkpoint.model.config.grid
+    _, _, height, width = grid.clip_shape
+    views = ViewClips([path], sampling=checkpoint.sampling, image_size=(height, width))
+    clip, frame_indices = views.read(0)
+    hidden = MASKS[mask](1, grid.shape, mask_ratio, generator=generator, device="cpu")
+    checkpoint.model.to(device)
+    return reconstruct_clip(
+        checkpoint, clip[0].to(device), hidden, frame_indices=tuple(frame_indices[0]), precision=precision
+    )
+
+
+@torch.inference_mode()
+def reconstruct_clip(
+    checkpoint: LoadedCheckpoint,
+    clip: Tensor,
+    hidden: Tensor,
+    *,
+    frame_indices: tuple[int, ...],
+    precision: str = "fp32",
+) -> Reconstruction:
+    """Rebuild the hidden tubelets of one clip.
+
+    Args:
+        checkpoint: a pre-training model on the clip's device.
+        clip: (T, C, H, W) uint8.
+        hidden: (1, N) bool, True = hidden.
+        frame_indices: which frames of the video these are.
+        precision: of the matrix products.
+    """
+    model: Any = checkpoint.model
+    grid = model.config.grid
+    processor = checkpoint.processor
+    pixel_values = normalize(clip.unsqueeze(0), processor.image_mean, processor.image_std)
+    with autocast(clip.device, precision):
+        output = model(pixel_values, hidden)
+    places = tubelets.split_mask(hidden)[1].to(clip.device)
+    rebuilt = output.logits.float()
+    if model.config.norm_pix_loss:
+        truth = model.target_pixels(pixel_values, places)
+        rebuilt = tubelets.denormalize_targets(rebuilt, truth, grid.num_channels)
+    rebuilt = _to_pixels(rebuilt, processor)
+
+    tokens = tubelets.patchify(clip.unsqueeze(0), grid)
+    greyed = tokens.scatter(1, _rows(places, tokens), torch.full_like(tokens, _GREY))
+    filled = tokens.scatter(1, _rows(places, tokens), (rebuilt * 255).round().clamp(0, 255).to(torch.uint8))
+    ratio = float(hidden.float().mean())
+    return Reconstruction(
+        original=_frames(tokens, grid),
+        masked=_frames(greyed, grid),
+        rebuilt=_frames(filled, grid),
+        frame_indices=frame_indices,
+        loss=float(output.loss),
+        mask_ratio=ratio,
+        caption=_caption(ratio, float(output.loss), model.config.norm_pix_loss),
+    )
+
+
+def _to_pixels(targets: Tensor, processor: VideoMAEImageProcessor) -> Tensor:
+    """Targets (…, P) as 0–1 pixels, also where the processor's mean and deviation are not those the target assumes."""
+    mean, std = targets.new_tensor(processor.image_mean), targets.new_tensor(processor.image_std)
+    values = targets.unflatten(-1, (-1, len(mean)))
+    if len(mean) == 3:  # the target of RGB undoes ImageNet's normalisation, whatever the processor did
+        values = (values - values.new_tensor(IMAGENET_MEAN)) / values.new_tensor(IMAGENET_STD)
+    return (values * std + mean).flatten(-2)
+
+
+def _rows(places: Tensor, tokens: Tensor) -> Tensor:
+    """The index of scatter for whole rows of `tokens`."""
+    return places.unsqueeze(-1).expand(-1, -1, tokens.shape[-1])
+
+
+def _frames(tokens: Tensor, grid: Any) -> np.ndarray:
+    return tubelets.unpatchify(tokens, grid)[0].permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _caption(ratio: float, loss: float, norm_pix_loss: bool) -> str:
+    shown = f"{ratio:.0%} of the tubelets are hidden (grey); the visible ones are shown as they are. Loss {loss:.3f}."
+    if norm_pix_loss:
+        return (
+            f"{shown} The model rebuilds hidden tubelets normalised (norm_pix_loss): the mean and the variance of each "
+            "hidden tubelet were pasted in from the input, only the pattern within it is the model's."
+        )
+    return f"{shown} Nothing of the hidden tubelets was taken from the input: colours and patterns are the model's."

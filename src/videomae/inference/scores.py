@@ -1,0 +1,120 @@
+"""Scores of videos: the mean over their views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videomae.core.errors import VideoError
+from videomae.data.clips import ViewClips
+from videomae.data.loader import view_loader
+from videomae.inference.device import autocast
+from videomae.loading.checkpoint import LoadedCheckpoint
+from videomae.processing.transforms import normalize
+
+# Views that go through the network at once; bounds memory for videos with many views.
+MAX_VIEWS_PER_FORWARD = 8
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """How a video is judged, and on what.
+
+    Args:
+        num_clips: views in time.
+        num_crops: views in space, along the longer side.
+        precision: "fp32", "bf16" or "fp16".
+        num_workers: processes that decode; -1 chooses, 0 decodes in this one.
+    """
+
+    num_clips: int = 1
+    num_crops: int = 1
+    precision: str = "bf16"
+    num_workers: int = 0
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    """What the model says about one video.
+
+    Args:
+        index: place in the list of videos.
+        num_views: how many views were averaged.
+        probabilities: (classes,) float32 on the CPU; None where the video could not be read.
+        error: why it could not be read.
+    """
+
+    index: int
+    num_views: int
+    probabilities: Tensor | None
+    error: VideoError | None = None
+
+
+def score_videos(
+    checkpoint: LoadedCheckpoint,
+    paths: Sequence[Path],
+    *,
+    options: ViewOptions,
+    device: torch.device,
+) -> Iterator[VideoScores]:
+    """Scores of each video, each exactly once, as they are ready; the model must be on `device`."""
+    _, _, height, width = checkpoint.model.config.grid.clip_shape
+    views = ViewClips(
+        paths,
+        sampling=checkpoint.sampling,
+        image_size=(height, width),
+        num_clips=options.num_clips,
+        num_crops=options.num_crops,
+    )
+    num_views = options.num_clips * options.num_crops
+    workers = 0 if len(views) == 1 else options.num_workers
+    loader = view_loader(
+        views,
+        batch_size=max(1, MAX_VIEWS_PER_FORWARD // num_views),
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+    )
+    for batch in loader:
+        if len(batch.indices):
+            probabilities = view_probabilities(checkpoint, batch.clips.to(device), precision=options.precision)
+            for index, row in zip(batch.indices.tolist(), probabilities.cpu(), strict=True):
+                yield VideoScores(index, num_views, row)
+        for broken in batch.broken:
+            yield VideoScores(broken.index, 0, None, broken.error)
+
+
+@torch.inference_mode()
+def view_probabilities(checkpoint: LoadedCheckpoint, clips: Tensor, *, precision: str) -> Tensor:
+    """Mean over the views of the class probabilities.
+
+    Args:
+        checkpoint: a classifier, in evaluation mode on the clips' device.
+        clips: (B, V, T, C, H, W) uint8.
+        precision: of the matrix products.
+
+    Returns:
+        (B, classes) float32: softmax scores, for several labels sigmoid scores, for regression the values.
+    """
+    model: Any = checkpoint.model
+    processor = checkpoint.processor
+    scores = []
+    for part in clips.flatten(0, 1).split(MAX_VIEWS_PER_FORWARD):
+        pixel_values = normalize(part, processor.image_mean, processor.image_std)
+        with autocast(part.device, precision):
+            logits = model(pixel_values).logits
+        scores.append(to_probabilities(logits.float(), model.config.problem_type))
+    return torch.cat(scores).unflatten(0, clips.shape[:2]).mean(dim=1)
+
+
+def to_probabilities(logits: Tensor, problem_type: str | None) -> Tensor:
+    """(…, classes) logits to what the problem type calls a score."""
+    if problem_type == "multi_label_classification":
+        return logits.sigmoid()
+    if problem_type == "regression":
+        return logits
+    return logits.softmax(dim=-1)

@@ -1,0 +1,283 @@
+"""Fine-tuning: a pre-trained encoder, or none, becomes a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from videomae.core.errors import ConfigError
+from videomae.data.clips import Crop, TrainingClips
+from videomae.data.loader import ClipBatch
+from videomae.data.manifest import Manifest, read_manifest
+from videomae.evaluation.validate import Evaluation, evaluate_classifier
+from videomae.inference.device import choose_device
+from videomae.inference.scores import ViewOptions
+from videomae.loading.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint
+from videomae.models.config import VideoMAEConfig
+from videomae.models.modeling import VideoMAEForVideoClassification
+from videomae.processing.transforms import normalize
+from videomae.recipes.finetune import FinetuneRecipe
+from videomae.recipes.sizes import size_keywords
+from videomae.training.loop import Training, train
+from videomae.training.monitor import Monitor
+from videomae.training.optimizer import make_optimizer, parameter_groups
+from videomae.training.report import write_finetune_report
+from videomae.training.run_folder import RunFolder
+from videomae.video.sampling import ClipSampling
+
+BETAS = (0.9, 0.999)
+SCRATCH = "scratch"
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """How a fine-tuning run ended.
+
+    Args:
+        folder: the checkpoint: the best epoch on validation, without validation the last.
+        class_names: what it tells apart.
+        num_videos: videos trained on.
+        num_broken: videos left out because they could not be read.
+        steps: optimiser steps taken in all.
+        best_epoch: the epoch (from 1) whose weights were kept; None without validation.
+        best_top1: its top-1 accuracy on validation; None without.
+        was_finished: True where the folder held the finished run already and nothing was done.
+    """
+
+    folder: Path
+    class_names: tuple[str, ...]
+    num_videos: int
+    num_broken: int
+    steps: int
+    best_epoch: int | None
+    best_top1: float | None
+    was_finished: bool
+
+
+def finetune(
+    data: str | Path,
+    output: str | Path,
+    recipe: FinetuneRecipe,
+    *,
+    init: str,
+    val: str | Path | None = None,
+    monitor: Monitor | None = None,
+) -> FinetuneResult:
+    """Train a classifier on labelled videos. Goes on where an interrupted run in `output` stopped.
+
+    Args:
+        data: any form of DATA with classes; of one that names splits, `train` is learnt and `val` judges.
+        output: the run's folder, afterwards a checkpoint.
+        recipe: all settings.
+        init: a checkpoint to start from, or "scratch" for new weights.
+        val: labelled videos that judge each epoch, where `data` names no split `val`.
+        monitor: is told what happens.
+
+    Raises:
+        InputError: if data, checkpoint, recipe or folder do not fit.
+        TrainingStopped: if the user stopped the run; its state is saved.
+    """
+    monitor = monitor or Monitor()
+    recipe.validate()
+    manifest, validation = _read_data(data, val)
+    device = choose_device(recipe.device)
+    checkpoint, recipe = _make_checkpoint(recipe, init, manifest.class_names)
+    checkpoint.model.to(device)
+    folder = RunFolder(
+        output,
+        {
+            "command": "finetune",
+            "data": str(data),
+            "val": None if val is None else str(val),
+            "init": init,
+            "recipe": recipe.to_dict(),
+        },
+    )
+    training = _make_training(checkpoint, recipe, manifest, validation, folder, monitor)
+    resumed = training.resume()
+    was_finished = training.step >= training.total_steps
+    if resumed and not was_finished:
+        monitor.note(f"going on after step {training.step} of {training.total_steps}")
+    if not was_finished:
+        monitor.note(_summary(manifest, validation, checkpoint.model, training, init))
+        train(training)
+        best = _judge_best(folder.path, validation, recipe, device) if validation is not None else None
+        write_finetune_report(folder, recipe, manifest, training.broken, training.extra, best, init)
+    return FinetuneResult(
+        folder=folder.path,
+        class_names=manifest.class_names,
+        num_videos=len(manifest) - len(training.broken),
+        num_broken=len(training.broken),
+        steps=training.step,
+        best_epoch=training.extra.get("best_epoch"),
+        best_top1=training.extra.get("best_top1"),
+        was_finished=was_finished,
+    )
+
+
+def _read_data(data: str | Path, val: str | Path | None) -> tuple[Manifest, Manifest | None]:
+    whole = read_manifest(data)
+    manifest = whole.take_split("train").require_classes()
+    if val is not None:
+        validation: Manifest | None = read_manifest(val).take_split("val", "test")
+    else:
+        validation = whole.take_split("val") if "val" in whole.splits else None
+    return manifest, validation.require_classes(manifest.class_names) if validation is not None else None
+
+
+def _make_checkpoint(
+    recipe: FinetuneRecipe, init: str, class_names: tuple[str, ...]
+) -> tuple[LoadedCheckpoint, FinetuneRecipe]:
+    """The model with its new head, and the recipe with the frames and pixels that the model has."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        if init == SCRATCH:
+            config = VideoMAEConfig(
+                **size_keywords(recipe.size),
+                image_size=recipe.image_size or 224,
+                num_frames=recipe.num_frames or 16,
+                id2label=dict(enumerate(class_names)),
+            )
+            model: Any = VideoMAEForVideoClassification(config)
+            processor = None
+        else:
+            opened = open_checkpoint(init, task="classification", class_names=class_names)
+            model, processor = opened.model, opened.processor
+            for name in ("num_frames", "image_size"):
+                wanted, found = getattr(recipe, name), getattr(model.config, name)
+                if wanted not in (None, found):
+                    raise ConfigError(
+                        f"{name}={wanted} with a checkpoint of {name}={found}",
+                        expected=f"{name}={found}, for which its positions were learnt",
+                        hint=f"leave --{name.replace('_', '-')} out, or pre-train with it",
+                    )
+    recipe = replace(recipe, num_frames=model.config.num_frames, image_size=model.config.image_size)
+    sampling = ClipSampling(recipe.sampling, model.config.num_frames, recipe.frame_stride)
+    fresh = new_processor(model.config, sampling)
+    if processor is not None:  # the frames must look to the encoder as they did in pre-training
+        fresh.image_mean, fresh.image_std = processor.image_mean, processor.image_std
+    return LoadedCheckpoint(model, fresh, sampling), recipe
+
+
+def _make_training(
+    checkpoint: LoadedCheckpoint,
+    recipe: FinetuneRecipe,
+    manifest: Manifest,
+    validation: Manifest | None,
+    folder: RunFolder,
+    monitor: Monitor,
+) -> Training:
+    model, processor = checkpoint.model, checkpoint.processor
+    kind = "center" if recipe.min_crop_area == 1 else "resized"
+    dataset = TrainingClips(
+        manifest.entries,
+        manifest.class_names,
+        sampling=checkpoint.sampling,
+        crop=Crop(kind, min_area=recipe.min_crop_area, flip=recipe.flip),
+        image_size=model.config.image_size,
+        seed=recipe.seed,
+    )
+
+    def loss(clips: Tensor, batch: ClipBatch, step: int) -> Tensor:
+        logits = model(normalize(clips, processor.image_mean, processor.image_std)).logits
+        labels = batch.labels.to(clips.device, non_blocking=True)
+        return F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+
+    def end_epoch(epoch: int, step: int) -> None:
+        last = (epoch + 1) == recipe.epochs
+        if validation is None:
+            _save(checkpoint, folder)
+            return
+        if (epoch + 1) % recipe.val_every and not last:
+            return
+        monitor.start_part("validating", total=len(validation))
+        result = _judge(checkpoint, validation, recipe, monitor.advance_part)
+        metrics = result.metrics
+        for _, error in result.broken if epoch == 0 else ():
+            monitor.note(f"counts as wrong, cannot be read: {error}")
+        folder.log(
+            {
+                "step": step,
+                "epoch": epoch,
+                "split": "val",
+                "loss": metrics.loss,
+                "top1": metrics.top1,
+                "top5": metrics.top5,
+                "mean_class_accuracy": metrics.mean_class_accuracy,
+            }
+        )
+        # Of two epochs that judge alike the later one has seen more, and its loss decides.
+        score = (metrics.top1, -metrics.loss)
+        if "best_epoch" not in training.extra or score > (training.extra["best_top1"], -training.extra["best_loss"]):
+            _save(checkpoint, folder)
+            training.extra.update(best_epoch=epoch + 1, best_top1=metrics.top1, best_loss=metrics.loss)
+        monitor.note(
+            f"epoch {epoch + 1}: validation top-1 {metrics.top1:.1%}, loss {metrics.loss:.3f} "
+            f"(best {training.extra['best_top1']:.1%}, epoch {training.extra['best_epoch']})"
+        )
+
+    groups = parameter_groups(
+        model.named_parameters(),
+        weight_decay=recipe.weight_decay,
+        layer_decay=recipe.layer_decay,
+        num_layers=model.config.num_hidden_layers,
+    )
+    training = Training(
+        model=model,
+        optimizer=make_optimizer(groups, betas=BETAS, device=model.device),
+        recipe=recipe,
+        dataset=dataset,
+        folder=folder,
+        device=model.device,
+        loss=loss,
+        end_epoch=end_epoch,
+        monitor=monitor,
+        title="fine-tuning",
+    )
+    return training
+
+
+def _save(checkpoint: LoadedCheckpoint, folder: RunFolder) -> None:
+    checkpoint.model.save_pretrained(folder.path)
+    checkpoint.processor.save_pretrained(folder.path)
+
+
+def _judge(
+    checkpoint: LoadedCheckpoint,
+    validation: Manifest,
+    recipe: FinetuneRecipe,
+    on_video: Callable[[], None] | None = None,
+) -> Evaluation:
+    return evaluate_classifier(
+        checkpoint,
+        validation,
+        options=ViewOptions(precision=recipe.precision, num_workers=recipe.num_workers),
+        device=checkpoint.model.device,
+        # A broken file must not end a run of hours; it counts as wrong, and is named.
+        count_broken_as_wrong=True,
+        on_video=on_video,
+    )
+
+
+def _judge_best(folder: Path, validation: Manifest, recipe: FinetuneRecipe, device: torch.device) -> Evaluation:
+    """What the saved weights score: read back from the folder, as any user of it will."""
+    checkpoint = open_checkpoint(folder, task="classification")
+    checkpoint.model.to(device)
+    return _judge(checkpoint, validation, recipe)
+
+
+def _summary(manifest: Manifest, validation: Manifest | None, model: Any, training: Training, init: str) -> str:
+    recipe = training.recipe
+    counts = ", ".join(f"{name} {count}" for name, count in list(manifest.class_counts().items())[:10])
+    start = "new weights" if init == SCRATCH else f"the encoder of {init}"
+    judged = f"{len(validation)} videos judge each epoch" if validation is not None else "no validation videos"
+    return (
+        f"fine-tuning {start} on {len(manifest)} videos of {len(manifest.class_names)} classes ({counts}); {judged}; "
+        f"{training.summary()}"
+    )

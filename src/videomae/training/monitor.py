@@ -1,0 +1,48 @@
+"""What a run tells while it goes on. The command line shows it; a program may pass its own monitor or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One optimiser step.
+
+    Args:
+        step: steps done, from 1.
+        epoch: epoch of this step, from 0.
+        loss: mean loss since the last report that had one; None where reading it would make the device wait.
+        learning_rate: the peak group's rate.
+        clips_per_second: over the last steps.
+        data_wait_share: share of the last steps' time spent waiting for clips, 0–1.
+    """
+
+    step: int
+    epoch: int
+    loss: float | None
+    learning_rate: float
+    clips_per_second: float
+    data_wait_share: float
+
+
+class Monitor:
+    """Receives the events of a run; this one ignores them."""
+
+    def start(self, title: str, *, total_steps: int, first_step: int) -> None:
+        """The steps begin; `first_step` of them were done before."""
+
+    def step(self, report: StepReport) -> None:
+        """A step was taken."""
+
+    def note(self, text: str) -> None:
+        """A line that the user should see."""
+
+    def start_part(self, title: str, *, total: int) -> None:
+        """A side task (validation) of `total` videos begins."""
+
+    def advance_part(self) -> None:
+        """One video of the side task is done."""
+
+    def finish(self) -> None:
+        """The steps end, in whatever way."""

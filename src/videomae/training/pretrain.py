@@ -1,0 +1,217 @@
+"""Self-supervised pre-training: a folder of videos becomes an encoder and a decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videomae.core.errors import VideoError
+from videomae.core.masks import running_cell_mask
+from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
+from videomae.data.clips import Crop, TrainingClips
+from videomae.data.loader import ClipBatch
+from videomae.data.manifest import Manifest, read_manifest
+from videomae.data.order import generator_for
+from videomae.inference.device import choose_device
+from videomae.inference.reconstruct import MASKS, Reconstruction, reconstruct_video
+from videomae.loading.checkpoint import LoadedCheckpoint, load_checkpoint, new_processor
+from videomae.models.config import VideoMAEConfig
+from videomae.models.modeling import VideoMAEForPreTraining
+from videomae.processing.transforms import normalize
+from videomae.recipes.pretrain import PretrainRecipe
+from videomae.recipes.sizes import size_keywords
+from videomae.training.loop import Training, train
+from videomae.training.monitor import Monitor
+from videomae.training.optimizer import make_optimizer, parameter_groups
+from videomae.training.report import write_pretrain_report
+from videomae.training.run_folder import RunFolder
+from videomae.video.sampling import ClipSampling
+
+BETAS = (0.9, 0.95)
+# Streams of randomness that must not meet: masks are drawn apart from crops.
+_MASK_STREAM, _DECODER_MASK_STREAM = 1, 2
+_NUM_PICTURES = 3
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """How a pre-training run ended.
+
+    Args:
+        folder: the checkpoint.
+        num_videos: videos trained on.
+        num_broken: videos left out because they could not be read.
+        steps: optimiser steps taken in all.
+        loss: mean training loss over the last epoch's end.
+        was_finished: True where the folder held the finished run already and nothing was done.
+    """
+
+    folder: Path
+    num_videos: int
+    num_broken: int
+    steps: int
+    loss: float
+    was_finished: bool
+
+
+def pretrain(
+    data: str | Path,
+    output: str | Path,
+    recipe: PretrainRecipe,
+    *,
+    init: str | None = None,
+    monitor: Monitor | None = None,
+) -> PretrainResult:
+    """Pre-train on the videos of `data`; labels are not used. Goes on where an interrupted run in `output` stopped.
+
+    Args:
+        data: any form of DATA; of one that names splits, `train` is used.
+        output: the run's folder, afterwards a checkpoint.
+        recipe: all settings.
+        init: a pre-training checkpoint to start from; its network replaces the recipe's size, frames and pixels.
+        monitor: is told what happens.
+
+    Raises:
+        InputError: if data, recipe or folder do not fit.
+        TrainingStopped: if the user stopped the run; its state is saved.
+    """
+    monitor = monitor or Monitor()
+    recipe.validate()
+    manifest = read_manifest(data).take_split("train")
+    device = choose_device(recipe.device)
+    model, recipe = _make_model(recipe, init)
+    masks = _Masks(recipe, model.config)
+    folder = RunFolder(output, {"command": "pretrain", "data": str(data), "init": init, "recipe": recipe.to_dict()})
+    sampling = ClipSampling(recipe.sampling, recipe.num_frames, recipe.frame_stride)
+    checkpoint = LoadedCheckpoint(model.to(device), new_processor(model.config, sampling), sampling)
+    training = _make_training(checkpoint, recipe, manifest, folder, masks, monitor)
+    resumed = training.resume()
+    was_finished = training.step >= training.total_steps
+    if resumed and not was_finished:
+        monitor.note(f"going on after step {training.step} of {training.total_steps}")
+    if not was_finished:
+        monitor.note(_summary(manifest, model, training))
+        train(training)
+        write_pretrain_report(
+            folder, recipe, manifest, training.broken, _pictures(checkpoint, manifest, recipe, device)
+        )
+    lines = [record for record in folder.read_metrics() if record["split"] == "train"]
+    return PretrainResult(
+        folder=folder.path,
+        num_videos=len(manifest) - len(training.broken),
+        num_broken=len(training.broken),
+        steps=training.step,
+        loss=lines[-1]["loss"] if lines else float("nan"),
+        was_finished=was_finished,
+    )
+
+
+class _Masks:
+    """The masks of each step, a function of (seed, step)."""
+
+    def __init__(self, recipe: PretrainRecipe, config: VideoMAEConfig) -> None:
+        self.recipe = recipe
+        self.grid = config.grid.shape
+        self.draw(1, 0)  # a ratio or grid that no mask fits is found before anything is written
+
+    def draw(self, batch_size: int, step: int) -> tuple[Tensor, Tensor | None]:
+        """Encoder mask, and decoder mask where the recipe has one; on the CPU, which spares a GPU a wait."""
+        recipe = self.recipe
+        generator = generator_for(recipe.seed, _MASK_STREAM, step)
+        hidden = MASKS[recipe.mask](batch_size, self.grid, recipe.mask_ratio, generator=generator)
+        if not recipe.decoder_mask_ratio:
+            return hidden, None
+        generator = generator_for(recipe.seed, _DECODER_MASK_STREAM, step)
+        return hidden, running_cell_mask(batch_size, self.grid, recipe.decoder_mask_ratio, generator=generator)
+
+
+def _make_model(recipe: PretrainRecipe, init: str | None) -> tuple[VideoMAEForPreTraining, PretrainRecipe]:
+    if init is not None:
+        model = load_checkpoint(init, task="pretraining", norm_pix_loss=recipe.norm_pix_loss)
+        config = model.config
+        return model, replace(recipe, num_frames=config.num_frames, image_size=config.image_size)
+    config = VideoMAEConfig(
+        **size_keywords(recipe.size),
+        image_size=recipe.image_size,
+        num_frames=recipe.num_frames,
+        norm_pix_loss=recipe.norm_pix_loss,
+        use_mean_pooling=False,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        return VideoMAEForPreTraining(config), recipe
+
+
+def _make_training(
+    checkpoint: LoadedCheckpoint,
+    recipe: PretrainRecipe,
+    manifest: Manifest,
+    folder: RunFolder,
+    masks: _Masks,
+    monitor: Monitor,
+) -> Training:
+    model = checkpoint.model
+    dataset = TrainingClips(
+        manifest.entries,
+        (),
+        sampling=checkpoint.sampling,
+        crop=Crop(recipe.crop),
+        image_size=recipe.image_size,
+        seed=recipe.seed,
+    )
+
+    def loss(clips: Tensor, batch: ClipBatch, step: int) -> Tensor:
+        hidden, not_rebuilt = masks.draw(len(clips), step)
+        pixel_values = normalize(clips, IMAGENET_MEAN, IMAGENET_STD)
+        return model(pixel_values, hidden, decoder_masked_pos=not_rebuilt).loss
+
+    def save_weights(epoch: int, step: int) -> None:
+        model.save_pretrained(folder.path)
+        checkpoint.processor.save_pretrained(folder.path)
+
+    groups = parameter_groups(model.named_parameters(), weight_decay=recipe.weight_decay)
+    return Training(
+        model=model,
+        optimizer=make_optimizer(groups, betas=BETAS, device=model.device),
+        recipe=recipe,
+        dataset=dataset,
+        folder=folder,
+        device=model.device,
+        loss=loss,
+        end_epoch=save_weights,
+        monitor=monitor,
+        title="pre-training",
+    )
+
+
+def _summary(manifest: Manifest, model: Any, training: Training) -> str:
+    weights = f"{model.num_parameters() / 1e6:.1f} M weights"
+    return f"pre-training {weights} on {len(manifest)} videos; {training.summary()}"
+
+
+def _pictures(
+    checkpoint: LoadedCheckpoint, manifest: Manifest, recipe: PretrainRecipe, device: torch.device
+) -> list[tuple[Path, Reconstruction]]:
+    """Reconstructions of the first videos that can be read, for the report."""
+    checkpoint.model.eval()
+    pictures: list[tuple[Path, Reconstruction]] = []
+    for number, entry in enumerate(manifest.entries):
+        if len(pictures) == _NUM_PICTURES:
+            break
+        try:
+            rebuilt = reconstruct_video(
+                checkpoint,
+                entry.path,
+                mask=recipe.mask,
+                mask_ratio=recipe.mask_ratio,
+                generator=generator_for(recipe.seed, number),
+                device=device,
+            )
+        except VideoError:
+            continue  # it was named when training met it
+        pictures.append((entry.path, rebuilt))
+    return pictures
