@@ -10,7 +10,7 @@ import numpy as np
 
 from ._bitstream import refers_back
 from ._index import PacketIndex
-from ._open import OpenVideo, describe
+from ._open import CutOffError, OpenVideo, describe
 
 
 class IndexMismatchError(Exception):
@@ -72,7 +72,7 @@ def _feed(
         else:
             raise IndexMismatchError(f"the file ends before packet {last_position}")
         yield from video.stream.codec_context.decode(None)
-    except av.FFmpegError as error:
+    except (av.FFmpegError, CutOffError) as error:
         raise DamagedPacketError(position, describe(error)) from error
 
 
@@ -146,6 +146,9 @@ def decode_all(video: OpenVideo) -> Iterator[Any]:
                 if not is_orphan:
                     raise
         yield from context.decode(None)
+    except CutOffError as error:
+        yield from context.decode(None)
+        raise DamagedPacketError(position + 1, describe(error)) from error
     except (av.FFmpegError, DamagedPacketError) as error:
         yield from _frames_before(video, packet)
         if isinstance(error, DamagedPacketError):

@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from ._bitstream import inspector_for, needs_first_packet
-from ._open import OpenVideo, describe
+from ._open import CutOffError, OpenVideo, describe
 
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 
@@ -162,7 +162,7 @@ def _gather(video: OpenVideo, inspect: Any) -> _Packets | None:
             packets.num_shown.append(0 if packet.is_discard and traits.num_shown == 1 else traits.num_shown)
             packets.is_entry.append(traits.is_entry)
             packets.is_droppable.append(traits.is_droppable)
-    except av.FFmpegError as error:
+    except (av.FFmpegError, CutOffError) as error:
         packets.damage = f"packet {len(packets.pts)} cannot be read: {describe(error)}"
     packets.damage = packets.damage or _missing_tail(video)
     return packets

@@ -22,6 +22,10 @@ def display_path(path: str | os.PathLike[str]) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
+class CutOffError(Exception):
+    """The last packet is not whole, which FFmpeg does not notice."""
+
+
 class OpenVideo:
     """An open container with its video stream and a decoder that has been fed nothing since the last seek.
 
@@ -44,6 +48,7 @@ class OpenVideo:
         self.can_seek = True
         _check_file(self.path, self.name)
         self.reopen()
+        self._is_cut_off = _breaks_off(self.path, self.container.format.name)
 
     def reopen(self) -> None:
         """Stand at the first packet with a new decoder: the one way of going back that works for every container."""
@@ -75,11 +80,28 @@ class OpenVideo:
         self.is_at_start = False
 
     def packets(self) -> Iterator[Any]:
-        """Yield the stream's packets that hold data, from where the file stands."""
+        """Yield the stream's packets that hold data, from where the file stands.
+
+        Raises:
+            CutOffError: in place of the last packet, where the file breaks off within it.
+        """
         self.is_at_start = False
-        for packet in self.container.demux(self.stream):
-            if packet.size:
-                yield packet
+        previous = None
+        try:
+            for packet in self.container.demux(self.stream):
+                if not packet.size:
+                    continue
+                if not self._is_cut_off:
+                    yield packet
+                    continue
+                if previous is not None:
+                    yield previous
+                previous = packet
+        except IndexError:
+            # PyAV ends in this way where the container announced further streams on the way: all has been read.
+            pass
+        if self._is_cut_off:
+            raise CutOffError("the file breaks off within it")
 
     def close(self) -> None:
         """Release the file. A second call does nothing."""
@@ -110,6 +132,18 @@ def describe(error: BaseException) -> str:
     """Return the reason in FFmpeg's words, on one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
+
+
+def _breaks_off(path: Path, format_name: str) -> bool:
+    """Whether the file ends in the midst of a unit of its container, for those where FFmpeg passes the rest on."""
+    if format_name == "mpegts":
+        size = path.stat().st_size
+        return all(size % packet_size for packet_size in (188, 192, 204))
+    if format_name == "gif":
+        with path.open("rb") as file:
+            file.seek(-min(path.stat().st_size, 64), os.SEEK_END)
+            return not file.read().rstrip(b"\0\r\n ").endswith(b";")
+    return False
 
 
 def _check_file(path: Path, name: str) -> None:

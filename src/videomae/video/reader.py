@@ -182,7 +182,7 @@ class VideoReader:
         if len(outside):
             raise VideoError(
                 f"frame {outside[0]} of {self._video.name}",
-                expected=f"a number from 0 to {self.num_frames - 1}, for {self.num_frames} frames{_clause(self._damage)}",
+                expected=f"a number from 0 to {self.num_frames - 1}, as it has {self.num_frames}{_clause(self._damage)}",
                 hint="sample within the video's frames",
             )
         return numbers.astype(np.int64)
@@ -232,8 +232,9 @@ class VideoReader:
         unread = index.packet_frames[error.position :]
         first_lost = int(unread[unread >= 0].min(initial=index.num_frames))
         readable = f"frames up to {first_lost - 1} can be read" if first_lost else "no frame can be read"
+        lost = next((frame for frame in remaining if frame >= first_lost), remaining[-1])
         return VideoError(
-            f"frame {remaining[0]} of {self._video.name}",
+            f"frame {lost} of {self._video.name}",
             expected=f"undamaged data, but packet {error.position} cannot be decoded ({error.reason})",
             hint=f"{readable}; copy or download the file again",
         )
