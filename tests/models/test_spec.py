@@ -254,6 +254,8 @@ def test_configuration_labels():
     assert config.num_labels == 3
     assert config.id2label == {0: "push", 1: "pull", 2: "turn"}
     assert config.label2id == {"push": 0, "pull": 1, "turn": 2}
+    assert videomae.VideoMAEConfig(id2label={0: "a", 1: "b"}).label2id == {"a": 0, "b": 1}
+    assert videomae.VideoMAEConfig(label2id={"a": 0, "b": 1}).id2label == {0: "a", 1: "b"}
     config.num_labels = 3
     assert config.id2label[0] == "push"
     config.num_labels = 4
@@ -307,6 +309,8 @@ def test_configuration_files(tmp_path):
     assert overridden.id2label[6] == "LABEL_6"
     with pytest.raises(InputError, match="missing"):
         videomae.VideoMAEConfig.from_pretrained(tmp_path / "missing")
+    with pytest.raises(InputError, match=r"nun_labels=7.*num_labels"):
+        videomae.VideoMAEConfig.from_pretrained(tmp_path / "saved", nun_labels=7)
 
 
 def test_configuration_of_5_x_names_the_bias_differently(tmp_path):
@@ -361,6 +365,65 @@ def test_model_properties(class_name):
     assert model.num_parameters(only_trainable=True) == total - frozen.numel()
     for method in ("from_pretrained", "save_pretrained", "push_to_hub", "gradient_checkpointing_enable"):
         assert callable(getattr(model, method))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64, torch.bool])
+def test_head_mask_of_any_type(dtype):
+    """As in 4.34.0 the mask takes the type of the weights, and its zeros silence heads in every precision."""
+    model = make_model("VideoMAEModel")
+    clips = arguments_of("VideoMAEModel")["pixel_values"]
+    expected = model(clips, head_mask=torch.tensor([1.0, 0.0])).last_hidden_state
+    assert torch.equal(model(clips, head_mask=torch.tensor([1, 0]).to(dtype)).last_hidden_state, expected)
+    assert not torch.allclose(model(clips).last_hidden_state, expected)
+    half = model.bfloat16()(clips.bfloat16(), head_mask=torch.tensor([1, 0]).to(dtype)).last_hidden_state
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - expected).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+def test_whole_numbers_are_classes(dtype):
+    model = make_model("VideoMAEForVideoClassification", num_labels=3)
+    clips = arguments_of("VideoMAEModel")["pixel_values"]
+    output = model(clips, labels=torch.tensor([2, 0]).to(dtype))
+    expected = torch.nn.functional.cross_entropy(output.logits, torch.tensor([2, 0]))
+    assert torch.equal(output.loss, expected)
+
+
+def test_saving_from_many_processes(tmp_path):
+    """The pattern of transformers' examples: all processes call, the main one writes the gathered weights."""
+    model = make_model("VideoMAEModel")
+    model.save_pretrained(tmp_path / "other", is_main_process=False, state_dict={})
+    assert not (tmp_path / "other").exists()
+    gathered = {name: value + 1 for name, value in model.state_dict().items()}
+    model.save_pretrained(tmp_path / "main", is_main_process=True, state_dict=gathered)
+    loaded = videomae.VideoMAEModel.from_pretrained(tmp_path / "main").state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in gathered.items())
+
+
+def test_activation_checkpointing_every_other_layer():
+    """As transformers 5's Trainer asks for it."""
+    model = make_model("VideoMAEModel", num_hidden_layers=3).train()
+    calls = []
+    for index, layer in enumerate(model.encoder.layer):
+        layer.register_forward_pre_hook(lambda module, arguments, index=index: calls.append(index))
+    model.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=2, offload=False)
+    model(**arguments_of("VideoMAEModel")).last_hidden_state.sum().backward()
+    assert sorted(calls) == [0, 0, 1, 2, 2]
+    for wrong in ({"every_n_layers": 0}, {"offload": True}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            model.activation_checkpointing_enable(**wrong)
+
+
+def test_gradient_checkpointing_repeats_dropout():
+    model = make_model("VideoMAEForVideoClassification", hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.3)
+    gradients = []
+    for _ in range(2):
+        torch.manual_seed(4)
+        model.train().zero_grad()
+        model(**arguments_of("VideoMAEForVideoClassification")).loss.backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+        model.gradient_checkpointing_enable()
+    assert all(torch.allclose(left, right, atol=1e-7) for left, right in zip(*gradients, strict=True))
 
 
 @pytest.mark.parametrize("class_name", OUTPUT_FIELDS)

@@ -127,10 +127,10 @@ class VideoMAEConfig:
         for key in _WRITER_KEYS:
             kwargs.pop(key, None)
         num_labels, id2label, label2id = (kwargs.pop(key, None) for key in ("num_labels", "id2label", "label2id"))
+        if id2label is None and label2id:
+            id2label = {index: label for label, index in label2id.items()}
         if id2label is None:
             self.num_labels = 2 if num_labels is None else num_labels
-            if label2id is not None:
-                self.label2id = dict(label2id)
         else:
             self.set_labels(id2label, label2id)
             if num_labels is not None and num_labels != len(self.id2label):
@@ -255,10 +255,10 @@ class VideoMAEConfig:
             ConfigError: for an override of a key that neither a configuration nor `values` has: a slip of the pen would
                 otherwise be kept and do nothing.
         """
-        known = {*cls().to_dict(), *values, *_WRITER_KEYS, "num_labels", "qv_bias"}
+        possible = {*cls().to_dict(), *values, *_WRITER_KEYS, "num_labels", "qv_bias"}
         for key, value in overrides.items():
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
+            if key not in possible:
+                near = difflib.get_close_matches(key, possible, n=1)
                 raise ConfigError(
                     f"{key}={value!r}",
                     expected="an option of from_pretrained or a key of the configuration",

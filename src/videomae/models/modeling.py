@@ -174,7 +174,7 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         return targets
 
     def target_pixels(self, pixel_values: Tensor, index: Tensor) -> Tensor:
-        """The true tubelets at `index` (B, M) before `norm_pix_loss`: (B, M, P); RGB is 0–1, other channels as given."""
+        """The true tubelets at `index` (B, M) before `norm_pix_loss`: (B, M, P); RGB is 0–1, others as given."""
         pixels = tubelets.gather_targets(pixel_values, index, self.config.grid).float()
         if self.config.num_channels != 3:
             return pixels

@@ -278,7 +278,8 @@ class VideoMAEPreTrainedModel(nn.Module):
         folder = Path(save_directory)
         config = type(self.config).from_dict(self.config.to_dict(), architectures=[type(self).__name__])
         # Weights first: a folder with a configuration always has the weights that belong to it.
-        files.write_safetensors(folder / files.SAFETENSORS_NAME, self.state_dict() if state_dict is None else state_dict)
+        state = self.state_dict() if state_dict is None else state_dict
+        files.write_safetensors(folder / files.SAFETENSORS_NAME, state)
         config.save_pretrained(folder)
         if push_to_hub:
             hub.upload_folder(folder, kwargs.pop("repo_id", folder.name), **kwargs)
