@@ -400,18 +400,20 @@ def test_saving_from_many_processes(tmp_path):
     assert all(torch.equal(loaded[name], value) for name, value in gathered.items())
 
 
-def test_activation_checkpointing_every_other_layer():
-    """As transformers 5's Trainer asks for it."""
+@pytest.mark.parametrize("name", ["activation_checkpointing", "gradient_checkpointing"])
+def test_checkpointing_every_other_layer(name):
+    """As the Trainers of transformers 5.20 and 5.23 ask for it."""
     model = make_model("VideoMAEModel", num_hidden_layers=3).train()
     calls = []
     for index, layer in enumerate(model.encoder.layer):
         layer.register_forward_pre_hook(lambda module, arguments, index=index: calls.append(index))
-    model.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=2, offload=False)
+    enable = getattr(model, f"{name}_enable")
+    enable(**{f"{name}_kwargs": {"use_reentrant": False}}, every_n_layers=2, offload=False)
     model(**arguments_of("VideoMAEModel")).last_hidden_state.sum().backward()
     assert sorted(calls) == [0, 0, 1, 2, 2]
     for wrong in ({"every_n_layers": 0}, {"offload": True}):
         with pytest.raises(InputError, match=next(iter(wrong))):
-            model.activation_checkpointing_enable(**wrong)
+            enable(**wrong)
 
 
 def test_gradient_checkpointing_repeats_dropout():

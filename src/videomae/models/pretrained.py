@@ -61,26 +61,18 @@ class VideoMAEPreTrainedModel(nn.Module):
         """Whether any layers are recomputed in the backward pass."""
         return any(stack.gradient_checkpointing for stack in self._layer_stacks())
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
-        """Recompute each layer in the backward pass: less memory, about a third more time.
-
-        Args:
-            gradient_checkpointing_kwargs: for `torch.utils.checkpoint.checkpoint`; default `use_reentrant=False`.
-        """
-        self.activation_checkpointing_enable(gradient_checkpointing_kwargs)
-
-    def activation_checkpointing_enable(
+    def gradient_checkpointing_enable(
         self,
-        activation_checkpointing_kwargs: Mapping[str, Any] | None = None,
+        gradient_checkpointing_kwargs: Mapping[str, Any] | None = None,
         every_n_layers: int = 1,
         offload: bool = False,
     ) -> None:
-        """`gradient_checkpointing_enable` as the newest transformers' Trainer calls it.
+        """Recompute layers in the backward pass: less memory, about a third more time.
 
         Args:
-            activation_checkpointing_kwargs: for `torch.utils.checkpoint.checkpoint`; default `use_reentrant=False`.
+            gradient_checkpointing_kwargs: for `torch.utils.checkpoint.checkpoint`; default `use_reentrant=False`.
             every_n_layers: recompute only each n-th layer, starting with the first.
-            offload: must be False.
+            offload: must be False; transformers' Trainer passes it.
 
         Raises:
             ConfigError: for `every_n_layers` below 1, or `offload`.
@@ -98,7 +90,16 @@ class VideoMAEPreTrainedModel(nn.Module):
         for stack in self._layer_stacks():
             stack.gradient_checkpointing = True
             stack.checkpoint_every = every_n_layers
-            stack.checkpoint_options = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
+            stack.checkpoint_options = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
+
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: Mapping[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """`gradient_checkpointing_enable` under the name by which transformers' Trainer calls it from 5.23 on."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep all activations again."""
