@@ -152,8 +152,8 @@ def test_decoding_starts_at_the_nearest_key_frame_and_skips_what_nothing_refers_
         fed = []
         packets_from = reader_module.decode_run.__globals__["_packets_from"]
 
-        def spy(video, index, entry):
-            for position, packet in packets_from(video, index, entry):
+        def spy(*arguments):
+            for position, packet in packets_from(*arguments):
                 fed.append(position)
                 yield position, packet
 
@@ -165,7 +165,7 @@ def test_decoding_starts_at_the_nearest_key_frame_and_skips_what_nothing_refers_
         assert reader.index.is_droppable.sum() > 8
         fed.clear()
         reader.read([3, 38])
-        assert 30 not in fed  # the middle is jumped over
+        assert not set(fed) & set(range(12, 36))  # the middle is jumped over
         assert {0, 36} <= set(fed)
 
 
@@ -385,7 +385,7 @@ def test_truncated_files_give_what_they_hold(folder, tmp_path, name):
         assert origins == sorted(set(origins))
         if name != "vp9.webm":  # Matroska may end anywhere
             assert reader.info.damage
-            with pytest.raises(VideoError, match="breaks off|ends at byte|incomplete|cannot be"):
+            with pytest.raises(VideoError, match=r"breaks off|ends at byte|incomplete|cannot be"):
                 reader.read([reader.num_frames])
 
 
@@ -407,7 +407,7 @@ def test_a_size_that_changes_midway(folder, tmp_path):
 def test_damaged_files_never_crash(folder, tmp_path, name):
     data = make(folder, name).read_bytes()
     path = tmp_path / name
-    num_errors = 0
+    messages = []
     for seed in range(40):
         pick = random.Random(seed)
         damaged = bytearray(data[: pick.randrange(len(data))] if seed % 2 else data)
@@ -421,9 +421,9 @@ def test_damaged_files_never_crash(folder, tmp_path, name):
                 assert frames.dtype == np.uint8
                 assert len(frames) == len(wanted)
         except VideoError as error:
-            num_errors += 1
-            assert "\n" not in str(error)
-    assert num_errors
+            messages.append(str(error))
+    assert messages
+    assert not any("\n" in message for message in messages)
 
 
 def test_nothing_is_printed(folder, tmp_path, capfd):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import av
@@ -11,6 +11,8 @@ import numpy as np
 from ._bitstream import refers_back
 from ._index import PacketIndex
 from ._open import CutOffError, OpenVideo, describe
+
+MAX_REFERENCES = 16  # frames that any codec keeps to refer to
 
 
 class IndexMismatchError(Exception):
@@ -26,7 +28,9 @@ class DamagedPacketError(Exception):
         self.reason = reason
 
 
-def decode_run(video: OpenVideo, index: PacketIndex, entry: int, frames: list[int]) -> Iterator[tuple[int, Any]]:
+def decode_run(
+    video: OpenVideo, index: PacketIndex, entry: int, frames: list[int], *, tolerated: Collection[int] = ()
+) -> Iterator[tuple[int, Any]]:
     """Decode some frames from one entry point, feeding no more than they need.
 
     Args:
@@ -34,6 +38,7 @@ def decode_run(video: OpenVideo, index: PacketIndex, entry: int, frames: list[in
         index: its packets.
         entry: the packet to begin with, as `PacketIndex.plan` gives it.
         frames: the frames wanted, ascending.
+        tolerated: packets whose errors mean nothing, by `is_sound`.
 
     Yields:
         (frame number, decoded frame) for each wanted frame, in the order in which the decoder gives them.
@@ -42,9 +47,14 @@ def decode_run(video: OpenVideo, index: PacketIndex, entry: int, frames: list[in
         DamagedPacketError: the decoder refuses a packet.
         IndexMismatchError: packets or frames do not come as the index says.
     """
-    remaining = set(frames)
+    remaining, wanted = set(frames), frozenset(frames)
     last_position = int(index.frame_packets[frames].max())
-    for frame in _feed(video, index, entry, last_position, frozenset(frames)):
+    fed = (
+        (position, packet)
+        for position, packet in _packets_from(video, index, entry, last_position)
+        if not index.is_droppable[position] or int(index.packet_frames[position]) in wanted
+    )
+    for frame in _feed(video, fed, tolerated):
         position = index.position_by_pts.get(frame.pts, -1)
         number = int(index.packet_frames[position]) if position >= 0 else -1
         if number not in remaining:
@@ -59,41 +69,62 @@ def decode_run(video: OpenVideo, index: PacketIndex, entry: int, frames: list[in
         raise IndexMismatchError(f"frames {sorted(remaining)} did not come out of the decoder")
 
 
-def _feed(
-    video: OpenVideo, index: PacketIndex, entry: int, last_position: int, wanted: frozenset[int]
-) -> Iterator[Any]:
-    position = entry
+def is_sound(video: OpenVideo, index: PacketIndex, entry: int, position: int) -> bool:
+    """Whether a packet decodes without error when decoding starts at `entry`, whatever becomes of those before it.
+
+    A packet soon after a key frame in an open group may give orders about frames from before it; FFmpeg then reports
+    an error although the frame is right. Decoded from an earlier entry, only real damage remains.
+
+    Raises:
+        IndexMismatchError: packets do not come as the index says.
+    """
+    for current, packet in _packets_from(video, index, entry, position):
+        try:
+            video.stream.codec_context.decode(packet)
+        except av.FFmpegError:
+            if current == position:
+                return False
+    return True
+
+
+def _feed(video: OpenVideo, packets: Iterator[tuple[int, Any]], tolerated: Collection[int]) -> Iterator[Any]:
+    position = 0
     try:
-        for position, packet in _packets_from(video, index, entry):
-            if not index.is_droppable[position] or int(index.packet_frames[position]) in wanted:
-                yield from video.stream.codec_context.decode(packet)
-            if position == last_position:
-                break
-        else:
-            raise IndexMismatchError(f"the file ends before packet {last_position}")
+        for position, packet in packets:
+            try:
+                frames = video.stream.codec_context.decode(packet)
+            except av.FFmpegError:
+                if position not in tolerated:
+                    raise
+                continue
+            yield from frames
         yield from video.stream.codec_context.decode(None)
-    except (av.FFmpegError, CutOffError) as error:
+    except av.FFmpegError as error:
         raise DamagedPacketError(position, describe(error)) from error
 
 
-def _packets_from(video: OpenVideo, index: PacketIndex, entry: int) -> Iterator[tuple[int, Any]]:
-    """Yield (position, packet) from the entry on, each of them checked against the index."""
+def _packets_from(video: OpenVideo, index: PacketIndex, entry: int, last: int) -> Iterator[tuple[int, Any]]:
+    """Yield (position, packet) from the entry to the last one, each of them checked against the index."""
     _go_to(video, index, entry)
     position = None
-    for packet in video.packets():
-        if position is None:
-            position = index.position_by_pts.get(packet.pts)
-            if position is None:  # the rest of a packet that the seek cut in two
-                continue
-            if position > entry:
-                raise IndexMismatchError(f"the seek for packet {entry} went to packet {position}")
-        if position >= len(index.pts):
-            return
-        if packet.pts != index.pts[position] or packet.size != index.sizes[position]:
-            raise IndexMismatchError(f"another packet in the place of packet {position}")
-        if position >= entry:
-            yield position, packet
-        position += 1
+    try:
+        for packet in video.packets():
+            if position is None:
+                position = index.position_by_pts.get(packet.pts)
+                if position is None:  # the rest of a packet that the seek cut in two
+                    continue
+                if position > entry:
+                    raise IndexMismatchError(f"the seek for packet {entry} went to packet {position}")
+            if packet.pts != index.pts[position] or packet.size != index.sizes[position]:
+                raise IndexMismatchError(f"another packet in the place of packet {position}")
+            if position >= entry:
+                yield position, packet
+            if position == last:
+                return
+            position += 1
+    except CutOffError as error:
+        raise DamagedPacketError(position or entry, describe(error)) from error
+    raise IndexMismatchError(f"the file ends before packet {last}")
 
 
 def _go_to(video: OpenVideo, index: PacketIndex, entry: int) -> None:
@@ -127,6 +158,7 @@ def decode_all(video: OpenVideo) -> Iterator[Any]:
     context = video.stream.codec_context
     position, packet = -1, None
     first_key: Any = None
+    first_position = 0
     drops_orphans = False
     try:
         for position, packet in enumerate(video.packets()):
@@ -135,16 +167,15 @@ def decode_all(video: OpenVideo) -> Iterator[Any]:
                     continue
                 raise DamagedPacketError(position, "its data is incomplete")
             if first_key is None and packet.is_keyframe:
-                first_key = packet
+                first_key, first_position = packet, position
                 drops_orphans = refers_back(video.stream.codec.canonical_name, bytes(packet), context.extradata)
-            is_orphan = _is_orphan(packet, first_key)
-            if is_orphan and drops_orphans:
-                continue
             try:
-                yield from context.decode(packet)
+                frames = context.decode(packet)
             except av.FFmpegError:
-                if not is_orphan:
-                    raise
+                if _is_orphan(packet, first_key) or (drops_orphans and position <= first_position + MAX_REFERENCES):
+                    continue
+                raise
+            yield from (frame for frame in frames if not (drops_orphans and _is_orphan(frame, first_key)))
         yield from context.decode(None)
     except CutOffError as error:
         yield from context.decode(None)

@@ -37,12 +37,13 @@ class OpenVideo:
         VideoError: not a file, not readable, or without a video stream that can be decoded.
     """
 
+    container: Any = None
+    stream: Any = None
+
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
         self.path = Path(path)
         self.name = display_path(path)
         self._num_threads = num_threads
-        self.container: Any = None
-        self.stream: Any = None
         self.is_at_start = False
         self.is_primed = False
         self.can_seek = True

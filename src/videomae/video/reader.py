@@ -13,7 +13,7 @@ import numpy as np
 
 from videomae.core.errors import VideoError
 
-from ._decode import DamagedPacketError, IndexMismatchError, Timeline, decode_run
+from ._decode import MAX_REFERENCES, DamagedPacketError, IndexMismatchError, Timeline, decode_run, is_sound
 from ._index import PacketIndex, build_index
 from ._open import OpenVideo
 from ._picture import rotation_degrees, to_rgb
@@ -70,7 +70,8 @@ class VideoReader:
         if num_threads < 1:
             raise VideoError(f"num_threads={num_threads}", expected="at least 1", hint="use 1 in loader workers")
         self._video = OpenVideo(path, num_threads=num_threads)
-        self._distrusted: set[int] = set()
+        self._distrusted: set[int] = set()  # entries from which decoding did not come out right
+        self._tolerated: set[int] = set()  # packets whose errors mean nothing
         self._timeline: Timeline | None = None
         try:
             self.index = index or build_index(self._video)
@@ -180,9 +181,10 @@ class VideoReader:
             )
         outside = numbers[(numbers < 0) | (numbers >= self.num_frames)]
         if len(outside):
+            count = f"{self.num_frames} frames{_clause(self._damage)}"
             raise VideoError(
                 f"frame {outside[0]} of {self._video.name}",
-                expected=f"a number from 0 to {self.num_frames - 1}, as it has {self.num_frames}{_clause(self._damage)}",
+                expected=f"a number from 0 to {self.num_frames - 1} ({count})",
                 hint="sample within the video's frames",
             )
         return numbers.astype(np.int64)
@@ -208,17 +210,20 @@ class VideoReader:
             VideoError: the data is damaged.
         """
         remaining = list(run)
-        failed_at = -1
         while True:
             try:
-                for number, frame in decode_run(self._video, index, entry, remaining):
+                for number, frame in decode_run(self._video, index, entry, remaining, tolerated=self._tolerated):
                     remaining = [other for other in remaining if other != number]
                     yield number, frame
                 return
             except DamagedPacketError as error:
-                if error.position == failed_at or (entry == 0 and not self._video.can_seek):
+                if entry == 0 and not self._video.can_seek:
                     raise self._damaged(index, error, remaining) from error
-                failed_at = error.position
+                if entry and not self._is_sound(index, entry, error.position):
+                    raise self._damaged(index, error, remaining) from error
+                if entry and error.position <= entry + MAX_REFERENCES:
+                    self._tolerated.add(error.position)
+                    continue
             except IndexMismatchError:
                 if entry == 0 and not self._video.can_seek:
                     raise
@@ -227,6 +232,15 @@ class VideoReader:
             else:
                 self._distrusted.add(entry)
                 entry = index.entry_for(remaining[0], distrusted=self._distrusted)
+
+    def _is_sound(self, index: PacketIndex, entry: int, position: int) -> bool:
+        before = index.entries[: np.searchsorted(index.entries, entry)].tolist()
+        earlier = next((other for other in reversed(before) if other not in self._distrusted), 0)
+        try:
+            return is_sound(self._video, index, earlier, position)
+        except (IndexMismatchError, DamagedPacketError):
+            self._video.can_seek = False
+            return is_sound(self._video, index, 0, position)
 
     def _damaged(self, index: PacketIndex, error: DamagedPacketError, remaining: list[int]) -> VideoError:
         unread = index.packet_frames[error.position :]
