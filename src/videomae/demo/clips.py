@@ -1,4 +1,4 @@
-"""Generated demonstration clips: textured shapes over textured backgrounds, whose class is their motion and nothing else.
+"""Generated demonstration clips: textured shapes over textured backgrounds, whose class is their motion, nothing else.
 
 Why no single frame tells the class. Everything about a shape that moves is one point of a torus: its two coordinates
 (a shape that leaves on one side comes back on the other), its angle, and its size, whose logarithm runs through a fixed
@@ -14,10 +14,15 @@ targets that are normalised per patch blow faint noise up to unit variance. Edge
 
 from __future__ import annotations
 
+import os
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from videomae.core.errors import InputError
+from videomae.video.writer import write_video
 
 MOTIONS = (
     "grow",
@@ -34,6 +39,8 @@ MOTIONS = (
 NUM_FRAMES = 24
 SIZE = 32
 NUM_SHAPES = 2
+FRAMES_PER_SECOND = 12.0
+CRF = 8  # near lossless: neither texture nor class may hang on what the encoder makes of it
 
 # Of the torus (x, y, angle, size), which coordinate a motion changes and in which direction. Image rows grow downwards,
 # so a positive angle turns clockwise on the screen.
@@ -192,3 +199,65 @@ def render_clip(
     generator = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
     states = _draw_states(generator, motion, num_frames)
     return _render(_draw_scene(generator), states, size=size)
+
+
+@dataclass(frozen=True)
+class ClipFolders:
+    """Where `write_clips` put its files."""
+
+    pretrain: Path
+    """A flat folder of clips without labels."""
+    finetune: Path
+    """`train/CLASS/` and `val/CLASS/`."""
+
+
+def write_clips(
+    folder: str | os.PathLike[str],
+    *,
+    seed: int,
+    num_unlabelled: int,
+    num_train_per_class: int,
+    num_val_per_class: int,
+    num_frames: int = NUM_FRAMES,
+    size: int = SIZE,
+) -> ClipFolders:
+    """Write the demonstration set as MP4 files (H.264) that tell their class only where it is meant to be known.
+
+    Layout: `pretrain/clip_00000.mp4` (motions in turn, nothing in the name says which), `finetune/train/CLASS/` and
+    `finetune/val/CLASS/`. The parts share no scene. Files already there are replaced.
+
+    Args:
+        folder: made if it is missing.
+        seed: of the whole set.
+        num_unlabelled: clips in `pretrain/`.
+        num_train_per_class: labelled clips of each of the `MOTIONS` to train with.
+        num_val_per_class: held-out clips of each.
+        num_frames: length of each clip.
+        size: height and width in pixels.
+
+    Raises:
+        VideoError: a file cannot be written.
+        InputError: the folder cannot be made.
+    """
+    folders = ClipFolders(pretrain=Path(folder) / "pretrain", finetune=Path(folder) / "finetune")
+    jobs = [
+        ("pretrain", index, MOTIONS[index % len(MOTIONS)], folders.pretrain / f"clip_{index:05d}.mp4")
+        for index in range(num_unlabelled)
+    ]
+    for split, count in (("train", num_train_per_class), ("val", num_val_per_class)):
+        for index in range(count * len(MOTIONS)):
+            motion = MOTIONS[index % len(MOTIONS)]
+            jobs.append((split, index, motion, folders.finetune / split / motion / f"clip_{index:05d}.mp4"))
+    for parent in {path.parent for *_, path in jobs}:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot make {parent} ({error.strerror})",
+                expected="a folder that can be written",
+                hint="choose another output folder",
+            ) from error
+    for split, index, motion, path in jobs:
+        frames = render_clip(seed=seed, split=split, index=index, motion=motion, num_frames=num_frames, size=size)
+        write_video(path, frames, frames_per_second=FRAMES_PER_SECOND, crf=CRF)
+    return folders
