@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import parse
 from videomae.cli.console import EXIT_DONE, print_json, stderr_console
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class EvaluateOptions:
     """Judge a classifier on labelled videos; each counts exactly once, classes are matched by name."""
 
-    data: Positional[str]
+    data: Annotated[Positional[str], arg(metavar="DATA")]
     """Labelled videos, as for finetune; of DATA that names splits, test is taken, else val."""
     model: str
     """Classifier: a checkpoint folder or a hub name."""
@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> int:
     """Parse, evaluate, print."""
     options = parse(EvaluateOptions, arguments, command="evaluate")
 
-    from rich.progress import track
+    from rich.progress import Progress
 
     from videomae.cli.models import open_for_views
     from videomae.data.manifest import read_manifest
@@ -43,16 +43,16 @@ def run(arguments: list[str]) -> int:
     manifest = read_manifest(options.data).take_split("test", "val")
     checkpoint, views, device = open_for_views(options.model, options.run)
     console = stderr_console()
-    ticks = iter(track(range(len(manifest)), "evaluating", console=console, disable=not console.is_terminal))
-    evaluation = evaluate_classifier(
-        checkpoint,
-        manifest,
-        options=views,
-        device=device,
-        count_broken_as_wrong=options.count_broken_as_wrong,
-        on_video=lambda: next(ticks, None),
-    )
-    next(ticks, None)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("evaluating", total=len(manifest))
+        evaluation = evaluate_classifier(
+            checkpoint,
+            manifest,
+            options=views,
+            device=device,
+            count_broken_as_wrong=options.count_broken_as_wrong,
+            on_video=lambda: progress.advance(task),
+        )
     for _, error in evaluation.broken:
         console.print(f"counted as wrong: {error}", markup=False)
     metrics = evaluation.metrics

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import parse
 from videomae.recipes.finetune import FinetuneRecipe
@@ -19,8 +20,8 @@ class FinetuneOptions:
     `evaluate`; with validation videos it holds the best epoch. Look at its report.html.
     """
 
-    data: Positional[str]
-    """Labelled videos: a folder of class folders, train/ and val/ of such folders, or a CSV or TSV with path,label[,split]."""
+    data: Annotated[Positional[str], arg(metavar="DATA")]
+    """Labelled videos: a folder of class folders, train/ and val/ of such folders, or a CSV with path,label[,split]."""
     output: Path
     """Folder of the run, afterwards a checkpoint."""
     init: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from videomae.cli.arguments import parse
 from videomae.cli.console import EXIT_DONE, print_json
@@ -17,7 +17,7 @@ _MAX_CLASSES = 12
 class InfoOptions:
     """Tell what a checkpoint is: task, network, clips, classes, weights."""
 
-    checkpoint: Positional[str]
+    checkpoint: Annotated[Positional[str], arg(metavar="CKPT")]
     """Checkpoint folder or hub name."""
     json: bool = False
     """Print one JSON document on stdout."""
@@ -47,7 +47,7 @@ def _print(about: dict[str, Any]) -> None:
         "decoder": None
         if about["task"] != "pretraining"
         else f"width {network['decoder_width']}, depth {network['decoder_depth']}, {network['decoder_heads']} heads",
-        "clip": f"{clip['num_frames']} frames of {clip['height']}×{clip['width']} pixels, {clip['num_channels']} channels",
+        "clip": f"{clip['num_frames']} frames, {clip['height']}×{clip['width']} px, {clip['num_channels']} channels",
         "tokens": f"{clip['num_tokens']} = {' × '.join(map(str, clip['grid']))} (time × rows × columns)",
         "sampling": f"{sampling['method']}, every {sampling['frame_stride']}. frame",
         "mean, std": f"{about['image_mean']}, {about['image_std']}",

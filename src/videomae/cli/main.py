@@ -59,8 +59,8 @@ def _help() -> str:
     return (
         f"videomae {__version__}: a folder of videos in, a pre-trained model, a classifier and pictures out\n\n"
         "usage: videomae COMMAND …        (videomae COMMAND --help tells its options)\n\n" + "\n".join(lines) + "\n\n"
-        "DATA is a folder of class folders, a folder of videos, train/ val/ test/ folders of either, a CSV or TSV with\n"
-        "path,label[,split], or a text file of paths. A model is a checkpoint folder or a name on the Hugging Face hub.\n"
+        "DATA is a folder of class folders, a folder of videos, train/ val/ test/ folders of either, a CSV or TSV\n"
+        "with path,label[,split], or a text file of paths. A model is a checkpoint folder or a name on the hub.\n"
         "--json prints one JSON document on stdout; exit status 0 done, 2 your input, 1 our fault, 130 interrupted."
     )
 

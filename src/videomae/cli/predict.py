@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from videomae.cli.arguments import parse
+from videomae.cli.arguments import UsageError, parse
 from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_json
 from videomae.cli.model_options import ViewRunOptions
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class PredictOptions:
     """Name what happens in videos."""
 
-    videos: Positional[tuple[Path, ...]]
+    videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="VIDEO")]
     """Video files, or folders of them."""
     model: str
     """Classifier: a checkpoint folder or a hub name."""
@@ -42,7 +42,8 @@ def run(arguments: list[str]) -> int:
 
     require_at_least_one("--top-k", options.top_k)
     paths = find_videos(options.videos)
-    require_at_least_one("number of videos", len(paths))
+    if not paths:
+        raise UsageError("no video", expected="one video or more", hint="name files or folders after `predict`")
     checkpoint, views, device = open_for_views(options.model, options.run)
     results = predict_videos(checkpoint, paths, top_k=options.top_k, options=views, device=device)
     errors = [result.error for result in results if result.error is not None]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import parse
 from videomae.recipes.pretrain import PretrainRecipe
@@ -19,7 +20,7 @@ class PretrainOptions:
     and `reconstruct --model`; look at its report.html.
     """
 
-    data: Positional[str]
+    data: Annotated[Positional[str], arg(metavar="DATA")]
     """Videos: a folder at any depth, a CSV or TSV with a column path, or a text file of paths."""
     output: Path
     """Folder of the run, afterwards a checkpoint."""

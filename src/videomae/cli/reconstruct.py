@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import UsageError, parse
 from videomae.cli.console import EXIT_DONE, print_json, stderr_console
@@ -24,7 +24,7 @@ _FRAMES_PER_SECOND = 4
 class ReconstructOptions:
     """Picture a clip, what a pre-trained model sees of it, and what it rebuilds."""
 
-    video: Positional[Path]
+    video: Annotated[Positional[Path], arg(metavar="VIDEO")]
     """Video file; its centre clip is taken."""
     model: str
     """Pre-training checkpoint: a folder or a hub name."""

@@ -140,13 +140,15 @@ def find_videos(paths: Iterable[str | Path]) -> list[Path]:
 def _folder_entries(folder: Path) -> Iterator[VideoEntry]:
     children = [child for child in sorted(folder.iterdir()) if not child.name.startswith(".")]
     folders = [child for child in children if child.is_dir()]
-    if folders and all(child.is_dir() and child.name in SPLITS for child in children):
+    loose = any(_is_video(child) for child in children)
+    # A licence or a read-me beside train/ and val/ does not make them classes.
+    if folders and not loose and all(child.name in SPLITS for child in folders):
         for split_folder in sorted(folders, key=lambda child: SPLITS.index(child.name)):
             for entry in _folder_entries(split_folder):
                 yield replace(entry, split=split_folder.name)
         return
     # Videos that lie beside folders belong to no class, so then none does: a mixed folder is a collection.
-    classes = folders and not any(_is_video(child) for child in children)
+    classes = folders and not loose
     for path in _videos_below(folder):
         yield VideoEntry(path, label=path.relative_to(folder).parts[0] if classes else None)
 

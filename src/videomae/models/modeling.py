@@ -271,6 +271,12 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
         return output if _chosen(return_dict, self.config.return_dict) else output.to_tuple()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if len(labels) != len(logits):
+            raise ShapeError(
+                f"labels of shape {tuple(labels.shape)}",
+                expected=f"one label, or one row of labels, for each of the {len(logits)} clips",
+                hint="stack the labels in the order of the clips",
+            )
         labels = labels.to(logits.device)
         problem_type = self.config.problem_type
         if problem_type is None:
@@ -280,6 +286,8 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
                 problem_type = "multi_label_classification"
             else:
                 problem_type = "single_label_classification"
+            # As transformers does: what was trained is saved, and a pipeline reads from it how to score.
+            self.config.problem_type = problem_type
         if problem_type == "regression":
             return (
                 F.mse_loss(logits.squeeze(), labels.squeeze()) if self.num_labels == 1 else F.mse_loss(logits, labels)

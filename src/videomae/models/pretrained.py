@@ -259,6 +259,7 @@ class VideoMAEPreTrainedModel(nn.Module):
         *,
         state_dict: Mapping[str, Tensor] | None = None,
         is_main_process: bool = True,
+        safe_serialization: bool = True,
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -268,12 +269,21 @@ class VideoMAEPreTrainedModel(nn.Module):
             save_directory: folder, made if absent.
             state_dict: saved instead of the model's own (gathered from many devices, say).
             is_main_process: False writes nothing, so that many processes may all call this.
+            safe_serialization: only True; pickled weights are read, never written.
             push_to_hub: also upload the folder, to `repo_id` or a repository named like the folder.
             **kwargs: for `push_to_hub`.
 
         Raises:
             InputError: if the folder cannot be written.
+            ConfigError: if asked for pickled weights.
+            TypeError: for keywords that mean nothing here.
         """
+        if not safe_serialization:
+            raise ConfigError(
+                "safe_serialization=False", expected="True", hint="every reader since 2023 takes safetensors"
+            )
+        if kwargs and not push_to_hub:
+            raise TypeError(f"save_pretrained() got an unexpected keyword argument {next(iter(kwargs))!r}")
         if not is_main_process:
             return
         folder = Path(save_directory)

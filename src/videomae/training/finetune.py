@@ -273,7 +273,6 @@ def _judge_best(folder: Path, validation: Manifest, recipe: FinetuneRecipe, devi
 
 
 def _summary(manifest: Manifest, validation: Manifest | None, model: Any, training: Training, init: str) -> str:
-    recipe = training.recipe
     counts = ", ".join(f"{name} {count}" for name, count in list(manifest.class_counts().items())[:10])
     start = "new weights" if init == SCRATCH else f"the encoder of {init}"
     judged = f"{len(validation)} videos judge each epoch" if validation is not None else "no validation videos"

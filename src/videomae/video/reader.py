@@ -221,7 +221,7 @@ class VideoReader:
                     raise self._damaged(index, error, remaining) from error
                 if entry and not self._is_sound(index, entry, error.position):
                     raise self._damaged(index, error, remaining) from error
-                if entry and error.position <= entry + MAX_REFERENCES:
+                if entry and error.position <= entry + MAX_REFERENCES and error.position not in self._tolerated:
                     self._tolerated.add(error.position)
                     continue
             except IndexMismatchError:
