@@ -389,6 +389,45 @@ def test_truncated_files_give_what_they_hold(folder, tmp_path, name):
                 reader.read([reader.num_frames])
 
 
+def test_damage_in_the_first_packet_of_a_stream_that_later_ones_depend_on(folder, tmp_path):
+    source = make(folder, "mpeg4_b.mp4")
+    with av.open(str(source)) as container:
+        first = next(container.demux(container.streams.video[0]))
+        position, size = first.pos, first.size
+    data = bytearray(source.read_bytes())
+    data[position + 8 : position + size] = bytes(size - 8)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    for frame in (30, 0):
+        with pytest.raises(VideoError, match=r"packet 0 cannot be decoded|0 frames"):
+            read_video(path, [frame])
+
+
+def test_damage_where_an_open_group_starts(folder, tmp_path):
+    source = make(folder, "open_groups.mp4")
+    whole = decode_plainly(source)
+    with VideoReader(source) as reader, av.open(str(source)) as container:
+        entry = int(reader.index.entries[1])
+        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+    for broken in range(entry, entry + 4):
+        data = bytearray(source.read_bytes())
+        start, size = packets[broken].pos, packets[broken].size
+        data[start + 6 : start + size] = bytes(size - 6)
+        path = tmp_path / f"{broken}.mp4"
+        path.write_bytes(data)
+        num_errors = 0
+        with VideoReader(path) as reader:
+            for frame in range(40):
+                try:
+                    picture = reader.read([frame])[0]
+                except VideoError:
+                    num_errors += 1
+                else:
+                    assert np.array_equal(picture, whole[frame]), (broken, frame)
+        # How far the damage reaches depends on what refers to what; frames before it are always there.
+        assert 1 <= num_errors <= 40 - 9
+
+
 def test_a_size_that_changes_midway(folder, tmp_path):
     path = tmp_path / "two_sizes.ts"
     other = encode(tmp_path / "other.ts", "libx264", size=(80, 32))

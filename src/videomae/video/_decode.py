@@ -135,9 +135,10 @@ def _go_to(video: OpenVideo, index: PacketIndex, entry: int) -> None:
     if index.needs_first_packet and not video.is_primed:
         if not video.is_at_start:
             video.reopen()
-        for packet in video.packets():
-            video.stream.codec_context.decode(packet)
-            break
+        try:
+            video.stream.codec_context.decode(next(video.packets()))
+        except av.FFmpegError as error:
+            raise DamagedPacketError(0, describe(error)) from error
         video.is_primed = True
     try:
         video.seek(int(index.seek_times[entry]))

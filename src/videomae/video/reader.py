@@ -219,7 +219,7 @@ class VideoReader:
             except DamagedPacketError as error:
                 if entry == 0 and not self._video.can_seek:
                     raise self._damaged(index, error, remaining) from error
-                if entry and not self._is_sound(index, entry, error.position):
+                if error.position < entry or (entry and not self._is_sound(index, entry, error.position)):
                     raise self._damaged(index, error, remaining) from error
                 if entry and error.position <= entry + MAX_REFERENCES and error.position not in self._tolerated:
                     self._tolerated.add(error.position)
