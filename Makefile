@@ -1,0 +1,56 @@
+# Every target sets up what it needs in .venv; nothing else has to be installed or activated.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+# Test processes share the cores; a library that starts a thread for each core would only get in the way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+.PHONY: demo test check lint bench parity clean
+
+demo: $(VENV)/.installed ## the main job on generated clips: a few minutes on two cores
+	$(BIN)/videomae demo --output demo-run
+
+test: $(VENV)/.installed-test ## all tests
+	$(PYTEST)
+
+lint: $(VENV)/.installed-test ## formatter, linter, types, floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test ## everything that must hold before a commit
+
+bench: $(VENV)/.installed-test ## speed beside transformers, in one run; results in benchmarks/results
+	$(BIN)/python benchmarks/model_speed.py
+
+# Checks against other versions of transformers, each in an environment of its own.
+parity: $(VENV)/.installed-test .venv-434/.installed .venv-5/.installed
+	VIDEOMAE_PARITY_PYTHON_434=$(CURDIR)/.venv-434/bin/python VIDEOMAE_PARITY_PYTHON_5=$(CURDIR)/.venv-5/bin/python \
+		$(BIN)/python -m pytest tests/parity
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "videomae needs Python 3.11 or newer; try: make PYTHON=python3.11")'
+	@echo "setting up $(VENV) (torch is large: a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "adding what the tests need"
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+.venv-434/.installed:
+	$(PYTHON) -m venv .venv-434
+	.venv-434/bin/python -m pip install --quiet torch==2.13.0 transformers==4.34.0 'numpy<2' pillow
+	touch $@
+
+.venv-5/.installed:
+	$(PYTHON) -m venv .venv-5
+	.venv-5/bin/python -m pip install --quiet torch torchvision 'transformers>=5.20.2' safetensors pillow
+	touch $@
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .venv-434 .venv-5 demo-run .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

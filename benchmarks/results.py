@@ -1,0 +1,33 @@
+"""Where benchmark results go: one JSON for each benchmark, hardware kind and day."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def hardware(device: torch.device | str = "cpu") -> str:
+    """A short name of what the benchmark ran on, such as `cpu2` (two cores) or `nvidia-h200`."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name(device).lower()).strip("-")
+    return f"cpu{len(os.sched_getaffinity(0))}"
+
+
+def write_results(name: str, device: torch.device | str, results: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write `results` with the date and the hardware; prints and returns where."""
+    kind, date = hardware(device), datetime.date.today().isoformat()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{kind}-{date}.json"
+    document = {"benchmark": name, "hardware": kind, "date": date, **results}
+    path.write_text(json.dumps(document, indent=2, default=str) + "\n", encoding="utf-8")
+    print(f"written: {path.name}")
+    return path
