@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import SHARED, decode_plainly, encode, key_packets, moving_texture, remux
+from video_files import SHARED, decode_plainly, encode, key_packets, moving_texture, remux
 
 from videomae.core.errors import VideoError
 from videomae.video import reader as reader_module

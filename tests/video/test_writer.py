@@ -3,7 +3,7 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
-from conftest import moving_texture
+from video_files import moving_texture
 
 from videomae.core.errors import ConfigError, ShapeError, VideoError
 from videomae.video import writer

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-SHARED = Path(__file__).parents[3] / "shared"
+SHARED = Path(__file__).parents[2] / "shared"
 
 
 def moving_texture(num_frames: int, width: int, height: int) -> np.ndarray:
