@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 from videomae.core.errors import ConfigError
@@ -51,11 +52,13 @@ class TubeletGrid:
             ("image_size", height, "patch_size", patch_height),
             ("image_size", width, "patch_size", patch_width),
         ):
-            if part < 1 or size < part or size % part:
+            if part < 1:
+                raise ConfigError(f"{part_name}={part}", expected="at least 1", hint=f"it divides {name}={size}")
+            if size < part or size % part:
                 raise ConfigError(
                     f"{name}={size} with {part_name}={part}",
                     expected=f"a {name} that is a positive multiple of {part_name}",
-                    hint=f"choose {name}={max(1, size // max(part, 1)) * max(part, 1)} or another {part_name}",
+                    hint=f"choose {name}={max(1, size // part) * part} or another {part_name}",
                 )
         if num_channels < 1:
             raise ConfigError(f"num_channels={num_channels}", expected="at least 1 channel", hint="use 3 for RGB video")
@@ -104,10 +107,13 @@ def pair(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
     """`size` as (height, width); one number means a square.
 
     Raises:
-        ConfigError: if it is neither a number nor a pair of numbers.
+        ConfigError: if it is neither a whole number nor a pair of whole numbers.
     """
-    if isinstance(size, int):
-        return size, size
-    if len(size) != 2:
-        raise ConfigError(str(size), expected="one number or a (height, width) pair", hint="for example 224")
-    return int(size[0]), int(size[1])
+    sizes = tuple(size) if isinstance(size, list | tuple) else (size, size)
+    try:
+        height, width = (operator.index(number) for number in sizes)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"a size of {size!r}", expected="one whole number or a (height, width) pair", hint="for example 224"
+        ) from error
+    return height, width

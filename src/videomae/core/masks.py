@@ -5,6 +5,7 @@ True = masked. For the encoder that means hidden (removed); for a decoder mask i
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -126,15 +127,18 @@ def _draw_device(generator: torch.Generator | None, device: torch.device | str |
 
 
 def _checked_grid(grid: Sequence[int], ratio: float) -> tuple[int, int, int]:
-    if len(grid) != 3 or min(grid) < 1:
+    try:
+        time, height, width = (operator.index(size) for size in grid)
+    except (TypeError, ValueError):
+        time = height = width = 0
+    if min(time, height, width) < 1:
         raise ConfigError(
-            f"grid={tuple(grid)}",
-            expected="three positive numbers (time, height, width) in tokens",
+            f"grid={grid}",
+            expected="three positive whole numbers (time, height, width) in tokens",
             hint="for 16 frames of 224 pixels with 2×16×16 tubelets it is (8, 14, 14)",
         )
     if not 0 <= ratio < 1:
         raise ConfigError(
             f"a mask ratio of {ratio}", expected="a share from 0 to below 1", hint="the published recipe hides 0.9"
         )
-    time, height, width = (int(size) for size in grid)
     return time, height, width
