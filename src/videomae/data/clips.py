@@ -92,6 +92,7 @@ class TrainingClips(Dataset[Sample | Broken]):
         crop: how a clip is cut out of the frame.
         image_size: height and width of a clip in pixels, or a (height, width) pair.
         seed: of time and crop.
+        num_views: crops of each decoded clip (repeated augmentation, Hoffer et al. 2020).
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class TrainingClips(Dataset[Sample | Broken]):
         crop: Crop,
         image_size: int | tuple[int, int],
         seed: int,
+        num_views: int = 1,
     ) -> None:
         self.paths = [entry.path for entry in entries]
         self.labels = label_indices(entries, class_names)
@@ -110,12 +112,13 @@ class TrainingClips(Dataset[Sample | Broken]):
         self.crop = crop
         self.image_size = image_size
         self.seed = seed
+        self.num_views = num_views
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample | Broken:
-        """The clip of (epoch, index): `clips` (1, T, C, H, W)."""
+        """The clip of (epoch, index): `clips` (num_views, T, C, H, W)."""
         epoch, index = key
         generator = generator_for(self.seed, epoch, index)
         try:
@@ -123,9 +126,9 @@ class TrainingClips(Dataset[Sample | Broken]):
                 frames = reader.read(self.sampling.training_indices(reader.num_frames, generator))
         except VideoError as error:
             return Broken(index, error)
-        box = self.crop.draw(frames.shape[1], frames.shape[2], generator)
-        clip = crop_and_resize(frames, box, self.image_size)
-        return Sample(clip.unsqueeze(0), index, self.labels[index])
+        boxes = [self.crop.draw(frames.shape[1], frames.shape[2], generator) for _ in range(self.num_views)]
+        clips = torch.stack([crop_and_resize(frames, box, self.image_size) for box in boxes])
+        return Sample(clips, index, self.labels[index])
 
 
 class ViewClips(Dataset[Sample | Broken]):

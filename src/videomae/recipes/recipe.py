@@ -19,6 +19,8 @@ class TrainingRecipe:
     """Passes over the data."""
     batch_size: int = 32
     """Clips per optimiser step, over all devices."""
+    views: int = 1
+    """Crops of each decoded clip, each a sample of its own (repeated augmentation); the batch counts clips."""
     learning_rate: float = 1e-3
     """Peak learning rate for a batch of 256 clips; the run uses this × batch size / 256."""
     min_learning_rate: float = 1e-5
@@ -42,7 +44,7 @@ class TrainingRecipe:
     frame_stride: int = 4
     """Distance between the frames of a clip."""
     max_broken: float = 0.01
-    """Share of the videos that may turn out unreadable (and are left out, and named) before the run stops."""
+    """Share of the videos, but at least one, that may turn out unreadable (left out, and named); 0 allows none."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
 
@@ -52,7 +54,7 @@ class TrainingRecipe:
         Raises:
             ConfigError: names the first field that is out of range.
         """
-        for name in ("epochs", "batch_size", "frame_stride", "log_every"):
+        for name in ("epochs", "batch_size", "views", "frame_stride", "log_every"):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "min_learning_rate", "weight_decay", "clip_grad", "warmup_epochs"):
             require(self, name, getattr(self, name) >= 0, "0 or more")

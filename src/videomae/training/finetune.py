@@ -94,6 +94,7 @@ def finetune(
         {
             "command": "finetune",
             "data": str(data),
+            "num_videos": len(manifest),
             "val": None if val is None else str(val),
             "init": init,
             "recipe": recipe.to_dict(),
@@ -107,6 +108,8 @@ def finetune(
     if not was_finished:
         monitor.note(_summary(manifest, validation, checkpoint.model, training, init))
         train(training)
+    # A run that was killed after its last step lacks only the report.
+    if not was_finished or not folder.report_path.exists():
         best = _judge_best(folder.path, validation, recipe, device) if validation is not None else None
         write_finetune_report(folder, recipe, manifest, training.broken, training.extra, best, init)
     return FinetuneResult(
@@ -182,11 +185,12 @@ def _make_training(
         crop=Crop(kind, min_area=recipe.min_crop_area, flip=recipe.flip),
         image_size=model.config.image_size,
         seed=recipe.seed,
+        num_views=recipe.views,
     )
 
     def loss(clips: Tensor, batch: ClipBatch, step: int) -> Tensor:
         logits = model(normalize(clips, processor.image_mean, processor.image_std)).logits
-        labels = batch.labels.to(clips.device, non_blocking=True)
+        labels = batch.labels.repeat_interleave(recipe.views).to(clips.device, non_blocking=True)
         return F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
 
     def end_epoch(epoch: int, step: int) -> None:

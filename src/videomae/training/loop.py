@@ -210,11 +210,12 @@ def _count_broken(training: Training, batch: ClipBatch) -> None:
             continue
         training.broken[path] = str(broken.error)
         training.monitor.note(f"left out, cannot be read: {broken.error}")
-        allowed = max(1, math.floor(training.recipe.max_broken * len(training.dataset)))
+        share = training.recipe.max_broken
+        allowed = max(1, math.floor(share * len(training.dataset))) if share else 0
         if len(training.broken) > allowed or len(training.broken) == len(training.dataset):
             raise VideoError(
                 f"{len(training.broken)} of {len(training.dataset)} videos cannot be read, the last one {path}",
-                expected=f"at most {allowed} (max_broken={training.recipe.max_broken})",
+                expected=f"at most {allowed} (max_broken={share})",
                 hint="replace or remove the files named above, or allow more with --max-broken",
             ) from broken.error
 

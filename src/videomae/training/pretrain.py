@@ -20,6 +20,7 @@ from videomae.inference.device import choose_device
 from videomae.inference.reconstruct import MASKS, Reconstruction, reconstruct_video
 from videomae.loading.checkpoint import LoadedCheckpoint, load_checkpoint, new_processor
 from videomae.models.config import VideoMAEConfig
+from videomae.models.initialization import init_for_pretraining
 from videomae.models.modeling import VideoMAEForPreTraining
 from videomae.processing.transforms import normalize
 from videomae.recipes.pretrain import PretrainRecipe
@@ -32,8 +33,8 @@ from videomae.training.run_folder import RunFolder
 from videomae.video.sampling import ClipSampling
 
 BETAS = (0.9, 0.95)
-# Streams of randomness that must not meet: masks are drawn apart from crops.
-_MASK_STREAM, _DECODER_MASK_STREAM = 1, 2
+# Streams of randomness that must not meet: crops are keyed by their epoch in this place, which is never so high.
+_MASK_STREAM, _DECODER_MASK_STREAM = 2**32 - 1, 2**32 - 2
 _NUM_PICTURES = 3
 
 
@@ -46,7 +47,7 @@ class PretrainResult:
         num_videos: videos trained on.
         num_broken: videos left out because they could not be read.
         steps: optimiser steps taken in all.
-        loss: mean training loss over the last epoch's end.
+        loss: mean training loss over the last logged steps; None where no video of theirs could be read.
         was_finished: True where the folder held the finished run already and nothing was done.
     """
 
@@ -54,7 +55,7 @@ class PretrainResult:
     num_videos: int
     num_broken: int
     steps: int
-    loss: float
+    loss: float | None
     was_finished: bool
 
 
@@ -85,8 +86,17 @@ def pretrain(
     device = choose_device(recipe.device)
     model, recipe = _make_model(recipe, init)
     masks = _Masks(recipe, model.config)
-    folder = RunFolder(output, {"command": "pretrain", "data": str(data), "init": init, "recipe": recipe.to_dict()})
-    sampling = ClipSampling(recipe.sampling, recipe.num_frames, recipe.frame_stride)
+    folder = RunFolder(
+        output,
+        {
+            "command": "pretrain",
+            "data": str(data),
+            "num_videos": len(manifest),
+            "init": init,
+            "recipe": recipe.to_dict(),
+        },
+    )
+    sampling = ClipSampling(recipe.sampling, model.config.num_frames, recipe.frame_stride)
     checkpoint = LoadedCheckpoint(model.to(device), new_processor(model.config, sampling), sampling)
     training = _make_training(checkpoint, recipe, manifest, folder, masks, monitor)
     resumed = training.resume()
@@ -96,6 +106,8 @@ def pretrain(
     if not was_finished:
         monitor.note(_summary(manifest, model, training))
         train(training)
+    # A run that was killed after its last step lacks only the report.
+    if not was_finished or not folder.report_path.exists():
         write_pretrain_report(
             folder, recipe, manifest, training.broken, _pictures(checkpoint, manifest, recipe, device)
         )
@@ -105,7 +117,7 @@ def pretrain(
         num_videos=len(manifest) - len(training.broken),
         num_broken=len(training.broken),
         steps=training.step,
-        loss=lines[-1]["loss"] if lines else float("nan"),
+        loss=lines[-1]["loss"] if lines else None,
         was_finished=was_finished,
     )
 
@@ -143,7 +155,9 @@ def _make_model(recipe: PretrainRecipe, init: str | None) -> tuple[VideoMAEForPr
     )
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        return VideoMAEForPreTraining(config), recipe
+        model = VideoMAEForPreTraining(config)
+        init_for_pretraining(model)
+    return model, recipe
 
 
 def _make_training(
@@ -162,6 +176,7 @@ def _make_training(
         crop=Crop(recipe.crop),
         image_size=recipe.image_size,
         seed=recipe.seed,
+        num_views=recipe.views,
     )
 
     def loss(clips: Tensor, batch: ClipBatch, step: int) -> Tensor:

@@ -14,7 +14,7 @@ from videomae.recipes.recipe import TrainingRecipe
 from videomae.report.charts import confusion_matrix, loss_curves
 from videomae.report.html import KeyFigure, Report
 from videomae.report.pictures import reconstruction_sheet
-from videomae.training.run_folder import REPORT_NAME, RunFolder
+from videomae.training.run_folder import RunFolder
 
 _MAX_BROKEN_LISTED = 50
 
@@ -41,7 +41,7 @@ def write_pretrain_report(
         f"videomae finetune LABELLED --init {folder.path} --output CLASSIFIER\n"
         f"videomae reconstruct VIDEO --model {folder.path} --output picture.png"
     )
-    return report.save(folder.path / REPORT_NAME)
+    return report.save(folder.report_path)
 
 
 def write_finetune_report(
@@ -76,7 +76,7 @@ def write_finetune_report(
     report.section("What next").commands(
         f"videomae predict VIDEO --model {folder.path}\nvideomae evaluate DATA --model {folder.path}"
     )
-    return report.save(folder.path / REPORT_NAME)
+    return report.save(folder.report_path)
 
 
 def add_reconstruction(report: Report, path: Path, rebuilt: Reconstruction) -> None:
@@ -113,7 +113,7 @@ def training_curve(records: Sequence[Mapping[str, Any]], split: str = "train") -
 def _training_figures(
     records: Sequence[Mapping[str, Any]], manifest: Manifest, broken: Mapping[str, str]
 ) -> list[KeyFigure]:
-    lines = [record for record in records if record["split"] == "train"]
+    lines = [record for record in records if record["split"] == "train" and record["loss"] is not None]
     if not lines:
         return []
     speed = sorted(line["clips_per_second"] for line in lines)[len(lines) // 2]

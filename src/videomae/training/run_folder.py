@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from videomae.core.errors import CheckpointError, ConfigError, InputError
-from videomae.core.files import write_atomically, write_text
+from videomae.core.files import append_text, write_atomically, write_text
 
 RECIPE_NAME = "recipe.json"
 METRICS_NAME = "metrics.jsonl"
@@ -35,9 +36,9 @@ class RunFolder:
         self.path = Path(path)
         self.description = description
         recipe_path = self.path / RECIPE_NAME
-        if recipe_path.exists():
+        if recipe_path.exists() and self._holds_progress():
             self._require_same(recipe_path)
-        elif (self.path / "config.json").exists():
+        elif self._holds_progress():
             raise InputError(
                 self.path,
                 expected="a new folder or this run's own",
@@ -45,12 +46,18 @@ class RunFolder:
             )
         write_text(recipe_path, json.dumps(description, indent=2) + "\n")
 
+    def _holds_progress(self) -> bool:
+        """Whether there is anything to lose; a run that ended before its first save may begin anew, differently."""
+        return any((self.path / name).exists() for name in (STATE_NAME, "config.json"))
+
     def _require_same(self, recipe_path: Path) -> None:
         try:
             stored = json.loads(recipe_path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(recipe_path, expected="JSON", hint="delete the folder to start anew") from error
-        for key in ("command", "data", "init", "recipe"):
+        except ValueError:
+            stored = None
+        if not isinstance(stored, dict):
+            raise InputError(recipe_path, expected="a JSON object", hint="delete the folder to start anew")
+        for key in self.description:
             before, now = stored.get(key), self.description.get(key)
             if isinstance(before, dict) and isinstance(now, dict):
                 changed = [k for k in {**before, **now} if before.get(k) != now.get(k) and k not in _FREE_FIELDS]
@@ -67,6 +74,11 @@ class RunFolder:
             hint="repeat the first command, or choose another --output",
         )
 
+    @property
+    def report_path(self) -> Path:
+        """Where the run's report is, or will be."""
+        return self.path / REPORT_NAME
+
     # --- run state -----------------------------------------------------------------------------------------------
 
     def load_state(self) -> dict[str, Any] | None:
@@ -76,6 +88,8 @@ class RunFolder:
             CheckpointError: if it is damaged.
         """
         path = self.path / STATE_NAME
+        for left_over in path.parent.glob(f".{path.stem}.*"):  # of a run that was killed while it saved
+            left_over.unlink(missing_ok=True)
         if not path.exists():
             return None
         try:
@@ -89,15 +103,14 @@ class RunFolder:
     def save_state(self, state: dict[str, Any]) -> float:
         """Write the run state in one step; the older one stays until the new one is whole. Returns seconds taken."""
         begin = time.perf_counter()
-        write_atomically(self.path / STATE_NAME, lambda aside: torch.save(state, aside))
+        write_atomically(self.path / STATE_NAME, lambda aside: _save(state, aside))
         return time.perf_counter() - begin
 
     # --- metrics -------------------------------------------------------------------------------------------------
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`."""
-        with (self.path / METRICS_NAME).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_text(self.path / METRICS_NAME, json.dumps(record) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All lines of `metrics.jsonl`; a last line cut off by a kill is left out."""
@@ -116,3 +129,10 @@ class RunFolder:
         """Forget lines of steps that will be taken again, so that each step stands there once."""
         kept = [record for record in self.read_metrics() if record["step"] <= step]
         write_text(self.path / METRICS_NAME, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # torch's own writer says so when the disk is full
+        raise OSError(errno.EIO, f"writing failed, is the disk full? {error}") from error
