@@ -194,5 +194,5 @@ def test_cells_must_tile_the_grid(grid: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("ratio", [0.3, 0.6, 0.9])
 def test_cells_have_four_places(ratio: float) -> None:
-    with pytest.raises(ConfigError, match="expected 0, 0.25, 0.5 or 0.75"):
+    with pytest.raises(ConfigError, match=r"expected 0, 0\.25, 0\.5 or 0\.75"):
         running_cell_mask(2, (8, 14, 14), ratio)
