@@ -38,7 +38,6 @@ MOTIONS = (
 
 NUM_FRAMES = 24
 SIZE = 32
-NUM_SHAPES = 2
 FRAMES_PER_SECOND = 12.0
 CRF = 8  # near lossless: neither texture nor class may hang on what the encoder makes of it
 
@@ -55,11 +54,12 @@ _DIRECTION = {
     "shrink": (3, -1.0),
 }
 # Least and greatest speed in turns of the torus per frame: frame widths, full rotations, runs through the size range.
-_SPEED = ((0.020, 0.040), (0.020, 0.040), (0.012, 0.028), (0.022, 0.045))
-# Least and greatest mean radius of a shape, in frame widths. With the outline's bulges (at most 1.4) even the largest
-# stays under half a frame, so that it never meets itself around the torus.
-_RADIUS = (0.10, 0.34)
-_FADE = 0.12  # share of the size range over which a shape fades in, and again out
+_SPEED = ((0.020, 0.040), (0.020, 0.040), (0.015, 0.030), (0.025, 0.050))
+# Least and greatest mean radius of a shape, in frame widths. Stretched and bulging, even the largest stays within half
+# a frame of its centre, so that it never meets itself around the torus.
+_RADIUS = (0.13, 0.26)
+_STRETCH = (1.25, 1.5)  # by how much a shape is longer, and narrower, than it would be round: rotation must show
+_FADE = 0.06  # share of the size range over which a shape fades in, and again out
 
 
 @dataclass(frozen=True)
@@ -84,23 +84,24 @@ class _Texture:
 
 @dataclass(frozen=True)
 class _Shape:
-    """A star-shaped outline (a rounded polygon with bulges that no rotation maps onto itself) with a texture."""
+    """A stretched, rounded polygon with a bulge, so that no rotation maps it onto itself, and its texture."""
 
     num_corners: int
     sharpness: float  # 0 a disc, 1 a polygon
-    bulges: np.ndarray  # (2,) amplitude of one and two bulges around
-    bulge_phases: np.ndarray  # (2,)
+    stretch: float  # along the shape's own x axis; its y axis shrinks as much
+    bulge: float  # on one side, in mean radii
+    bulge_angle: float
     texture: _Texture
 
-    def radius_at(self, angle: np.ndarray) -> np.ndarray:
-        """Distance of the outline from the centre in the direction `angle`, in mean radii."""
+    def depth(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """How far inside the outline (negative: outside) the points lie, in mean radii."""
+        along, across = x / np.float32(self.stretch), y * np.float32(self.stretch)
+        angle = np.arctan2(across, along)
         sector = np.float32(2 * np.pi / self.num_corners)
         polygon = 1.2 * np.cos(sector / 2) / np.cos(np.mod(angle, sector) - sector / 2)
-        bulging = sum(
-            amplitude * np.cos((k + 1) * angle + np.float32(phase))
-            for k, (amplitude, phase) in enumerate(zip(self.bulges.astype(np.float32), self.bulge_phases, strict=True))
-        )
-        return ((1 - self.sharpness) + self.sharpness * polygon) * (1 + bulging)
+        bulging = 1 + self.bulge * np.cos(angle - self.bulge_angle)
+        outline = ((1 - self.sharpness) + self.sharpness * polygon) * bulging
+        return outline - np.hypot(along, across)
 
 
 @dataclass(frozen=True)
@@ -108,17 +109,22 @@ class _Scene:
     """What a clip looks like, whatever moves: drawn without a glance at the motion."""
 
     background: _Texture
-    shapes: tuple[_Shape, ...]
+    shape: _Shape
 
 
 def _draw_texture(
-    generator: np.random.Generator, *, luminance: float, cycles: tuple[float, float], contrast: float
+    generator: np.random.Generator,
+    *,
+    luminance: float,
+    slope: float,
+    cycles: tuple[float, float],
+    contrast: float,
 ) -> _Texture:
-    def colour(spread: float) -> np.ndarray:
-        chroma = generator.uniform(-0.22, 0.22, size=3)
-        return luminance + chroma - chroma.mean() + generator.uniform(-spread, spread)
+    def colour(shift: float) -> np.ndarray:
+        chroma = generator.uniform(-0.15, 0.15, size=3)
+        return luminance + shift + chroma - chroma.mean()
 
-    first, second = colour(0.12), colour(0.12)
+    first, second = colour(-slope), colour(slope)
     return _Texture(
         colours=np.stack([first, second]),
         gradient_angle=generator.uniform(0, 2 * np.pi),
@@ -130,53 +136,47 @@ def _draw_texture(
 
 
 def _draw_scene(generator: np.random.Generator) -> _Scene:
-    dark, bright = generator.uniform(0.22, 0.36), generator.uniform(0.64, 0.78)
-    behind, before = (dark, bright) if generator.random() < 0.5 else (bright, dark)
-    shapes = tuple(
-        _Shape(
-            num_corners=int(generator.integers(3, 6)),
-            sharpness=float(np.float32(generator.uniform(0.3, 0.9))),
-            bulges=generator.uniform((0.08, 0.05), (0.16, 0.14)),
-            bulge_phases=generator.uniform(0, 2 * np.pi, size=2),
-            texture=_draw_texture(generator, luminance=before, cycles=(0.35, 0.65), contrast=0.18),
-        )
-        for _ in range(NUM_SHAPES)
+    shape = _Shape(
+        num_corners=int(generator.integers(3, 6)),
+        sharpness=generator.uniform(0.2, 0.7),
+        stretch=generator.uniform(*_STRETCH),
+        bulge=generator.uniform(0.08, 0.12),
+        bulge_angle=generator.uniform(0, 2 * np.pi),
+        texture=_draw_texture(
+            generator, luminance=generator.uniform(0.2, 0.3), slope=0.12, cycles=(0.35, 0.65), contrast=0.16
+        ),
     )
-    background = _draw_texture(generator, luminance=behind, cycles=(0.5, 1.0), contrast=0.10)
-    return _Scene(background=background, shapes=shapes)
+    background = _draw_texture(
+        generator, luminance=generator.uniform(0.66, 0.8), slope=0.06, cycles=(0.25, 0.5), contrast=0.06
+    )
+    return _Scene(background=background, shape=shape)
 
 
 def _draw_states(generator: np.random.Generator, motion: str, num_frames: int) -> np.ndarray:
-    """States (num_frames, NUM_SHAPES, 4) on the torus: x, y, angle, size, each in turns."""
-    start = generator.uniform(size=4)
-    # The shapes of a clip stand apart in place and size, by an offset that no motion changes.
-    apart = np.stack([np.full(4, shape / NUM_SHAPES) for shape in range(NUM_SHAPES)])
-    apart[1:, :3] += generator.uniform((-0.15, -0.15, -0.5), (0.15, 0.15, 0.5), size=(NUM_SHAPES - 1, 3))
-    share = generator.uniform()
+    """States (num_frames, 4) on the torus: x, y, angle, size, each in turns."""
+    start, share = generator.uniform(size=4), generator.uniform()
     axis, sign = _DIRECTION[motion]
     slowest, fastest = _SPEED[axis]
     velocity = np.zeros(4)
     velocity[axis] = sign * (slowest + share * (fastest - slowest))
-    return np.mod(start + apart + np.arange(num_frames)[:, None, None] * velocity, 1.0)
+    return np.mod(start + np.arange(num_frames)[:, None] * velocity, 1.0)
 
 
 def _render(scene: _Scene, states: np.ndarray, *, size: int) -> np.ndarray:
-    """Frames uint8 (T, size, size, 3) of the scene in the states (T, NUM_SHAPES, 4); each depends on its state only."""
+    """Frames uint8 (T, size, size, 3) of the scene in the states (T, 4); each depends on its own state only."""
     pixel = (np.arange(size, dtype=np.float32) + 0.5) / size
+    x, y, turn, phase = states.T.astype(np.float32)[:, :, None, None]  # each (T, 1, 1)
+    radius = np.float32(_RADIUS[0]) * np.float32(_RADIUS[1] / _RADIUS[0]) ** phase
+    right = np.mod(pixel[None, None, :] - x + 0.5, 1.0) - 0.5  # nearest way around the torus
+    down = np.mod(pixel[None, :, None] - y + 0.5, 1.0) - 0.5
+    cosine, sine = np.cos(2 * np.pi * turn, dtype=np.float32), np.sin(2 * np.pi * turn, dtype=np.float32)
+    u = (right * cosine + down * sine) / radius  # (T, H, W), in the shape's own axes
+    v = (down * cosine - right * sine) / radius
+    inside = scene.shape.depth(u, v) * radius * size + 0.5  # an edge about 1 px wide
+    visible = np.clip(np.minimum(phase, 1 - phase) / np.float32(_FADE), 0, 1)
+    opacity = (np.clip(inside, 0, 1) * visible)[..., None]
     background = scene.background.paint(2 * pixel[None, :] - 1, 2 * pixel[:, None] - 1)  # (H, W, 3)
-    frames = np.repeat(background[None], len(states), axis=0)
-    for shape, path in zip(scene.shapes, states.transpose(1, 2, 0).astype(np.float32), strict=True):
-        x, y, turn, phase = path[:, :, None, None]  # each (T, 1, 1)
-        radius = np.float32(_RADIUS[0]) * np.float32(_RADIUS[1] / _RADIUS[0]) ** phase
-        right = np.mod(pixel[None, None, :] - x + 0.5, 1.0) - 0.5  # nearest way around the torus
-        down = np.mod(pixel[None, :, None] - y + 0.5, 1.0) - 0.5
-        cosine, sine = np.cos(2 * np.pi * turn, dtype=np.float32), np.sin(2 * np.pi * turn, dtype=np.float32)
-        u = (right * cosine + down * sine) / radius  # (T, H, W), in the shape's own axes
-        v = (down * cosine - right * sine) / radius
-        inside = (shape.radius_at(np.arctan2(v, u)) - np.hypot(u, v)) * radius * size + 0.5  # 1 px wide edge
-        visible = np.clip(np.minimum(phase, 1 - phase) / np.float32(_FADE), 0, 1)
-        opacity = (np.clip(inside, 0, 1) * visible)[..., None]
-        frames += opacity * (shape.texture.paint(u, v) - frames)
+    frames = background + opacity * (scene.shape.texture.paint(u, v) - background)
     return np.clip(np.rint(frames * 255), 0, 255).astype(np.uint8)
 
 
