@@ -25,7 +25,7 @@ class PretrainOptions:
     output: Path
     """Folder of the run, afterwards a checkpoint."""
     init: str | None = None
-    """Pre-training checkpoint (folder or hub name) to start from; its network replaces --size."""
+    """Pre-training checkpoint (folder or hub name) to start from; its network is taken, whatever --size says."""
     recipe: OmitArgPrefixes[PretrainRecipe] = field(default_factory=PretrainRecipe)
     json: bool = False
     """Print one JSON document on stdout at the end."""

@@ -20,6 +20,24 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
     return write_atomically(path, lambda aside: aside.write_bytes(content))
 
 
+def append_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Add text to the end of a file, made if absent.
+
+    Returns:
+        `path`.
+
+    Raises:
+        InputError: as `write_atomically`.
+    """
+    path = Path(path)
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return path
+
+
 def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
     """Let `write` fill a file aside, sync it, rename it to `path`: a reader sees the old file or the whole new one.
 

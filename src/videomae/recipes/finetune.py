@@ -30,10 +30,6 @@ class FinetuneRecipe(TrainingRecipe):
     """Smallest share of the frame that a random crop may keep (published: 0.08); 1 keeps the centre square."""
     size: Literal["tiny", "small", "base", "large", "huge", "giant"] = "small"
     """Size of the network with --init scratch; a checkpoint brings its own."""
-    num_frames: int | None = None
-    """Frames in a clip; by default the checkpoint's, or 16 from scratch."""
-    image_size: int | None = None
-    """Height and width of a clip in pixels; by default the checkpoint's, or 224 from scratch."""
     val_every: int = 1
     """Epochs between validations."""
 
@@ -44,6 +40,3 @@ class FinetuneRecipe(TrainingRecipe):
         require(self, "label_smoothing", 0 <= self.label_smoothing < 1, "a share from 0 to below 1")
         require(self, "min_crop_area", 0 < self.min_crop_area <= 1, "a share above 0, up to 1")
         require(self, "val_every", self.val_every >= 1, "at least 1")
-        for name in ("num_frames", "image_size"):
-            value = getattr(self, name)
-            require(self, name, value is None or value >= 1, "at least 1")

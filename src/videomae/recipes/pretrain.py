@@ -23,11 +23,7 @@ class PretrainRecipe(TrainingRecipe):
     warmup_epochs: float = 10.0
     """Epochs of linear warm-up."""
     size: Literal["tiny", "small", "base", "large", "huge", "giant"] = "small"
-    """Size of the network; --init brings its own."""
-    num_frames: int = 16
-    """Frames in a clip."""
-    image_size: int = 224
-    """Height and width of a clip in pixels."""
+    """Size of a new network; --init brings its own."""
     mask: Literal["tube", "random"] = "tube"
     """tube hides the same places in every frame, random any tubelet."""
     mask_ratio: float = 0.9
@@ -42,7 +38,5 @@ class PretrainRecipe(TrainingRecipe):
     def validate(self) -> None:
         """As `TrainingRecipe.validate`."""
         super().validate()
-        require(self, "num_frames", self.num_frames >= 1, "at least 1")
-        require(self, "image_size", self.image_size >= 1, "at least 1")
         require(self, "mask_ratio", 0 < self.mask_ratio < 1, "a share between 0 and 1")
         require(self, "decoder_mask_ratio", self.decoder_mask_ratio in (0, 0.25, 0.5, 0.75), "0, 0.25, 0.5 or 0.75")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from videomae.core.errors import ConfigError
 
 SAMPLING_METHODS = ("dense", "uniform", "linspace")
+# Of a new network, where the recipe does not say otherwise: those of the published runs.
+DEFAULT_NUM_FRAMES = 16
+DEFAULT_IMAGE_SIZE = 224
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,10 @@ class TrainingRecipe:
     """Frames of a clip: dense = exact stride, uniform = one from each equal segment, linspace = the original code's."""
     frame_stride: int = 4
     """Distance between the frames of a clip."""
+    num_frames: int | None = None
+    """Frames in a clip; by default the checkpoint's, or 16 for a new network."""
+    image_size: int | None = None
+    """Height and width of a clip in pixels; by default the checkpoint's, or 224 for a new network."""
     max_broken: float = 0.01
     """Share of the videos, but at least one, that may turn out unreadable (left out, and named); 0 allows none."""
     log_every: int = 10
@@ -59,6 +66,8 @@ class TrainingRecipe:
         for name in ("learning_rate", "min_learning_rate", "weight_decay", "clip_grad", "warmup_epochs"):
             require(self, name, getattr(self, name) >= 0, "0 or more")
         require(self, "num_workers", self.num_workers >= -1, "-1 (automatic) or more")
+        for name in ("num_frames", "image_size"):
+            require(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         require(self, "max_broken", 0 <= self.max_broken <= 1, "a share from 0 to 1")
         require(self, "seed", 0 <= self.seed < 2**32, "a number from 0 to 2³² − 1")
         require(self, "sampling", self.sampling in SAMPLING_METHODS, " or ".join(SAMPLING_METHODS))
@@ -66,6 +75,22 @@ class TrainingRecipe:
     def scaled(self, rate_for_256: float) -> float:
         """A learning rate given for 256 clips, for this batch (linear scaling rule, Goyal et al. 2017)."""
         return rate_for_256 * self.batch_size / 256
+
+    def fitted_to_checkpoint(self, *, num_frames: int, image_size: int) -> Self:
+        """This recipe with the clip's size that a checkpoint was trained for.
+
+        Raises:
+            ConfigError: if the recipe asks for another size: the positions were learnt for the checkpoint's.
+        """
+        for name, found in (("num_frames", num_frames), ("image_size", image_size)):
+            wanted = getattr(self, name)
+            if wanted not in (None, found):
+                raise ConfigError(
+                    f"{name}={wanted} with a checkpoint of {name}={found}",
+                    expected=f"{name}={found}, for which its positions were learnt",
+                    hint=f"leave --{name.replace('_', '-')} out, or pre-train with it",
+                )
+        return dataclasses.replace(self, num_frames=num_frames, image_size=image_size)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain data."""

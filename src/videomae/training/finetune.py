@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from videomae.core.errors import ConfigError
 from videomae.data.clips import Crop, TrainingClips
 from videomae.data.loader import ClipBatch
 from videomae.data.manifest import Manifest, read_manifest
@@ -23,6 +22,7 @@ from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForVideoClassification
 from videomae.processing.transforms import normalize
 from videomae.recipes.finetune import FinetuneRecipe
+from videomae.recipes.recipe import DEFAULT_IMAGE_SIZE, DEFAULT_NUM_FRAMES
 from videomae.recipes.sizes import size_keywords
 from videomae.training.loop import Training, train
 from videomae.training.monitor import Monitor
@@ -143,8 +143,8 @@ def _make_checkpoint(
         if init == SCRATCH:
             config = VideoMAEConfig(
                 **size_keywords(recipe.size),
-                image_size=recipe.image_size or 224,
-                num_frames=recipe.num_frames or 16,
+                image_size=recipe.image_size or DEFAULT_IMAGE_SIZE,
+                num_frames=recipe.num_frames or DEFAULT_NUM_FRAMES,
                 id2label=dict(enumerate(class_names)),
             )
             model: Any = VideoMAEForVideoClassification(config)
@@ -152,15 +152,7 @@ def _make_checkpoint(
         else:
             opened = open_checkpoint(init, task="classification", class_names=class_names)
             model, processor = opened.model, opened.processor
-            for name in ("num_frames", "image_size"):
-                wanted, found = getattr(recipe, name), getattr(model.config, name)
-                if wanted not in (None, found):
-                    raise ConfigError(
-                        f"{name}={wanted} with a checkpoint of {name}={found}",
-                        expected=f"{name}={found}, for which its positions were learnt",
-                        hint=f"leave --{name.replace('_', '-')} out, or pre-train with it",
-                    )
-    recipe = replace(recipe, num_frames=model.config.num_frames, image_size=model.config.image_size)
+    recipe = recipe.fitted_to_checkpoint(num_frames=model.config.num_frames, image_size=model.config.image_size)
     sampling = ClipSampling(recipe.sampling, model.config.num_frames, recipe.frame_stride)
     fresh = new_processor(model.config, sampling)
     if processor is not None:  # the frames must look to the encoder as they did in pre-training

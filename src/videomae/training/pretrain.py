@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from videomae.models.initialization import init_for_pretraining
 from videomae.models.modeling import VideoMAEForPreTraining
 from videomae.processing.transforms import normalize
 from videomae.recipes.pretrain import PretrainRecipe
+from videomae.recipes.recipe import DEFAULT_IMAGE_SIZE, DEFAULT_NUM_FRAMES
 from videomae.recipes.sizes import size_keywords
 from videomae.training.loop import Training, train
 from videomae.training.monitor import Monitor
@@ -142,22 +143,23 @@ class _Masks:
 
 
 def _make_model(recipe: PretrainRecipe, init: str | None) -> tuple[VideoMAEForPreTraining, PretrainRecipe]:
+    """The network, and the recipe with the frames and pixels that it has."""
     if init is not None:
         model = load_checkpoint(init, task="pretraining", norm_pix_loss=recipe.norm_pix_loss)
-        config = model.config
-        return model, replace(recipe, num_frames=config.num_frames, image_size=config.image_size)
-    config = VideoMAEConfig(
-        **size_keywords(recipe.size),
-        image_size=recipe.image_size,
-        num_frames=recipe.num_frames,
-        norm_pix_loss=recipe.norm_pix_loss,
-        use_mean_pooling=False,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        model = VideoMAEForPreTraining(config)
-        init_for_pretraining(model)
-    return model, recipe
+    else:
+        config = VideoMAEConfig(
+            **size_keywords(recipe.size),
+            image_size=recipe.image_size or DEFAULT_IMAGE_SIZE,
+            num_frames=recipe.num_frames or DEFAULT_NUM_FRAMES,
+            norm_pix_loss=recipe.norm_pix_loss,
+            use_mean_pooling=False,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)
+            model = VideoMAEForPreTraining(config)
+            init_for_pretraining(model)
+    found = model.config
+    return model, recipe.fitted_to_checkpoint(num_frames=found.num_frames, image_size=found.image_size)
 
 
 def _make_training(
@@ -174,7 +176,7 @@ def _make_training(
         (),
         sampling=checkpoint.sampling,
         crop=Crop(recipe.crop),
-        image_size=recipe.image_size,
+        image_size=model.config.image_size,
         seed=recipe.seed,
         num_views=recipe.views,
     )
