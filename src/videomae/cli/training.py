@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from videomae.cli.console import EXIT_DONE, EXIT_INTERRUPTED, print_json, stderr_console
 from videomae.cli.progress import ProgressMonitor
 from videomae.training.loop import TrainingStopped
@@ -18,24 +20,30 @@ from videomae.training.run_folder import REPORT_NAME
 def run_training(train: Callable[[ProgressMonitor], Any], *, next_command: str, as_json: bool) -> int:
     """Run `train`, then say what came out and what to do with it."""
     console = stderr_console()
-    try:
+
+    def command() -> int:
         result = train(ProgressMonitor(console))
+        if result.was_finished:
+            console.print(f"{result.folder} holds this run, finished; nothing was left to do", markup=False)
+        if result.num_broken:
+            console.print(f"{result.num_broken} videos could not be read and were left out; {REPORT_NAME} names them")
+        report = result.folder / REPORT_NAME
+        console.print(f"checkpoint: {result.folder}\nreport:     {report}\nnext:       {next_command}", markup=False)
+        if as_json:
+            values = dataclasses.asdict(result)
+            print_json({key: str(value) if isinstance(value, Path) else value for key, value in values.items()})
+        return EXIT_DONE
+
+    return interruptible(command, console)
+
+
+def interruptible(command: Callable[[], int], console: Console) -> int:
+    """Run `command`; where the user stops it, say how to go on."""
+    try:
+        return command()
     except TrainingStopped as stopped:
         again = shlex.join(["videomae", *sys.argv[1:]])
         console.print(
             f"{stopped}; the state is saved in {stopped.folder}. The same command goes on:\n  {again}", markup=False
         )
         return EXIT_INTERRUPTED
-    if result.was_finished:
-        console.print(f"{result.folder} holds this run, finished; nothing was left to do", markup=False)
-    if result.num_broken:
-        console.print(f"{result.num_broken} videos could not be read and were left out; {REPORT_NAME} names them")
-    console.print(
-        f"checkpoint: {result.folder}\nreport:     {result.folder / REPORT_NAME}\nnext:       {next_command}",
-        markup=False,
-    )
-    if as_json:
-        print_json(
-            {key: str(value) if isinstance(value, Path) else value for key, value in dataclasses.asdict(result).items()}
-        )
-    return EXIT_DONE

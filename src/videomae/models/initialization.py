@@ -13,9 +13,9 @@ from videomae.models.network import PatchEmbeddings, SelfAttention
 def init_for_pretraining(model: VideoMAEForPreTraining) -> None:
     """Draw the weights of a pre-training model anew, from torch's global generator.
 
-    Encoder and decoder Linears are Xavier-uniform; queries, keys and values are drawn as the one matrix (3D, D) that the
-    original network has, so their bound is sqrt(6 / 4D). `encoder_to_decoder` and the patch embedding keep PyTorch's
-    default; the mask token is N(0, 0.02) cut off at ±0.02. Facts of the published code; no line of it is here.
+    Encoder and decoder Linears are Xavier-uniform; queries, keys and values are drawn as the one matrix (3D, D) that
+    the original network has, so their bound is sqrt(6 / 4D). `encoder_to_decoder` and the patch embedding keep
+    PyTorch's default; the mask token is N(0, 0.02) cut off at ±0.02.
     """
     for stack in (model.videomae.encoder, model.decoder):
         for module in stack.modules():

@@ -1,0 +1,151 @@
+"""The main job on generated clips: unlabelled videos → pre-trained model → classifier, beside the same from scratch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from videomae.core.errors import InputError
+from videomae.core.files import write_text
+from videomae.data.manifest import read_manifest
+from videomae.demo.clips import ClipFolders, write_clips
+from videomae.demo.settings import FINETUNE, NUM_TRAIN_PER_CLASS, NUM_UNLABELLED, NUM_VAL_PER_CLASS, PRETRAIN
+from videomae.evaluation.validate import Evaluation, evaluate_classifier
+from videomae.inference.device import choose_device
+from videomae.inference.scores import ViewOptions
+from videomae.loading.checkpoint import open_checkpoint
+from videomae.recipes.recipe import TrainingRecipe
+from videomae.training.finetune import SCRATCH, finetune
+from videomae.training.monitor import Monitor
+from videomae.training.pretrain import pretrain
+
+Result = TypeVar("Result")
+_CLIPS_DONE = "clips/seed.txt"
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demonstration found.
+
+    Args:
+        folder: everything is below it.
+        seconds: by stage: "clips", "pre-training", "fine-tuning", "from scratch", "evaluation".
+        pretrain_loss: last training loss of pre-training.
+        pretrained: held-out clips judged by the classifier that was pre-trained.
+        scratch: the same by the network that was not, after as many fine-tuning steps.
+        num_unlabelled: clips for pre-training.
+        num_labelled: clips for fine-tuning.
+    """
+
+    folder: Path
+    seconds: dict[str, float]
+    pretrain_loss: float
+    pretrained: Evaluation
+    scratch: Evaluation
+    num_unlabelled: int
+    num_labelled: int
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing."""
+        return 1 / len(self.pretrained.class_names)
+
+
+def run_main_job(
+    output: str | Path, *, seed: int = 0, monitor: Monitor | None = None, device: str = "auto", scratch_epochs: int = 0
+) -> DemoResult:
+    """Write clips, pre-train, fine-tune, evaluate; stages that `output` holds finished are not done again.
+
+    Args:
+        output: folder of the demonstration.
+        seed: of clips and training.
+        monitor: is told what happens.
+        device: "auto", "cpu" or "cuda".
+        scratch_epochs: epochs of training from scratch; 0 takes those of fine-tuning.
+
+    Raises:
+        InputError: if the folder cannot be written or holds the demonstration of another seed.
+        TrainingStopped: if the user stopped it; the same call goes on.
+    """
+    folder = Path(output)
+    monitor = monitor or Monitor()
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, stage: Callable[[], Result]) -> Result:
+        begin = time.perf_counter()
+        result = stage()
+        seconds[name] = time.perf_counter() - begin
+        return result
+
+    def at_seed(recipe: TrainingRecipe) -> TrainingRecipe:
+        return replace(recipe, seed=seed, device=device)
+
+    clips = timed("clips", lambda: _clips(folder, seed, monitor))
+    pretrained = timed(
+        "pre-training", lambda: pretrain(clips.pretrain, folder / "pretrained", at_seed(PRETRAIN), monitor=monitor)
+    )
+    labelled = clips.finetune / "train"
+    timed(
+        "fine-tuning",
+        lambda: finetune(
+            labelled, folder / "classifier", at_seed(FINETUNE), init=str(folder / "pretrained"), monitor=monitor
+        ),
+    )
+    # The same network, data and steps; only the start differs.
+    scratch_recipe = replace(
+        FINETUNE,
+        size=PRETRAIN.size,
+        num_frames=PRETRAIN.num_frames,
+        image_size=PRETRAIN.image_size,
+        epochs=scratch_epochs or FINETUNE.epochs,
+    )
+    timed(
+        "from scratch",
+        lambda: finetune(labelled, folder / "scratch", at_seed(scratch_recipe), init=SCRATCH, monitor=monitor),
+    )
+    held_out = read_manifest(clips.finetune / "val")
+
+    def judge(name: str) -> Evaluation:
+        return evaluate_classifier(
+            open_checkpoint(folder / name, task="classification"),
+            held_out,
+            options=ViewOptions(num_clips=3, precision="fp32"),
+            device=choose_device(device),
+        )
+
+    judged = timed("evaluation", lambda: (judge("classifier"), judge("scratch")))
+    return DemoResult(
+        folder=folder,
+        seconds=seconds,
+        pretrain_loss=pretrained.loss,
+        pretrained=judged[0],
+        scratch=judged[1],
+        num_unlabelled=len(read_manifest(clips.pretrain)),
+        num_labelled=len(read_manifest(labelled)),
+    )
+
+
+def _clips(folder: Path, seed: int, monitor: Monitor) -> ClipFolders:
+    done = folder / _CLIPS_DONE
+    if done.exists():
+        if done.read_text(encoding="utf-8") != f"{seed}\n":
+            raise InputError(
+                f"{folder} holds the demonstration of seed {done.read_text(encoding='utf-8').strip()}",
+                expected=f"seed {seed} or a new folder",
+                hint="choose another --output",
+            )
+        return ClipFolders(pretrain=folder / "clips/pretrain", finetune=folder / "clips/finetune")
+    monitor.note("writing clips of textured shapes whose class is their motion")
+    clips = write_clips(
+        folder / "clips",
+        seed=seed,
+        num_unlabelled=NUM_UNLABELLED,
+        num_train_per_class=NUM_TRAIN_PER_CLASS,
+        num_val_per_class=NUM_VAL_PER_CLASS,
+    )
+    # Written last: clips without it are not complete, and are written again.
+    write_text(done, f"{seed}\n")
+    return clips

@@ -1,0 +1,111 @@
+"""The demonstration's `report.html`: the comparison first, then what it rests on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from videomae.data.manifest import read_manifest
+from videomae.data.order import generator_for
+from videomae.demo.main_job import DemoResult
+from videomae.demo.settings import FINETUNE, PRETRAIN
+from videomae.inference.device import choose_device
+from videomae.inference.reconstruct import reconstruct_video
+from videomae.loading.checkpoint import open_checkpoint
+from videomae.report.charts import bar_comparison, loss_curves
+from videomae.report.html import KeyFigure, Report
+from videomae.report.pictures import contact_sheet
+from videomae.training.report import add_confusion, add_reconstruction, training_curve
+from videomae.training.run_folder import METRICS_NAME, REPORT_NAME
+from videomae.video.reader import VideoReader
+
+_NUM_RECONSTRUCTIONS = 3
+
+
+def write_demo_report(result: DemoResult) -> Path:
+    """Write the report into the demonstration's folder; returns its path."""
+    pretrained, scratch = result.pretrained.metrics, result.scratch.metrics
+    report = Report("VideoMAE on generated clips", subtitle="the class of a clip is its motion alone")
+    report.key_figures(
+        [
+            KeyFigure(
+                "pre-trained, then fine-tuned", f"{pretrained.top1:.1%}", f"{pretrained.num_videos} held-out clips"
+            ),
+            KeyFigure("from scratch, same steps", f"{scratch.top1:.1%}", f"chance is {result.chance:.1%}"),
+            KeyFigure("labelled clips", str(result.num_labelled), f"{result.num_unlabelled} without labels"),
+            KeyFigure("time", f"{sum(result.seconds.values()) / 60:.1f} min", "all stages"),
+        ]
+    )
+    report.text(
+        "A small VideoMAE learnt from clips without labels to rebuild hidden tubelets. Its encoder then learnt the eight "
+        "motions from a few labelled clips. The same network started from new weights, with the same labelled clips and "
+        "the same number of fine-tuning steps, is the comparison."
+    )
+    chart = bar_comparison(
+        ["pre-trained", "from scratch"], [pretrained.top1, scratch.top1], chance=result.chance, x_label="top-1 accuracy"
+    )
+    report.picture(chart, alt="top-1 accuracy of both networks")
+    _add_clips(report, result)
+    report.section("Pre-training")
+    report.picture(loss_curves({"pre-training": _curve(result, "pretrained")}), alt="pre-training loss over steps")
+    _add_reconstructions(report, result)
+    report.section("Fine-tuning")
+    curves = {"pre-trained": _curve(result, "classifier"), "from scratch": _curve(result, "scratch")}
+    report.picture(loss_curves(curves), alt="fine-tuning losses over steps")
+    add_confusion(report, result.pretrained)
+    report.section("Time").table(["stage", "seconds"], [[name, f"{s:.0f}"] for name, s in result.seconds.items()])
+    _add_commands(report, result)
+    return report.save(result.folder / REPORT_NAME)
+
+
+def _curve(result: DemoResult, run: str) -> list[tuple[int, float]]:
+    lines = (result.folder / run / METRICS_NAME).read_text(encoding="utf-8").splitlines()
+    return training_curve([json.loads(line) for line in lines])
+
+
+def _add_clips(report: Report, result: DemoResult) -> None:
+    """One held-out clip of each class."""
+    first: dict[str, Path] = {}
+    for entry in read_manifest(result.folder / "clips/finetune/val").entries:
+        first.setdefault(entry.label or "", entry.path)
+    clips = []
+    for path in first.values():
+        with VideoReader(path) as reader:
+            clips.append(reader.read(range(reader.num_frames)))
+    report.section("The clips").picture(
+        contact_sheet(clips, list(first)), alt="one clip of each class", caption="One held-out clip of each class."
+    )
+
+
+def _add_reconstructions(report: Report, result: DemoResult) -> None:
+    checkpoint = open_checkpoint(result.folder / "pretrained", task="pretraining")
+    for number, entry in enumerate(read_manifest(result.folder / "clips/finetune/val").entries[:: 1 + 40]):
+        if number == _NUM_RECONSTRUCTIONS:
+            break
+        rebuilt = reconstruct_video(
+            checkpoint,
+            entry.path,
+            mask=PRETRAIN.mask,
+            mask_ratio=PRETRAIN.mask_ratio,
+            generator=generator_for(0, number),
+            device=choose_device("auto"),
+        )
+        add_reconstruction(report, entry.path, rebuilt)
+
+
+def _add_commands(report: Report, result: DemoResult) -> None:
+    folder = result.folder
+    report.section("Do it yourself").text("The same on your own videos:").commands(
+        f"videomae pretrain VIDEOS --output pretrained\n"
+        f"videomae finetune LABELLED --init pretrained --output classifier\n"
+        f"videomae evaluate LABELLED --model classifier\n"
+        f"videomae predict VIDEO --model classifier\n\n"
+        f"# and with what the demonstration left behind\n"
+        f"videomae predict {folder}/clips/finetune/val --model {folder}/classifier\n"
+        f"videomae reconstruct {folder}/clips/pretrain/clip_00000.mp4 --model {folder}/pretrained --output rebuilt.gif"
+    )
+    rows = [
+        [name, str(PRETRAIN.to_dict().get(name, "")), str(FINETUNE.to_dict().get(name, ""))]
+        for name in {**PRETRAIN.to_dict(), **FINETUNE.to_dict()}
+    ]
+    report.section("Settings").table(["setting", "pre-training", "fine-tuning"], rows)

@@ -1,0 +1,38 @@
+"""The demonstration's settings: how many clips, and recipes for a few minutes on two cores."""
+
+from __future__ import annotations
+
+from videomae.recipes.finetune import FinetuneRecipe
+from videomae.recipes.pretrain import PretrainRecipe
+
+NUM_UNLABELLED = 800
+NUM_TRAIN_PER_CLASS = 12
+NUM_VAL_PER_CLASS = 40
+
+PRETRAIN = PretrainRecipe(
+    size="tiny",
+    num_frames=8,
+    image_size=32,
+    frame_stride=2,
+    epochs=20,
+    batch_size=8,
+    views=4,
+    learning_rate=6.4e-2,
+    warmup_epochs=2,
+    norm_pix_loss=False,
+    mask="random",
+    mask_ratio=0.75,
+    num_workers=1,
+    log_every=20,
+)
+FINETUNE = FinetuneRecipe(
+    frame_stride=2,
+    epochs=60,
+    batch_size=32,
+    learning_rate=8e-3,
+    warmup_epochs=6,
+    layer_decay=0.75,
+    flip=False,
+    min_crop_area=0.6,
+    num_workers=1,
+)
