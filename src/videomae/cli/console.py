@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,11 @@ def stderr_console() -> Console:
     """Where people's text goes: stdout belongs to results."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    class LoudConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # `run_guarded` ends the command; rich would leave with a status of its own
+
+    return LoudConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -38,31 +43,63 @@ def describe_error(error: InputError) -> dict[str, str]:
 def run_guarded(command: Callable[[], int], *, as_json: bool) -> int:
     """Run a command and turn every way it can end into the exit status and line of the contract."""
     try:
-        return command()
-    except InputError as error:
-        if as_json:
-            print_json({"error": describe_error(error)})
-        else:
-            print(f"videomae: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print("videomae: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        try:
+            return _run_and_flush(command)
+        except InputError as error:
+            return _report_bad_input(error, as_json=as_json)
+        except PermissionError as error:
+            denied = InputError(
+                f"{error.filename} ({error.strerror})",
+                expected="a file or folder that you may read and write",
+                hint="change its permissions, or choose another",
+            )
+            return _report_bad_input(denied, as_json=as_json)
+        except KeyboardInterrupt:
+            print("videomae: interrupted", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            return _report_fault_of_ours(error, as_json=as_json)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; nothing is wrong, and there is nobody to tell.
-        sys.stderr.close()
+        _silence_output()
         return EXIT_DONE
-    except Exception as error:
-        import traceback
 
-        traceback.print_exc()
-        print(
-            f"videomae: this is a fault of videomae, not yours ({type(error).__name__}: {error}); "
-            "please report it with the lines above",
-            file=sys.stderr,
-        )
-        if as_json:
-            print_json(
-                {"error": {"value": repr(error), "expected": "no fault of videomae", "hint": "please report it"}}
-            )
-        return EXIT_FAULT_OF_OURS
+
+def _run_and_flush(command: Callable[[], int]) -> int:
+    try:
+        status = command()
+    except SystemExit as leaving:  # tyro's way out after --help
+        status = leaving.code if isinstance(leaving.code, int) else EXIT_DONE
+    sys.stdout.flush()  # a broken pipe shows here, and not when Python ends
+    return status
+
+
+def _report_bad_input(error: InputError, *, as_json: bool) -> int:
+    if as_json:
+        print_json({"error": describe_error(error)})
+    else:
+        print(f"videomae: {error}", file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+def _report_fault_of_ours(error: Exception, *, as_json: bool) -> int:
+    import traceback
+
+    traceback.print_exc()
+    print(
+        f"videomae: this is a fault of videomae, not yours ({type(error).__name__}: {error}); "
+        "please report it with the lines above",
+        file=sys.stderr,
+    )
+    if as_json:
+        print_json({"error": {"value": repr(error), "expected": "no fault of videomae", "hint": "please report it"}})
+    return EXIT_FAULT_OF_OURS
+
+
+def _silence_output() -> None:
+    """Send what is still buffered nowhere, so that Python's last flush cannot fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())

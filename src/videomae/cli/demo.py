@@ -73,4 +73,4 @@ def run(arguments: list[str]) -> int:
             )
         return EXIT_DONE
 
-    return interruptible(demo, console)
+    return interruptible(demo, console, words=["demo", *arguments])

@@ -45,6 +45,7 @@ def run(arguments: list[str]) -> int:
         lambda monitor: finetune(
             options.data, options.output, options.recipe, init=options.init, val=options.val, monitor=monitor
         ),
+        words=["finetune", *arguments],
         next_command=f"videomae predict VIDEO --model {options.output}",
         as_json=options.json,
     )

@@ -49,7 +49,7 @@ def _print(about: dict[str, Any]) -> None:
         else f"width {network['decoder_width']}, depth {network['decoder_depth']}, {network['decoder_heads']} heads",
         "clip": f"{clip['num_frames']} frames, {clip['height']}×{clip['width']} px, {clip['num_channels']} channels",
         "tokens": f"{clip['num_tokens']} = {' × '.join(map(str, clip['grid']))} (time × rows × columns)",
-        "sampling": f"{sampling['method']}, every {sampling['frame_stride']}. frame",
+        "sampling": f"{sampling['method']}, frame stride {sampling['frame_stride']}",
         "mean, std": f"{about['image_mean']}, {about['image_std']}",
         "classes": None if about["task"] != "classification" else _classes(about["classes"]),
     }

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from videomae import __version__
 from videomae.cli.arguments import UsageError
-from videomae.cli.console import run_guarded
+from videomae.cli.console import EXIT_DONE, run_guarded
 
 # name → (one line for the list, example)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -30,16 +30,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status of the contract."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    return run_guarded(lambda: _run(*(arguments or ["--help"])), as_json="--json" in arguments)
+
+
+def _run(name: str, *arguments: str) -> int:
+    if name in ("-h", "--help", "help"):
         print(_help())
-        return 0
-    if arguments[0] in ("-V", "--version"):
+        return EXIT_DONE
+    if name in ("-V", "--version"):
         print(f"videomae {__version__}")
-        return 0
-    return run_guarded(lambda: _run(arguments[0], arguments[1:]), as_json="--json" in arguments)
-
-
-def _run(name: str, arguments: list[str]) -> int:
+        return EXIT_DONE
     if name not in COMMANDS:
         import difflib
 
@@ -49,7 +49,7 @@ def _run(name: str, arguments: list[str]) -> int:
             expected=" or ".join(COMMANDS),
             hint=f"did you mean {close[0]}?" if close else "see videomae --help",
         )
-    status: int = import_module(f"videomae.cli.{name}").run(arguments)
+    status: int = import_module(f"videomae.cli.{name}").run(list(arguments))
     return status
 
 

@@ -41,6 +41,7 @@ def run(arguments: list[str]) -> int:
 
     return run_training(
         lambda monitor: pretrain(options.data, options.output, options.recipe, init=options.init, monitor=monitor),
+        words=["pretrain", *arguments],
         next_command=f"videomae finetune LABELLED --init {options.output} --output CLASSIFIER",
         as_json=options.json,
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,17 @@ from videomae.training.loop import TrainingStopped
 from videomae.training.run_folder import REPORT_NAME
 
 
-def run_training(train: Callable[[ProgressMonitor], Any], *, next_command: str, as_json: bool) -> int:
-    """Run `train`, then say what came out and what to do with it."""
+def run_training(
+    train: Callable[[ProgressMonitor], Any], *, words: Sequence[str], next_command: str, as_json: bool
+) -> int:
+    """Run `train`, then say what came out and what to do with it.
+
+    Args:
+        train: the run, given its monitor.
+        words: what stands after `videomae` on the command line.
+        next_command: what to do with the result.
+        as_json: print the result on stdout.
+    """
     console = stderr_console()
 
     def command() -> int:
@@ -34,16 +42,17 @@ def run_training(train: Callable[[ProgressMonitor], Any], *, next_command: str, 
             print_json({key: str(value) if isinstance(value, Path) else value for key, value in values.items()})
         return EXIT_DONE
 
-    return interruptible(command, console)
+    return interruptible(command, console, words=words)
 
 
-def interruptible(command: Callable[[], int], console: Console) -> int:
-    """Run `command`; where the user stops it, say how to go on."""
+def interruptible(command: Callable[[], int], console: Console, *, words: Sequence[str]) -> int:
+    """Run `command`, whose command line is `videomae` and `words`; where the user stops it, say how to go on."""
     try:
         return command()
     except TrainingStopped as stopped:
-        again = shlex.join(["videomae", *sys.argv[1:]])
-        console.print(
-            f"{stopped}; the state is saved in {stopped.folder}. The same command goes on:\n  {again}", markup=False
-        )
-        return EXIT_INTERRUPTED
+        said = f"{stopped}; the state is saved in {stopped.folder}"
+    except KeyboardInterrupt:  # before or after the steps, or the second Ctrl-C
+        said = "interrupted; what was saved before is whole"
+    again = shlex.join(["videomae", *words])
+    console.print(f"{said}. The same command goes on:\n  {again}", markup=False)
+    return EXIT_INTERRUPTED
