@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -25,6 +28,8 @@ WEIGHT_NAMES = (
     "pytorch_model.bin.index.json",
 )
 
+_LFS_POINTER = b"version https://git-lfs"
+
 
 def read_weights(name_or_path: str | Path, **options: Unpack[HubOptions]) -> StateDict:
     """All tensors of a checkpoint, on the CPU, under the names that the file uses.
@@ -42,23 +47,43 @@ def read_weights(name_or_path: str | Path, **options: Unpack[HubOptions]) -> Sta
             continue
         if not name.endswith(".index.json"):
             return read_tensor_file(path)
-        shards = sorted(set(read_json(path).get("weight_map", {}).values()))
-        state: StateDict = {}
-        for shard in shards:
-            shard_path = resolve_file(name_or_path, shard, **options)
-            if shard_path is None:
-                raise CheckpointError(
-                    f"{name_or_path} without {shard}",
-                    expected=f"all {len(shards)} shards that {name} names",
-                    hint="copy or download the folder again",
-                )
-            state.update(read_tensor_file(shard_path))
-        return state
+        return _read_shards(name_or_path, path, **options)
     raise CheckpointError(
         f"{name_or_path} without weights",
         expected=" or ".join(WEIGHT_NAMES[::2]),
         hint="give a folder that save_pretrained or a training command wrote",
     )
+
+
+def _read_shards(name_or_path: str | Path, index: Path, **options: Unpack[HubOptions]) -> StateDict:
+    """All tensors of the files that an index names; each tensor that it names must be there."""
+    shard_of = read_json(index).get("weight_map")
+    # A shard lies beside its index; a path to elsewhere is no name that any library writes.
+    if not isinstance(shard_of, dict) or not all(isinstance(s, str) and Path(s).name == s for s in shard_of.values()):
+        raise CheckpointError(
+            f"{index} without a weight_map from tensors to files beside it",
+            expected="an index as transformers and huggingface_hub write it",
+            hint="copy or download the folder again",
+        )
+    shards = sorted(set(shard_of.values()))
+    state: StateDict = {}
+    for shard in shards:
+        path = resolve_file(name_or_path, shard, **options)
+        if path is None:
+            raise CheckpointError(
+                f"{name_or_path} without {shard}",
+                expected=f"all {len(shards)} shards that {index.name} names",
+                hint="copy or download the folder again",
+            )
+        state.update(read_tensor_file(path))
+    absent = [name for name in shard_of if name not in state]
+    if absent:
+        raise CheckpointError(
+            f"{name_or_path}: {shard_of[absent[0]]} without {absent[0]}",
+            expected=f"all {len(shard_of)} tensors that {index.name} names",
+            hint="copy or download the folder again",
+        )
+    return state
 
 
 def read_tensor_file(path: str | Path) -> StateDict:
@@ -78,10 +103,7 @@ def read_tensor_file(path: str | Path) -> StateDict:
         state = torch.load(path, map_location="cpu", weights_only=True)
     # Every reader has its own kinds of errors for a damaged file; each means the same to the user.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{path} ({reason[:200]})", expected="an undamaged weights file", hint="copy or download it again"
-        ) from error
+        raise _unreadable(path, error) from error
     if not isinstance(state, dict) or not all(hasattr(value, "shape") for value in state.values()):
         raise CheckpointError(
             str(path), expected="a file that maps names to tensors", hint="save the model's state_dict() alone"
@@ -89,12 +111,38 @@ def read_tensor_file(path: str | Path) -> StateDict:
     return state
 
 
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    """Why a file of weights could not be read, in one line; torch's own words advise to switch its safety off."""
+    foreign = re.search(r"GLOBAL (\S+)", str(error))
+    if foreign is not None:
+        return CheckpointError(
+            f"{path} with Python objects ({foreign[1]})",
+            expected="a file of tensors alone, because unpickling objects can run any code",
+            hint="where you trust the file, load it with torch and save the model's state_dict() alone",
+        )
+    with path.open("rb") as file:
+        start = file.read(len(_LFS_POINTER))
+    if start == _LFS_POINTER:
+        return CheckpointError(path, expected="weights, not Git LFS's pointer to them", hint="run `git lfs pull`")
+    reason = "an empty file" if not start else (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if isinstance(error, pickle.UnpicklingError | KeyError):
+        reason = "not a file of torch.save"
+    return CheckpointError(f"{path} ({reason})", expected="an undamaged weights file", hint="copy or download it again")
+
+
 def write_safetensors(path: str | Path, state: Mapping[str, torch.Tensor]) -> None:
     """Write tensors atomically, with the metadata that transformers 4.34.0 insists on."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    def write(aside: Path) -> None:
+        try:
+            save_file(tensors, aside, metadata={"format": "pt"})
+        except SafetensorError as error:  # what a full disk is called there
+            raise OSError(errno.EIO, str(error)) from error
+
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}
-    write_atomically(path, lambda aside: save_file(tensors, aside, metadata={"format": "pt"}))
+    write_atomically(path, write)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

@@ -15,11 +15,13 @@ BASE_PREFIX = "videomae."
 # What a bare encoder's names begin with: by these a checkpoint of `VideoMAEModel` is told from one with a head.
 _ENCODER_PARTS = ("embeddings.", "encoder.layer.", "layernorm.")
 _QV_BIAS = re.compile(r"(attention\.attention)\.(query|value)\.bias$")
-_WRAPPERS = ("_orig_mod.", "module.")
+# DDP, torch.compile, activation checkpointing and FSDP put these into the names of what they wrap, in any order and
+# depth. No tensor of a VideoMAE has a part of such a name.
+_WRAPPERS = frozenset(("module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"))
 
 
 def to_current(state: Mapping[str, Value]) -> dict[str, Value]:
-    """Rename what transformers 5.x, torch.compile and DDP name differently to the names of transformers 4.34.0."""
+    """Rename to the names of transformers 4.34.0 what transformers 5.x and wrappers (DDP, torch.compile) renamed."""
     return {_current_name(name): value for name, value in state.items()}
 
 
@@ -36,6 +38,5 @@ def fit_prefix(state: Mapping[str, Value], *, bare: bool) -> dict[str, Value]:
 
 
 def _current_name(name: str) -> str:
-    for wrapper in _WRAPPERS:
-        name = name.removeprefix(wrapper)
+    name = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
     return _QV_BIAS.sub(lambda match: f"{match[1]}.{match[2][0]}_bias", name)
