@@ -11,6 +11,8 @@ from videomae.core.errors import InputError
 
 Options = TypeVar("Options")
 
+_KINDS = {"INT": "a whole number", "FLOAT": "a number"}
+
 
 class UsageError(InputError):
     """The command line itself is wrong: an unknown option, a value of the wrong type, a missing argument."""
@@ -41,17 +43,49 @@ def parse(options: type[Options], arguments: list[str], *, command: str, default
 
 
 def _usage_error(box: str, command: str) -> UsageError:
-    """What tyro's box says, in one line: its first paragraph, and its suggestion if it has one."""
-    lines = [re.sub(r"^[│|]\s?|\s*[│|]$", "", line).strip() for line in box.splitlines()]
-    paragraphs: list[list[str]] = [[]]
-    for line in lines:
-        if not line or set(line) <= set("─-") or line[0] in "╭╰+":
-            paragraphs.append([])
-        else:
-            paragraphs[-1].append(line)
-    texts = [" ".join(paragraph) for paragraph in paragraphs if paragraph]
-    said = texts[0].rstrip(".") if texts else "unreadable arguments"
-    suggestion = next((text for text in texts if text.startswith("Perhaps you meant")), "")
+    """What tyro's box says in our three parts; a saying that is not known is passed on as it is."""
+    paragraphs = _paragraphs(box)
+    suggestion = next((text for text in paragraphs if text.startswith("Perhaps you meant")), "")
     similar = re.search(r"--[\w-]+", suggestion)
     hint = f"did you mean {similar[0]}? " if similar else ""
-    return UsageError(said, expected="the options of this command", hint=f"{hint}see videomae {command} --help")
+    value, expected = _explain(paragraphs[0] if paragraphs else "unreadable arguments", _missing(box), command)
+    return UsageError(value, expected=expected, hint=f"{hint}see videomae {command} --help")
+
+
+def _explain(said: str, missing: list[str], command: str) -> tuple[str, str]:
+    """The value that is at fault, and what was expected, from the first paragraph of tyro's box."""
+    if missing:
+        return f"{command} without {' and '.join(missing)}", f"{' and '.join(missing)} to be given"
+    if found := re.match(r"Unrecognized options: (.*)", said):
+        return " ".join(found[1].split(", ")), f"options of videomae {command}"
+    if found := re.match(r"Missing value for argument '(.+?)'", said):
+        return f"{found[1]} without a value", "a value after it"
+    if found := re.match(r"invalid choice '(.*)' for argument '(.+?)'\. Expected one of \((.*)\)", said):
+        return f"{found[2]} {found[1]}", " or ".join(re.findall(r"'(.*?)'", found[3]))
+    if found := re.match(r"Error parsing (\S+): .*\bint\(\).*: '(.*)'", said):
+        return f"{found[1]} {found[2]}", _KINDS["INT"]
+    if found := re.match(r"Error parsing (\S+): could not convert string to float: '(.*)'", said):
+        return f"{found[1]} {found[2]}", _KINDS["FLOAT"]
+    if found := re.match(r"Error parsing (\S+): no type matching \{None\}\|(\w+) could be .* from \['(.*)'\]", said):
+        return f"{found[1]} {found[3]}", _KINDS.get(found[2], found[2])
+    return said.rstrip("."), f"the options of videomae {command}"
+
+
+def _missing(box: str) -> list[str]:
+    """Names of the required arguments that tyro's box says are missing; their explanations stand further in."""
+    if "Missing from" not in box:
+        return []
+    listed = re.split(r"^[│|] [─-]{2}", box, maxsplit=1, flags=re.MULTILINE)[0]
+    return re.findall(r"^[│|] {5}([^\s│|]+)", listed, flags=re.MULTILINE)
+
+
+def _paragraphs(box: str) -> list[str]:
+    """The text of a box, without its frame, a paragraph a line."""
+    paragraphs: list[list[str]] = [[]]
+    for line in box.splitlines():
+        text = re.sub(r"^[│|]\s?|\s*[│|]$", "", line).strip()
+        if not text or set(text) <= set("─-") or text[0] in "╭╰+":
+            paragraphs.append([])
+        else:
+            paragraphs[-1].append(text)
+    return [" ".join(paragraph) for paragraph in paragraphs if paragraph]

@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from videomae.cli.arguments import UsageError, parse
 from videomae.cli.console import EXIT_DONE, print_json, stderr_console
 from videomae.cli.model_options import RunOptions
+from videomae.core.files import write_atomically
 
 if TYPE_CHECKING:
     from videomae.inference.reconstruct import Reconstruction
@@ -93,5 +94,5 @@ def _draw(rebuilt: Reconstruction, output: Path) -> None:
     frames = reconstruction_animation(*rows, **about)
     if output.suffix.lower() == ".gif":
         save_gif(output, frames, frames_per_second=_FRAMES_PER_SECOND)
-    else:
-        write_video(output, frames, frames_per_second=_FRAMES_PER_SECOND)
+    else:  # the writer itself makes no folder
+        write_atomically(output, lambda aside: write_video(aside, frames, frames_per_second=_FRAMES_PER_SECOND))

@@ -146,9 +146,10 @@ def describe_checkpoint(source: str | Path, **hub_options: Any) -> dict[str, Any
     state = files.read_weights(source, **hub_options)
     processor = _stored_processor(source, config, **hub_options)
     num_frames, num_channels, height, width = config.grid.clip_shape
+    task = stored_task(config)
     return {
         "checkpoint": str(source),
-        "task": stored_task(config),
+        "task": task,
         "num_parameters": sum(tensor.numel() for tensor in state.values()),
         "num_tensors": len(state),
         "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()}),
@@ -171,7 +172,8 @@ def describe_checkpoint(source: str | Path, **hub_options: Any) -> dict[str, Any
         "sampling": dataclasses.asdict(_stored_sampling(processor, config)),
         "image_mean": processor.image_mean,
         "image_std": processor.image_std,
-        "classes": [config.id2label[index] for index in sorted(config.id2label)],
+        # Every configuration has label names, but only a classifier's mean anything.
+        "classes": [config.id2label[index] for index in sorted(config.id2label)] if task == "classification" else [],
     }
 
 
