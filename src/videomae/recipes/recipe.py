@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from videomae.core.errors import ConfigError
 
-SAMPLING_METHODS = ("dense", "uniform", "linspace")
 # Of a new network, where the recipe does not say otherwise: those of the published runs.
 DEFAULT_NUM_FRAMES = 16
 DEFAULT_IMAGE_SIZE = 224
@@ -64,13 +64,15 @@ class TrainingRecipe:
         for name in ("epochs", "batch_size", "views", "frame_stride", "log_every"):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "min_learning_rate", "weight_decay", "clip_grad", "warmup_epochs"):
-            require(self, name, getattr(self, name) >= 0, "0 or more")
+            require(self, name, 0 <= getattr(self, name) < math.inf, "0 or more")
         require(self, "num_workers", self.num_workers >= -1, "-1 (automatic) or more")
         for name in ("num_frames", "image_size"):
             require(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         require(self, "max_broken", 0 <= self.max_broken <= 1, "a share from 0 to 1")
         require(self, "seed", 0 <= self.seed < 2**32, "a number from 0 to 2³² − 1")
-        require(self, "sampling", self.sampling in SAMPLING_METHODS, " or ".join(SAMPLING_METHODS))
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal:
+                require(self, name, getattr(self, name) in get_args(kind), " or ".join(get_args(kind)))
 
     def scaled(self, rate_for_256: float) -> float:
         """A learning rate given for 256 clips, for this batch (linear scaling rule, Goyal et al. 2017)."""
