@@ -3,3 +3,5 @@
 from jaxtyping import install_import_hook
 
 install_import_hook(["videomae.core.tubelets", "videomae.core.masks"], "beartype.beartype")
+
+pytest_plugins = ["small_runs"]

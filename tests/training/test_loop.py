@@ -1,0 +1,320 @@
+"""The loop: order, interruption, going on, broken videos, losses that are no numbers."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from small_runs import (
+    CLASSES,
+    CLIP_WORDS,
+    SPEED_WORDS,
+    Commands,
+    Recorder,
+    losses,
+    read_metrics,
+    start_command,
+    stop_after,
+    tiny_pretrain_recipe,
+    write_clip,
+    write_data_set,
+)
+from videomae.core.errors import ConfigError, InputError, VideoError
+from videomae.training import loop
+from videomae.training.loop import TrainingStopped
+from videomae.training.pretrain import PretrainResult, pretrain
+from videomae.training.run_folder import STATE_NAME, RunFolder
+from videomae.weights.files import read_weights
+
+FIELDS = ("step", "epoch", "split", "loss", "learning_rate", "clips_per_second", "data_wait_share")
+
+
+def _assert_equal_runs(first: Path, second: Path) -> None:
+    """Same losses at the same steps, and the same weights, to the bit."""
+    assert losses(first) == losses(second)
+    assert [line["step"] for line in read_metrics(first)] == [line["step"] for line in read_metrics(second)]
+    before, after = read_weights(first), read_weights(second)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_metrics_have_the_fields_of_the_contract(pretrained: PretrainResult) -> None:
+    lines = read_metrics(pretrained.folder)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert [line["epoch"] for line in lines] == [0, 0, 0, 1, 1, 1]
+    for line in lines:
+        assert tuple(sorted(line)) == tuple(sorted(FIELDS))
+        assert line["clips_per_second"] > 0
+        assert 0 <= line["data_wait_share"] <= 1
+    peak = 1.5e-3 * 6 / 256  # of the recipe, for 256 clips
+    # The warm-up of half an epoch of three steps, rounded to two, starts at the original code's 1e-6 for 256 clips.
+    assert lines[0]["learning_rate"] == pytest.approx(1e-6 * 6 / 256)
+    assert lines[2]["learning_rate"] == pytest.approx(peak)
+    assert lines[3]["learning_rate"] < peak
+
+
+def test_the_same_seed_gives_the_same_losses(colours: Path, pretrained: PretrainResult, tmp_path: Path) -> None:
+    pretrain(colours, tmp_path / "again", tiny_pretrain_recipe())
+    _assert_equal_runs(pretrained.folder, tmp_path / "again")
+
+
+def test_the_number_of_workers_changes_nothing(colours: Path, pretrained: PretrainResult, tmp_path: Path) -> None:
+    pretrain(colours, tmp_path / "workers", tiny_pretrain_recipe(num_workers=2))
+    _assert_equal_runs(pretrained.folder, tmp_path / "workers")
+
+
+def test_another_seed_gives_other_losses(colours: Path, pretrained: PretrainResult, tmp_path: Path) -> None:
+    pretrain(colours, tmp_path / "other", tiny_pretrain_recipe(seed=1))
+    assert losses(tmp_path / "other") != losses(pretrained.folder)
+
+
+# Steps 1 and 2 are before the first save of an epoch, 3 is an epoch's end, 5 is in the middle of the second.
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_goes_on_as_if_nothing_had_been(
+    colours: Path, pretrained: PretrainResult, tmp_path: Path, step: int, number: signal.Signals
+) -> None:
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
+    monitor = stop_after(step, number)
+    with pytest.raises(TrainingStopped) as stopped:
+        pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
+    assert (stopped.value.step, stopped.value.total_steps, stopped.value.folder) == (step, 6, tmp_path)
+    assert len(monitor.reports) == step
+    assert monitor.finished == 1
+    assert {kind: signal.getsignal(kind) for kind in before} == before
+
+    monitor = Recorder()
+    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
+    assert monitor.reports[0].step == step + 1
+    assert f"going on after step {step} of 6" in monitor.notes
+    assert (result.steps, result.was_finished) == (6, False)
+    _assert_equal_runs(pretrained.folder, tmp_path)
+
+
+def test_a_second_interrupt_acts_at_once(colours: Path, tmp_path: Path) -> None:
+    def interrupt_twice(_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=Recorder(interrupt_twice))
+
+
+def test_an_interrupt_in_the_last_step_lets_the_run_finish(colours: Path, tmp_path: Path) -> None:
+    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=stop_after(6))
+    assert result.steps == 6
+    assert (tmp_path / "report.html").exists()
+
+
+def test_a_finished_run_repeats_as_a_no_op(colours: Path, tmp_path: Path) -> None:
+    pretrain(colours, tmp_path, tiny_pretrain_recipe())
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.suffix in (".safetensors", ".pt")}
+    before = losses(tmp_path)
+    monitor = Recorder()
+    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
+    assert (result.was_finished, result.steps, result.num_videos) == (True, 6, 18)
+    assert result.loss == before[-1]
+    assert monitor.reports == []
+    assert losses(tmp_path) == before
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_a_run_killed_before_its_report_gets_it_when_repeated(colours: Path, tmp_path: Path) -> None:
+    pretrain(colours, tmp_path, tiny_pretrain_recipe())
+    (tmp_path / "report.html").unlink()
+    assert pretrain(colours, tmp_path, tiny_pretrain_recipe()).was_finished
+    assert (tmp_path / "report.html").exists()
+
+
+def test_a_full_disk_at_a_save_loses_nothing_that_was_saved(
+    colours: Path, pretrained: PretrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = torch.save, []
+
+    def full_at_second(state: Any, path: Path) -> None:
+        calls.append(path)
+        if len(calls) == 2:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(state, path)
+
+    monkeypatch.setattr(torch, "save", full_at_second)
+    with pytest.raises(InputError, match="No space left on device"):
+        pretrain(colours, tmp_path, tiny_pretrain_recipe())
+    state = RunFolder(tmp_path, _description(tmp_path)).load_state()
+    assert state is not None
+    assert state["step"] == 3
+    pretrain(colours, tmp_path, tiny_pretrain_recipe())
+    _assert_equal_runs(pretrained.folder, tmp_path)
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    import json
+
+    description: dict[str, Any] = json.loads((folder / "recipe.json").read_text())
+    return description
+
+
+# --- losses ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_run_in_one_line(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    real = loop._take_step
+
+    def spoilt(training: loop.Training, *arguments: Any) -> torch.Tensor:
+        loss = real(training, *arguments)
+        return torch.full_like(loss, value) if training.step == 4 else loss
+
+    monkeypatch.setattr(loop, "_take_step", spoilt)
+    with pytest.raises(ConfigError, match=rf"a loss of {value} at step 5: expected a finite loss; lower --learning"):
+        pretrain(colours, tmp_path, tiny_pretrain_recipe())
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4]
+    state = torch.load(tmp_path / STATE_NAME, weights_only=True)
+    assert state["step"] == 3
+
+
+def test_a_run_that_diverges_ends_in_one_line(colours: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a finite loss"):
+        pretrain(
+            colours, tmp_path, tiny_pretrain_recipe(learning_rate=1e30, epochs=4, warmup_epochs=0.0, weight_decay=0.0)
+        )
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_other_precisions_train(colours: Path, tmp_path: Path, precision: str) -> None:
+    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(precision=precision, epochs=1))
+    assert result.loss is not None
+    assert all(tensor.dtype == torch.float32 for tensor in read_weights(tmp_path).values())
+
+
+def test_clipping_bounds_the_gradient(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, norms = torch.nn.utils.clip_grad_norm_, []
+
+    def recorded(parameters: Any, max_norm: float) -> torch.Tensor:
+        parameters = list(parameters)
+        before = real(parameters, max_norm)
+        norms.append((max_norm, torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])))
+        return before
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", recorded)
+    pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=1, clip_grad=0.01))
+    assert [limit for limit, _ in norms] == [0.01] * 3
+    assert all(norm <= 0.0101 for _, norm in norms)
+
+
+# --- broken videos -----------------------------------------------------------------------------------------------
+
+
+def _with_broken(folder: Path, *, num_whole: int, num_broken: int) -> Path:
+    folder.mkdir()
+    for number in range(num_whole):
+        write_clip(folder / f"whole_{number}.mp4", CLASSES["red"], phase=number)
+    for number in range(num_broken):
+        (folder / f"broken_{number}.mp4").write_text("no video")
+    return folder
+
+
+def test_broken_videos_are_named_once_and_left_out(tmp_path: Path) -> None:
+    data = _with_broken(tmp_path / "data", num_whole=4, num_broken=1)
+    monitor = Recorder()
+    result = pretrain(data, tmp_path / "run", tiny_pretrain_recipe(batch_size=2, epochs=3), monitor=monitor)
+    assert (result.num_videos, result.num_broken) == (4, 1)
+    named = [note for note in monitor.notes if "broken_0.mp4" in note]
+    assert len(named) == 1
+    assert named[0].startswith("left out, cannot be read: ")
+    assert "broken_0.mp4" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_batch_of_broken_videos_alone_is_a_step_without_loss(tmp_path: Path) -> None:
+    data = _with_broken(tmp_path / "data", num_whole=2, num_broken=1)
+    result = pretrain(data, tmp_path / "run", tiny_pretrain_recipe(batch_size=1, epochs=2))
+    lines = read_metrics(tmp_path / "run")
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert sum(line["loss"] is None for line in lines) == 2
+    assert result.num_broken == 1
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_more_broken_videos_than_allowed_stop_the_run(tmp_path: Path) -> None:
+    data = _with_broken(tmp_path / "data", num_whole=7, num_broken=3)
+    monitor = Recorder()
+    with pytest.raises(VideoError) as caught:
+        pretrain(data, tmp_path / "run", tiny_pretrain_recipe(max_broken=0.2), monitor=monitor)
+    assert "3 of 10 videos cannot be read" in str(caught.value)
+    assert "at most 2 (max_broken=0.2)" in str(caught.value)
+    assert sum("broken_" in note for note in monitor.notes) == 3
+
+
+def test_no_broken_video_is_allowed_where_the_share_is_zero(tmp_path: Path) -> None:
+    data = _with_broken(tmp_path / "data", num_whole=4, num_broken=1)
+    with pytest.raises(VideoError, match=r"at most 0 \(max_broken=0"):
+        pretrain(data, tmp_path / "run", tiny_pretrain_recipe(max_broken=0.0))
+
+
+def test_videos_that_are_all_broken_stop_the_run_whatever_is_allowed(tmp_path: Path) -> None:
+    data = _with_broken(tmp_path / "data", num_whole=0, num_broken=2)
+    with pytest.raises(VideoError, match="2 of 2 videos cannot be read"):
+        pretrain(data, tmp_path / "run", tiny_pretrain_recipe(max_broken=1.0))
+
+
+def test_broken_videos_are_remembered_over_an_interruption(tmp_path: Path) -> None:
+    data = _with_broken(tmp_path / "data", num_whole=4, num_broken=1)
+    recipe = tiny_pretrain_recipe(batch_size=1, epochs=2)
+    with pytest.raises(TrainingStopped):
+        pretrain(data, tmp_path / "run", recipe, monitor=stop_after(5))
+    monitor = Recorder()
+    assert pretrain(data, tmp_path / "run", recipe, monitor=monitor).num_broken == 1
+    assert not any("broken_0" in note for note in monitor.notes)
+
+
+# --- real processes ----------------------------------------------------------------------------------------------
+
+
+def _wait_for_lines(folder: Path, number: int, process: Any) -> None:
+    """Until metrics.jsonl has `number` lines."""
+    deadline = time.monotonic() + 120
+    path = folder / "metrics.jsonl"
+    while not path.exists() or len(path.read_text().splitlines()) < number:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_ctrl_c_and_kills_of_a_real_process(tmp_path: Path, commands: Commands) -> None:
+    """Ctrl-C, then SIGKILL, each at a moment that nobody chose; then the command runs to its end, in this process."""
+    data = write_data_set(tmp_path / "data", per_class=4)
+    settings = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "15", "--batch-size", "4", "--warmup-epochs", "2"]
+    words = ["pretrain", data, "--output", tmp_path / "run", *settings]
+    process = start_command(*words)
+    _wait_for_lines(tmp_path / "run", 4, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert "The same command goes on:\n  videomae pretrain " in err
+    assert f"--output {tmp_path / 'run'}" in err
+    saved = torch.load(tmp_path / "run" / STATE_NAME, weights_only=True)["step"]
+    assert f"stopped after step {saved} of 45; the state is saved in {tmp_path / 'run'}" in err
+
+    process = start_command(*words)
+    _wait_for_lines(tmp_path / "run", saved + 5, process)
+    time.sleep(0.05 * torch.rand(()).item())
+    process.send_signal(signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert f"going on after step {saved} of 45" in err
+
+    assert commands(*words) == 0
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == list(range(1, 46))
+    assert commands("pretrain", data, "--output", tmp_path / "whole", *settings) == 0
+    _assert_equal_runs(tmp_path / "run", tmp_path / "whole")
