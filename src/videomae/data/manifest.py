@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -10,8 +11,9 @@ from pathlib import Path
 
 from videomae.core.errors import DataError
 
-_SUFFIXES = "3gp avi asf flv gif m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv"
-VIDEO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
+# Those that people have most come first: an error lists them all.
+_SUFFIXES = ".mp4 .avi .mkv .webm .mov .m4v .wmv .flv .mpg .mpeg .gif .3gp .asf .m2ts .mts .ogv .ts .vob"
+VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 SPLITS = ("train", "val", "test")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".list")
 _FORMS = "a folder of class folders, a folder of videos, a CSV or TSV with path,label[,split], or a text file of paths"
@@ -57,7 +59,7 @@ class Manifest:
         )
 
     def require_classes(self, known: Iterable[str] | None = None) -> Manifest:
-        """This manifest, if every video has a class, there are two or more, and all are `known`.
+        """This manifest, if every video has a class, and all of them are `known` (without `known`: two or more).
 
         Raises:
             DataError: says what is missing.
@@ -69,14 +71,15 @@ class Manifest:
                 expected="a class for every video",
                 hint="put the videos of each class in a folder of its name, or list them in a CSV with path,label",
             )
-        if known is None and len(self.class_names) < 2:
+        found = sorted({entry.label for entry in self.entries if entry.label is not None})
+        if known is None and len(found) < 2:
             raise DataError(
-                f"{self.source} with the one class {self.class_names[0]!r}",
+                f"{self.source} with the one class {found[0]!r}",
                 expected="two classes or more",
                 hint="give a folder that holds one folder for each class",
             )
         known_names = set(self.class_names if known is None else known)
-        unknown = sorted(set(self.class_names) - known_names)
+        unknown = [name for name in found if name not in known_names]
         if unknown:
             raise DataError(
                 f"{self.source} with the class {unknown[0]!r}",
@@ -116,7 +119,7 @@ def read_manifest(data: str | Path) -> Manifest:
     if not entries:
         raise DataError(
             f"{source} without videos",
-            expected=f"files such as {', '.join(sorted(VIDEO_SUFFIXES)[:9])}",
+            expected=f"files that end in {_SUFFIXES.replace(' ', ', ')}",
             hint="give the folder that holds the videos or the folders of classes",
         )
     names = {entry.label for entry in entries if entry.label is not None}
@@ -138,31 +141,49 @@ def find_videos(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def _folder_entries(folder: Path) -> Iterator[VideoEntry]:
-    children = [child for child in sorted(folder.iterdir()) if not child.name.startswith(".")]
-    folders = [child for child in children if child.is_dir()]
-    loose = any(_is_video(child) for child in children)
-    # A licence or a read-me beside train/ and val/ does not make them classes.
-    if folders and not loose and all(child.name in SPLITS for child in folders):
-        for split_folder in sorted(folders, key=lambda child: SPLITS.index(child.name)):
-            for entry in _folder_entries(split_folder):
-                yield replace(entry, split=split_folder.name)
-        return
+    videos = list(_videos_below(folder))
+    tops = _tops(folder, videos)
+    # Videos decide: a licence or a folder of annotations beside train/ and val/ does not make classes of these.
+    if tops and tops <= set(SPLITS):
+        for split in (split for split in SPLITS if split in tops):
+            inside = folder / split
+            yield from _labelled(inside, [video for video in videos if inside in video.parents], split)
+    else:
+        yield from _labelled(folder, videos, None)
+
+
+def _labelled(folder: Path, videos: list[Path], split: str | None) -> Iterator[VideoEntry]:
+    """Each video with the folder below `folder` that holds it as its class."""
     # Videos that lie beside folders belong to no class, so then none does: a mixed folder is a collection.
-    classes = folders and not loose
-    for path in _videos_below(folder):
-        yield VideoEntry(path, label=path.relative_to(folder).parts[0] if classes else None)
+    classes = _tops(folder, videos)
+    for video in videos:
+        yield VideoEntry(video, label=video.relative_to(folder).parts[0] if classes else None, split=split)
 
 
-def _videos_below(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if _is_video(path) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+def _tops(folder: Path, videos: list[Path]) -> set[str]:
+    """The names of the folders right below `folder` that hold the videos; none if any lies in `folder` itself."""
+    parts = [video.relative_to(folder).parts for video in videos]
+    return set() if any(len(names) == 1 for names in parts) else {names[0] for names in parts}
 
 
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+def _videos_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """All videos at any depth, sorted by path, through links too; hidden files and folders are left out."""
+    here = os.path.realpath(folder)
+    if here in above:  # a link to a folder that holds it
+        return
+    try:
+        with os.scandir(folder) as children:
+            shown = sorted((child for child in children if not child.name.startswith(".")), key=lambda c: c.name)
+    except OSError as error:
+        raise DataError(
+            f"{folder} ({error.strerror})", expected="a folder that can be read", hint="change its permissions"
+        ) from error
+    for child in shown:
+        path = folder / child.name
+        if os.path.isdir(path):
+            yield from _videos_below(path, above | {here})
+        elif path.suffix.lower() in VIDEO_SUFFIXES and (os.path.isfile(path) or child.is_symlink()):
+            yield path  # a link to nowhere too: reading it names it, leaving it out would hide the loss
 
 
 def _table_entries(table: Path) -> Iterator[VideoEntry]:
@@ -170,7 +191,7 @@ def _table_entries(table: Path) -> Iterator[VideoEntry]:
         lines = table.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{table} ({error.reason})", expected="UTF-8 text", hint="save the file as UTF-8") from error
-    numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
         return
     delimiter = "\t" if "\t" in numbered[0][1] else ","
@@ -179,7 +200,7 @@ def _table_entries(table: Path) -> Iterator[VideoEntry]:
         yield from _headed_entries(table, numbered[1:], header, delimiter)
     else:
         for number, line in numbered:
-            yield _bare_entry(table, number, line)
+            yield _bare_entry(table, number, line.strip())
 
 
 def _headed_entries(
@@ -206,13 +227,14 @@ def _headed_entries(
 
 def _bare_entry(table: Path, number: int, line: str) -> VideoEntry:
     """A path alone, or the original code's `path label`; a path may hold spaces, so what exists decides."""
-    whole = table.parent / line
-    if whole.suffix.lower() in VIDEO_SUFFIXES or whole.exists():
+    if Path(line).suffix.lower() in VIDEO_SUFFIXES or os.path.isfile(table.parent / line):
         return VideoEntry(_existing(table, number, line))
     for separator in ("\t", ",", " "):
-        path, found, label = line.rpartition(separator)
-        if found and Path(path.strip()).suffix.lower() in VIDEO_SUFFIXES:
-            return VideoEntry(_existing(table, number, path.strip()), label.strip())
+        path, _, label = (part.strip() for part in line.rpartition(separator))
+        if path.startswith('"') and path.endswith('"'):  # as spreadsheets write a path that holds a comma
+            path = path[1:-1].replace('""', '"')
+        if Path(path).suffix.lower() in VIDEO_SUFFIXES:
+            return VideoEntry(_existing(table, number, path), label or None)
     raise DataError(
         f"{table}, line {number}: {line[:120]!r}",
         expected="a video's path, or a path and a label",
@@ -223,9 +245,9 @@ def _bare_entry(table: Path, number: int, line: str) -> VideoEntry:
 def _existing(table: Path, number: int, path: str) -> Path:
     # Joining keeps an absolute path as it is.
     found = table.parent / path
-    if not found.exists():
+    if not os.path.isfile(found):
         raise DataError(
-            f"{table}, line {number}: {path}",
+            f"{table}, line {number}: {path!r}",
             expected=f"a path of an existing file, relative to {table.parent}",
             hint="correct the path or remove the line",
         )
@@ -234,5 +256,5 @@ def _existing(table: Path, number: int, path: str) -> Path:
 
 def _sorted_names(names: set[str]) -> tuple[str, ...]:
     if names and all(name.isdecimal() for name in names):
-        return tuple(sorted(names, key=int))
+        return tuple(sorted(names, key=lambda name: (int(name), name)))  # "1" and "01" have one value
     return tuple(sorted(names))
