@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videomae.core.errors import VideoError
+from videomae.core.errors import ConfigError, VideoError
 from videomae.core.masks import running_cell_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.data.clips import Crop, TrainingClips
@@ -129,7 +129,14 @@ class _Masks:
     def __init__(self, recipe: PretrainRecipe, config: VideoMAEConfig) -> None:
         self.recipe = recipe
         self.grid = config.grid.shape
-        self.draw(1, 0)  # a ratio or grid that no mask fits is found before anything is written
+        # A ratio or grid that no mask fits is found before anything is written.
+        hidden, _ = self.draw(1, 0)
+        if not hidden.any():
+            raise ConfigError(
+                f"mask_ratio={recipe.mask_ratio} of {hidden.shape[1]} tubelets, which hides none",
+                expected="at least one hidden tubelet to rebuild",
+                hint="raise --mask-ratio; 0.9 is published",
+            )
 
     def draw(self, batch_size: int, step: int) -> tuple[Tensor, Tensor | None]:
         """Encoder mask, and decoder mask where the recipe has one; on the CPU, which spares a GPU a wait."""

@@ -88,7 +88,7 @@ def add_reconstruction(report: Report, path: Path, rebuilt: Reconstruction) -> N
         caption=rebuilt.caption,
         frame_numbers=rebuilt.frame_indices,
     )
-    report.picture(sheet, alt=f"original, masked and rebuilt frames of {path.name}", caption=path.name)
+    report.picture(sheet, alt=f"original, masked and rebuilt frames. {rebuilt.caption}", caption=path.name)
 
 
 def add_confusion(report: Report, evaluation: Evaluation) -> None:
