@@ -143,7 +143,7 @@ class Commands:
         return json.loads(self.out)
 
     def refused(self, *words: object) -> str:
-        """The one line of a command that the user has to correct; checks that it has the three parts of the contract."""
+        """The one line of a command whose input is at fault; checks that it has the three parts of the contract."""
         assert self(*words) == 2
         assert self.out == ""
         line = self.err.strip()

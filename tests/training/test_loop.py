@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from small_runs import (
     CLASSES,
     CLIP_WORDS,
@@ -25,6 +24,7 @@ from small_runs import (
     write_clip,
     write_data_set,
 )
+
 from videomae.core.errors import ConfigError, InputError, VideoError
 from videomae.training import loop
 from videomae.training.loop import TrainingStopped

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from small_runs import read_metrics
+
 from videomae.core.errors import CheckpointError, ConfigError, InputError
 from videomae.training.run_folder import METRICS_NAME, RECIPE_NAME, STATE_NAME, RunFolder
 
