@@ -14,8 +14,9 @@ from videomae.cli.console import EXIT_DONE, print_json, stderr_console
 class DemoOptions:
     """The whole main job on generated clips: a few minutes on two cores, no data needed.
 
-    Writes short clips whose class is their motion alone, pre-trains a small model on unlabelled ones, fine-tunes it on a
-    few labelled ones, and compares with the same network from scratch. Repeat the command to go on after an interruption.
+    Writes short clips whose class is their motion alone, pre-trains a small model on unlabelled ones, fine-tunes it
+    on a few labelled ones, and compares with the same network from scratch. Repeat the command to go on after an
+    interruption.
     """
 
     output: Path = Path("demo-run")

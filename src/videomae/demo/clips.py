@@ -54,11 +54,11 @@ _DIRECTION = {
     "shrink": (3, -1.0),
 }
 # Least and greatest speed in turns of the torus per frame: frame widths, full rotations, runs through the size range.
-_SPEED = ((0.020, 0.040), (0.020, 0.040), (0.015, 0.030), (0.025, 0.050))
+_SPEED = ((0.020, 0.040), (0.020, 0.040), (0.018, 0.036), (0.028, 0.050))
 # Least and greatest mean radius of a shape, in frame widths. Stretched and bulging, even the largest stays within half
 # a frame of its centre, so that it never meets itself around the torus.
-_RADIUS = (0.13, 0.26)
-_STRETCH = (1.25, 1.5)  # by how much a shape is longer, and narrower, than it would be round: rotation must show
+_RADIUS = (0.16, 0.318)
+_STRETCH = (1.15, 1.3)  # by how much a shape is longer, and narrower, than it would be round: rotation must show
 _FADE = 0.06  # share of the size range over which a shape fades in, and again out
 
 
@@ -138,12 +138,12 @@ def _draw_texture(
 def _draw_scene(generator: np.random.Generator) -> _Scene:
     shape = _Shape(
         num_corners=int(generator.integers(3, 6)),
-        sharpness=generator.uniform(0.2, 0.7),
+        sharpness=generator.uniform(0.2, 0.5),
         stretch=generator.uniform(*_STRETCH),
-        bulge=generator.uniform(0.08, 0.12),
+        bulge=generator.uniform(0.06, 0.10),
         bulge_angle=generator.uniform(0, 2 * np.pi),
         texture=_draw_texture(
-            generator, luminance=generator.uniform(0.2, 0.3), slope=0.12, cycles=(0.35, 0.65), contrast=0.16
+            generator, luminance=generator.uniform(0.2, 0.3), slope=0.18, cycles=(0.35, 0.65), contrast=0.10
         ),
     )
     background = _draw_texture(

@@ -23,6 +23,7 @@ from videomae.training.monitor import Monitor
 from videomae.training.pretrain import pretrain
 
 Result = TypeVar("Result")
+Recipe = TypeVar("Recipe", bound=TrainingRecipe)
 _CLIPS_DONE = "clips/seed.txt"
 
 
@@ -42,7 +43,7 @@ class DemoResult:
 
     folder: Path
     seconds: dict[str, float]
-    pretrain_loss: float
+    pretrain_loss: float | None
     pretrained: Evaluation
     scratch: Evaluation
     num_unlabelled: int
@@ -80,7 +81,7 @@ def run_main_job(
         seconds[name] = time.perf_counter() - begin
         return result
 
-    def at_seed(recipe: TrainingRecipe) -> TrainingRecipe:
+    def at_seed(recipe: Recipe) -> Recipe:
         return replace(recipe, seed=seed, device=device)
 
     clips = timed("clips", lambda: _clips(folder, seed, monitor))

@@ -37,9 +37,9 @@ def write_demo_report(result: DemoResult) -> Path:
         ]
     )
     report.text(
-        "A small VideoMAE learnt from clips without labels to rebuild hidden tubelets. Its encoder then learnt the eight "
-        "motions from a few labelled clips. The same network started from new weights, with the same labelled clips and "
-        "the same number of fine-tuning steps, is the comparison."
+        "A small VideoMAE learnt from clips without labels to rebuild hidden tubelets. Its encoder then learnt the "
+        "eight motions from a few labelled clips. The same network started from new weights, with the same labelled "
+        "clips and the same number of fine-tuning steps, is the comparison."
     )
     chart = bar_comparison(
         ["pre-trained", "from scratch"], [pretrained.top1, scratch.top1], chance=result.chance, x_label="top-1 accuracy"
