@@ -22,6 +22,7 @@ from videomae.training.finetune import SCRATCH, finetune
 from videomae.training.monitor import Monitor
 from videomae.training.pretrain import pretrain
 
+Device = Literal["auto", "cpu", "cuda"]
 Result = TypeVar("Result")
 Recipe = TypeVar("Recipe", bound=TrainingRecipe)
 _CLIPS_DONE = "clips/seed.txt"
@@ -56,7 +57,12 @@ class DemoResult:
 
 
 def run_main_job(
-    output: str | Path, *, seed: int = 0, monitor: Monitor | None = None, device: str = "auto", scratch_epochs: int = 0
+    output: str | Path,
+    *,
+    seed: int = 0,
+    monitor: Monitor | None = None,
+    device: Device = "auto",
+    scratch_epochs: int = 0,
 ) -> DemoResult:
     """Write clips, pre-train, fine-tune, evaluate; stages that `output` holds finished are not done again.
 
