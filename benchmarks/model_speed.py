@@ -36,7 +36,9 @@ def main() -> None:
         seconds = _interleaved(steps, options.rounds, device)
         ours, theirs = (statistics.median(seconds[name]) / options.batch_size for name, _ in PEERS)
         ratio = statistics.median(b / a for a, b in zip(*seconds.values(), strict=True))
-        rows.append({"row": row, "ours_seconds_per_clip": ours, "transformers_seconds_per_clip": theirs, "ratio": ratio})
+        rows.append(
+            {"row": row, "ours_seconds_per_clip": ours, "transformers_seconds_per_clip": theirs, "ratio": ratio}
+        )
         print(f"{row:<24} ours {ours:.4f} s/clip   transformers {theirs:.4f} s/clip   ratio {ratio:.2f}", flush=True)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     write_results("model_speed", device, {"options": vars(options), "versions": versions, "rows": rows})

@@ -12,7 +12,14 @@ from videomae.core.errors import InputError
 from videomae.core.files import write_text
 from videomae.data.manifest import read_manifest
 from videomae.demo.clips import ClipFolders, write_clips
-from videomae.demo.settings import FINETUNE, NUM_TRAIN_PER_CLASS, NUM_UNLABELLED, NUM_VAL_PER_CLASS, PRETRAIN
+from videomae.demo.settings import (
+    FINETUNE,
+    FROM_SCRATCH,
+    NUM_TRAIN_PER_CLASS,
+    NUM_UNLABELLED,
+    NUM_VAL_PER_CLASS,
+    PRETRAIN,
+)
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
 from videomae.inference.device import choose_device
 from videomae.inference.scores import ViewOptions
@@ -57,12 +64,7 @@ class DemoResult:
 
 
 def run_main_job(
-    output: str | Path,
-    *,
-    seed: int = 0,
-    monitor: Monitor | None = None,
-    device: Device = "auto",
-    scratch_epochs: int = 0,
+    output: str | Path, *, seed: int = 0, monitor: Monitor | None = None, device: Device = "auto"
 ) -> DemoResult:
     """Write clips, pre-train, fine-tune, evaluate; stages that `output` holds finished are not done again.
 
@@ -71,7 +73,6 @@ def run_main_job(
         seed: of clips and training.
         monitor: is told what happens.
         device: "auto", "cpu" or "cuda".
-        scratch_epochs: epochs of training from scratch; 0 takes those of fine-tuning.
 
     Raises:
         InputError: if the folder cannot be written or holds the demonstration of another seed.
@@ -101,29 +102,11 @@ def run_main_job(
             labelled, folder / "classifier", at_seed(FINETUNE), init=str(folder / "pretrained"), monitor=monitor
         ),
     )
-    # The same network, data and steps; only the start differs.
-    scratch_recipe = replace(
-        FINETUNE,
-        size=PRETRAIN.size,
-        num_frames=PRETRAIN.num_frames,
-        image_size=PRETRAIN.image_size,
-        epochs=scratch_epochs or FINETUNE.epochs,
-    )
     timed(
         "from scratch",
-        lambda: finetune(labelled, folder / "scratch", at_seed(scratch_recipe), init=SCRATCH, monitor=monitor),
+        lambda: finetune(labelled, folder / "scratch", at_seed(FROM_SCRATCH), init=SCRATCH, monitor=monitor),
     )
-    held_out = read_manifest(clips.finetune / "val")
-
-    def judge(name: str) -> Evaluation:
-        return evaluate_classifier(
-            open_checkpoint(folder / name, task="classification"),
-            held_out,
-            options=ViewOptions(num_clips=3, precision="fp32"),
-            device=choose_device(device),
-        )
-
-    judged = timed("evaluation", lambda: (judge("classifier"), judge("scratch")))
+    judged = timed("evaluation", lambda: [judge_demo_model(folder, name, device) for name in ("classifier", "scratch")])
     return DemoResult(
         folder=folder,
         seconds=seconds,
@@ -132,6 +115,16 @@ def run_main_job(
         scratch=judged[1],
         num_unlabelled=len(read_manifest(clips.pretrain)),
         num_labelled=len(read_manifest(labelled)),
+    )
+
+
+def judge_demo_model(folder: Path, name: str, device: Device = "auto") -> Evaluation:
+    """Judge the classifier `name` of a demonstration's folder on the held-out clips, three clips of each."""
+    return evaluate_classifier(
+        open_checkpoint(folder / name, task="classification"),
+        read_manifest(folder / "clips/finetune/val"),
+        options=ViewOptions(num_clips=3, precision="fp32"),
+        device=choose_device(device),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.recipes.pretrain import PretrainRecipe
 
@@ -36,3 +38,5 @@ FINETUNE = FinetuneRecipe(
     min_crop_area=0.6,
     num_workers=1,
 )
+# The same network, clips and steps; only the start differs.
+FROM_SCRATCH = replace(FINETUNE, size=PRETRAIN.size, num_frames=PRETRAIN.num_frames, image_size=PRETRAIN.image_size)
