@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 from typing import Any, TypeVar
 
@@ -44,11 +45,12 @@ def parse(options: type[Options], arguments: list[str], *, command: str, default
 
 def _usage_error(box: str, command: str) -> UsageError:
     """What tyro's box says in our three parts; a saying that is not known is passed on as it is."""
-    paragraphs = _paragraphs(box)
+    lines = _inside(box)
+    paragraphs = _paragraphs(lines)
     suggestion = next((text for text in paragraphs if text.startswith("Perhaps you meant")), "")
     similar = re.search(r"--[\w-]+", suggestion)
     hint = f"did you mean {similar[0]}? " if similar else ""
-    value, expected = _explain(paragraphs[0] if paragraphs else "unreadable arguments", _missing(box), command)
+    value, expected = _explain(paragraphs[0] if paragraphs else "unreadable arguments", _missing(lines), command)
     return UsageError(value, expected=expected, hint=f"{hint}see videomae {command} --help")
 
 
@@ -71,21 +73,26 @@ def _explain(said: str, missing: list[str], command: str) -> tuple[str, str]:
     return said.rstrip("."), f"the options of videomae {command}"
 
 
-def _missing(box: str) -> list[str]:
-    """Names of the required arguments that tyro's box says are missing; their explanations stand further in."""
-    if "Missing from" not in box:
+def _missing(lines: list[str]) -> list[str]:
+    """Names of the required arguments that are said to be missing; their explanations stand further in."""
+    if not lines or not lines[0].startswith("Missing from"):
         return []
-    listed = re.split(r"^[│|] [─-]{2}", box, maxsplit=1, flags=re.MULTILINE)[0]
-    return re.findall(r"^[│|] {5}([^\s│|]+)", listed, flags=re.MULTILINE)
+    listed = itertools.takewhile(lambda line: not _is_rule(line), lines)
+    return [line.split()[0] for line in listed if re.match(r" {4}\S", line)]
 
 
-def _paragraphs(box: str) -> list[str]:
-    """The text of a box, without its frame, a paragraph a line."""
-    paragraphs: list[list[str]] = [[]]
-    for line in box.splitlines():
-        text = re.sub(r"^[│|]\s?|\s*[│|]$", "", line).strip()
-        if not text or set(text) <= set("─-") or text[0] in "╭╰+":
-            paragraphs.append([])
-        else:
-            paragraphs[-1].append(text)
-    return [" ".join(paragraph) for paragraph in paragraphs if paragraph]
+def _paragraphs(lines: list[str]) -> list[str]:
+    """Each paragraph in one line."""
+    groups = itertools.groupby(lines, key=lambda line: not line.strip() or _is_rule(line))
+    return [" ".join(line.strip() for line in group) for is_gap, group in groups if not is_gap]
+
+
+def _inside(box: str) -> list[str]:
+    """The lines of tyro's box without frame and title: drawn, or plain where the output's encoding is not UTF-8."""
+    lines = box.splitlines()
+    body = lines[1:-1] if box.startswith("╭") else lines[2:]
+    return [line[2:].rstrip(" │") for line in body]
+
+
+def _is_rule(line: str) -> bool:
+    return bool(line.strip()) and set(line.strip()) <= set("─-")

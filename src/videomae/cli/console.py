@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -32,12 +33,20 @@ def stderr_console() -> Console:
 
 def print_json(document: dict[str, Any]) -> None:
     """The one JSON document on stdout."""
-    print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(document, indent=2, ensure_ascii=not is_utf8), flush=True)
 
 
 def describe_error(error: InputError) -> dict[str, str]:
     """The parts of an error, for `--json`."""
     return {"value": error.value, "expected": error.expected, "hint": error.hint}
+
+
+def accept_any_text() -> None:
+    """Let no character end a command: what the output's encoding lacks, odd file names too, is written as `\\u…`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run_guarded(command: Callable[[], int], *, as_json: bool) -> int:

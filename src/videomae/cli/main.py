@@ -8,7 +8,7 @@ from importlib import import_module
 
 from videomae import __version__
 from videomae.cli.arguments import UsageError
-from videomae.cli.console import EXIT_DONE, run_guarded
+from videomae.cli.console import EXIT_DONE, accept_any_text, run_guarded
 
 # name → (one line for the list, example)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status of the contract."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    accept_any_text()
     # Threads that wait spin by default. Where loader workers or neighbours share the cores, spinning threads keep them
     # from those who have work: measured, a step of a small network took 0.8 s instead of 0.13 s. Read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
