@@ -2,8 +2,8 @@
 
     python benchmarks/demo_seeds.py [--seeds 3] [--output DIR]
 
-For each seed: pre-trained then fine-tuned, from scratch with the same fine-tuning steps, and from scratch for as long as
-pre-training and fine-tuning took together (more epochs on the same labelled clips). Chance is 12.5 %.
+For each seed: pre-trained then fine-tuned, from scratch with the same fine-tuning steps, and from scratch for as long
+as pre-training and fine-tuning took together (more epochs on the same labelled clips). Chance is 12.5 %.
 """
 
 from __future__ import annotations
