@@ -19,6 +19,12 @@ class UsageError(InputError):
     """The command line itself is wrong: an unknown option, a value of the wrong type, a missing argument."""
 
 
+def require_at_least(least: int, option: str, value: int) -> None:
+    """Raise a UsageError unless `value` is `least` or more."""
+    if value < least:
+        raise UsageError(f"{option} {value}", expected=f"{least} or more", hint="give a larger number")
+
+
 def parse(options: type[Options], arguments: list[str], *, command: str, default: Options | None = None) -> Options:
     """The options of `videomae COMMAND` from its arguments; `--help` prints the help and leaves.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from videomae.cli.arguments import parse
+from videomae.cli.arguments import parse, require_at_least
 from videomae.cli.console import EXIT_DONE, print_json, stderr_console
 
 
@@ -32,6 +32,7 @@ class DemoOptions:
 def run(arguments: list[str]) -> int:
     """Parse, do the main job, sum it up."""
     options = parse(DemoOptions, arguments, command="demo")
+    require_at_least(0, "--seed", options.seed)
 
     from videomae.cli.progress import ProgressMonitor
     from videomae.cli.training import interruptible

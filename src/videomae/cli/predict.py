@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from videomae.cli.arguments import UsageError, parse
+from videomae.cli.arguments import UsageError, parse, require_at_least
 from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_json
 from videomae.cli.model_options import ViewRunOptions
 
@@ -36,14 +36,15 @@ def run(arguments: list[str]) -> int:
     """Parse, predict, print."""
     options = parse(PredictOptions, arguments, command="predict")
 
-    from videomae.cli.models import open_for_views, require_at_least_one
+    require_at_least(1, "--top-k", options.top_k)
+    if not options.videos:
+        raise UsageError("no video", expected="one video or more", hint="name files or folders after `predict`")
+
+    from videomae.cli.models import open_for_views
     from videomae.data.manifest import find_videos
     from videomae.inference.predict import predict_videos
 
-    require_at_least_one("--top-k", options.top_k)
     paths = find_videos(options.videos)
-    if not paths:
-        raise UsageError("no video", expected="one video or more", hint="name files or folders after `predict`")
     checkpoint, views, device = open_for_views(options.model, options.run)
     results = predict_videos(checkpoint, paths, top_k=options.top_k, options=views, device=device)
     errors = [result.error for result in results if result.error is not None]
@@ -57,7 +58,7 @@ def run(arguments: list[str]) -> int:
         print_json(document)
     elif len(paths) == 1:
         _print_one(results[0])
-    else:
+    elif good:
         _print_table(good)
     for error in errors:
         print(f"videomae: {error}", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from videomae.cli.arguments import UsageError, parse
+from videomae.cli.arguments import UsageError, parse, require_at_least
 from videomae.cli.console import EXIT_DONE, print_json, stderr_console
 from videomae.cli.model_options import RunOptions
 from videomae.core.files import write_atomically
@@ -51,6 +51,7 @@ def run(arguments: list[str]) -> int:
         )
     if not 0 < options.mask_ratio < 1:
         raise UsageError(f"--mask-ratio {options.mask_ratio}", expected="a share between 0 and 1", hint="try 0.9")
+    require_at_least(0, "--seed", options.seed)
 
     from videomae.data.order import generator_for
     from videomae.inference.device import choose_device
