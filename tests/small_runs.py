@@ -117,10 +117,14 @@ def start_command(*words: object) -> subprocess.Popen[str]:
     )
 
 
-def run_python(code: str) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Python code in a fresh process."""
     return subprocess.run(
-        [sys.executable, "-c", code], env=command_environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env={**command_environment(), **environment},
+        capture_output=True,
+        encoding=environment.get("PYTHONIOENCODING", "utf-8"),
+        check=False,
     )
 
 

@@ -1,0 +1,84 @@
+"""Mistakes on the command line: one line with the value, what was expected and what to do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from small_runs import Commands, run_python
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("pretrain", "pretrain without DATA and --output: expected DATA and --output to be given; see"),
+        ("pretrain d", "pretrain without --output: expected --output to be given; see"),
+        ("finetune d --output o", "finetune without --init: expected --init to be given; see"),
+        ("evaluate d", "evaluate without --model: expected --model to be given; see"),
+        ("predict v", "predict without --model: expected --model to be given; see"),
+        ("predict --model m", "no video: expected one video or more; name files or folders"),
+        ("reconstruct v --model m", "reconstruct without --output: expected --output to be given; see"),
+        ("info", "info without CKPT: expected CKPT to be given; see"),
+        ("pretrain d --output o --epochs x", "--epochs x: expected a whole number; see"),
+        ("pretrain d --output o --epochs 1.5", "--epochs 1.5: expected a whole number; see"),
+        ("pretrain d --output o --learning-rate fast", "--learning-rate fast: expected a number; see"),
+        ("predict v --model m --frame-stride x", "--frame-stride x: expected a whole number; see"),
+        ("pretrain d --output o --size mega", "--size mega: expected tiny or small or base or large or huge or giant;"),
+        ("pretrain d --output o --precision fp8", "--precision fp8: expected bf16 or fp32 or fp16; see"),
+        ("pretrain d --output", "--output without a value: expected a value after it; see"),
+        ("pretrain d --output o --epoch 3", "--epoch 3: expected options of videomae pretrain; did you mean --epochs?"),
+        ("pretrain d e --output o", "e: expected options of videomae pretrain; see"),
+        ("info a b", "b: expected options of videomae info; see"),
+    ],
+)
+def test_the_line(commands: Commands, words: str, line: str) -> None:
+    assert commands.refused(*words.split()).startswith(f"videomae: {line}")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("pretrain d --output o --epochs 0", "epochs=0: expected at least 1; change --epochs"),
+        ("pretrain d --output o --mask-ratio 1.5", "mask_ratio=1.5: expected a share between 0 and 1;"),
+        ("finetune d --output o --init i --layer-decay 2", "layer_decay=2.0: expected a share above 0, up to 1;"),
+        ("predict v --model m --top-k 0", "--top-k 0: expected 1 or more;"),
+        ("reconstruct v --model m --output o.jpg", "--output o.jpg: expected .png or .gif or .mp4;"),
+        (
+            "reconstruct v --model m --output o.png --mask-ratio 0",
+            "--mask-ratio 0.0: expected a share between",
+        ),
+    ],
+)
+def test_values_out_of_range(commands: Commands, words: str, line: str) -> None:
+    assert commands.refused(*words.split()).startswith(f"videomae: {line}")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+@pytest.mark.parametrize("width", ["40", "200"])
+def test_the_terminal_changes_nothing(width: str, encoding: str) -> None:
+    """tyro draws its box by the terminal's width and encoding; the line that we make of it is the same."""
+    words = [["pretrain", "d", "--output", "o", "--size", "mega"], ["pretrain"], ["pretrain", "d", "--outptu", "o"]]
+    code = f"""
+import os
+os.environ["COLUMNS"] = "{width}"
+from videomae.cli.main import main
+for words in {words!r}:
+    assert main(words) == 2
+assert main(["--help"]) == main(["pretrain", "--help"]) == 0
+"""
+    done = run_python(code, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == [
+        "videomae: --size mega: expected tiny or small or base or large or huge or giant; see videomae pretrain --help",
+        "videomae: pretrain without DATA and --output: expected DATA and --output to be given; "
+        "see videomae pretrain --help",
+        "videomae: pretrain without --output: expected --output to be given; see videomae pretrain --help",
+    ]
+
+
+def test_json(commands: Commands) -> None:
+    assert commands("pretrain", "d", "--output", "o", "--epochs", "x", "--json") == 2
+    assert commands.err == ""
+    assert json.loads(commands.out) == {
+        "error": {"value": "--epochs x", "expected": "a whole number", "hint": "see videomae pretrain --help"}
+    }

@@ -1,0 +1,181 @@
+"""The front door: help, speed of loading, unknown words, and every way a command can end."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from small_runs import Commands, command_environment, run_python
+
+from videomae.cli.main import COMMANDS
+
+HEAVY = ("torch", "torchvision", "accelerate", "transformers", "matplotlib", "av", "PIL", "numpy", "safetensors")
+
+
+def _loaded_by(code: str) -> tuple[set[str], float]:
+    """Which heavy packages some code loads in a fresh process, and how many seconds it took there."""
+    report = f"print('LOADED', *(name for name in {HEAVY!r} if name in sys.modules))"
+    timer = "import sys, time; begin = time.perf_counter()"
+    done = run_python(f"{timer}\n{code}\n{report}\nprint(time.perf_counter() - begin)")
+    assert done.returncode == 0, done.stderr
+    *_, loaded, seconds = done.stdout.strip().splitlines()
+    assert loaded.startswith("LOADED")
+    return set(loaded.split()[1:]), float(seconds)
+
+
+@pytest.mark.parametrize("words", [["--help"], [], ["--version"], *([name, "--help"] for name in COMMANDS)], ids=str)
+def test_help_is_quick_and_loads_nothing_heavy(words: list[str]) -> None:
+    loaded, seconds = _loaded_by(f"from videomae.cli.main import main; assert main({words!r}) == 0")
+    assert loaded == set()
+    assert seconds < 2
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded, seconds = _loaded_by("import videomae; assert videomae.__version__; dir(videomae)")
+    assert loaded == set()
+    assert seconds < 2
+
+
+def test_mistakes_are_told_without_loading_anything_heavy() -> None:
+    words = ["pretrain", "data", "--output", "run", "--epochs", "0"]
+    loaded, _ = _loaded_by(f"from videomae.cli.main import main; assert main({words!r}) == 2")
+    assert loaded == set()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"], []], ids=str)
+def test_help_names_every_command(commands: Commands, words: list[str]) -> None:
+    assert commands(*words) == 0
+    assert commands.err == ""
+    for name in COMMANDS:
+        assert f"\n  {name} " in commands.out
+    for word in ("DATA", "--json", "130"):
+        assert word in commands.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_explains_its_options(commands: Commands, name: str) -> None:
+    assert commands(name, "--help") == 0
+    assert commands.err == ""
+    assert f"usage: videomae {name}" in commands.out
+    for option in ("--json", "--help"):
+        assert option in commands.out
+    assert "None}|" not in commands.out.replace("{None}|", "")  # tyro's way to write an optional value, nothing odder
+
+
+def test_the_version(commands: Commands) -> None:
+    assert commands("--version") == 0
+    assert commands.out.startswith("videomae ")
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("pretrian", "did you mean pretrain?"), ("zzz", "see videomae --help"), ("", "see videomae --help")],
+)
+def test_an_unknown_command(commands: Commands, word: str, hint: str) -> None:
+    line = commands.refused(word)
+    assert f"unknown command {word!r}: expected demo or pretrain" in line
+    assert line.endswith(hint)
+
+
+def test_with_json_an_error_is_the_one_document(commands: Commands) -> None:
+    assert commands("pretrian", "--json") == 2
+    assert commands.err == ""
+    error = json.loads(commands.out)["error"]
+    assert set(error) == {"value", "expected", "hint"}
+    assert error["hint"] == "did you mean pretrain?"
+
+
+# --- the ways to end ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def info() -> ModuleType:
+    return import_module("videomae.cli.info")
+
+
+def _raising(error: BaseException) -> Any:
+    def run(_: list[str]) -> int:
+        raise error
+
+    return run
+
+
+def test_a_fault_of_ours_says_so(commands: Commands, info: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "run", _raising(ZeroDivisionError("by nothing")))
+    assert commands("info", "x") == 1
+    assert commands.out == ""
+    lines = commands.err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1] == (
+        "videomae: this is a fault of videomae, not yours (ZeroDivisionError: by nothing); "
+        "please report it with the lines above"
+    )
+
+
+def test_a_fault_of_ours_is_one_document_too(
+    commands: Commands, info: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(info, "run", _raising(ZeroDivisionError("by nothing")))
+    assert commands("info", "x", "--json") == 1
+    assert set(json.loads(commands.out)["error"]) == {"value", "expected", "hint"}
+
+
+def test_an_interrupt_outside_training(commands: Commands, info: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "run", _raising(KeyboardInterrupt()))
+    assert commands("info", "x") == 130
+    assert (commands.out, commands.err) == ("", "videomae: interrupted\n")
+
+
+def test_a_file_that_may_not_be_read(commands: Commands, info: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "run", _raising(PermissionError(errno.EACCES, "Permission denied", "secret/config.json")))
+    assert "secret/config.json (Permission denied)" in commands.refused("info", "x")
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["stdout", "stdout and stderr"])
+@pytest.mark.parametrize("words", [["--help"], ["pretrain", "--help"], ["info", "."]], ids=str)
+def test_a_reader_that_leaves_is_no_fault(words: list[str], is_shared: bool) -> None:
+    """As `videomae … | head -0`: the pipe is closed before anything is written."""
+    code = f"import sys, time; time.sleep(0.2); from videomae.cli.main import main; sys.exit(main({words!r}))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=command_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if is_shared else subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        said = process.stderr.read() if process.stderr is not None else b""
+        status = process.wait(timeout=60)
+    if words[0] == "info" and not is_shared:
+        assert status == 2  # its line went to stderr, which was read
+        assert said.count(b"\n") == 1
+    else:
+        assert (status, said) == (0, b"")
+
+
+def test_the_module_runs_as_a_program() -> None:
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "videomae.cli.main", "nonsense"],
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert time.monotonic() - begin < 5
+
+
+def test_every_listed_command_exists() -> None:
+    for name in COMMANDS:
+        assert callable(import_module(f"videomae.cli.{name}").run)
+        assert Path(import_module(f"videomae.cli.{name}").__file__ or "").stem == name

@@ -1,0 +1,209 @@
+"""`videomae predict`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import Commands, run_python
+
+import videomae
+from videomae.training.finetune import FinetuneResult
+from videomae.training.pretrain import PretrainResult
+
+CPU = ["--num-workers", "0", "--device", "cpu"]
+
+
+@pytest.fixture
+def clip(colours: Path) -> Path:
+    return colours / "val" / "red" / "red_0.mp4"
+
+
+def test_one_video(commands: Commands, finetuned: FinetuneResult, clip: Path) -> None:
+    assert commands("predict", clip, "--model", finetuned.folder, *CPU) == 0
+    path, *rows = commands.out.splitlines()
+    assert path == str(clip)
+    assert len(rows) == 3
+    names, shares = zip(*(row.split()[:2] for row in rows), strict=True)
+    assert names[0] == "red"
+    assert set(names) == {"red", "green", "blue"}
+    values = [float(share.removesuffix("%")) for share in shares]
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(100, abs=0.2)
+
+
+def test_several_videos_make_a_table(commands: Commands, finetuned: FinetuneResult, colours: Path) -> None:
+    assert (
+        commands("predict", colours / "val" / "blue", colours / "val" / "red", "--model", finetuned.folder, *CPU) == 0
+    )
+    header, *rows = commands.out.splitlines()
+    assert header.split() == ["video", "class", "probability", "next"]
+    assert [Path(row.split()[0]).name for row in rows] == ["blue_0.mp4", "blue_1.mp4", "red_0.mp4", "red_1.mp4"]
+    assert [row.split()[1] for row in rows] == ["blue", "blue", "red", "red"]
+    assert all(row.split()[2].endswith("%") for row in rows)
+
+
+@pytest.mark.parametrize(("views", "number"), [([], 1), (["--clips", "2", "--crops", "3"], 6)])
+def test_json(commands: Commands, finetuned: FinetuneResult, colours: Path, views: list[str], number: int) -> None:
+    paths = [colours / "val" / "red" / "red_0.mp4", colours / "val" / "blue" / "blue_1.mp4"]
+    document = commands.json("predict", *paths, "--model", finetuned.folder, *CPU, *views)
+    assert commands.err == ""
+    assert set(document) == {"videos"}
+    assert [set(video) for video in document["videos"]] == [{"path", "num_views", "predictions"}] * 2
+    assert [video["path"] for video in document["videos"]] == [str(path) for path in paths]
+    names = {0: "blue", 1: "green", 2: "red"}
+    for video in document["videos"]:
+        assert video["num_views"] == number
+        assert [set(prediction) for prediction in video["predictions"]] == [{"label", "index", "probability"}] * 3
+        assert all(names[prediction["index"]] == prediction["label"] for prediction in video["predictions"])
+        shares = [prediction["probability"] for prediction in video["predictions"]]
+        assert shares == sorted(shares, reverse=True)
+        assert sum(shares) == pytest.approx(1, abs=1e-5)
+        assert min(shares) >= 0
+
+
+@pytest.mark.parametrize(("top_k", "number"), [(1, 1), (2, 2), (50, 3)])
+def test_top_k(commands: Commands, finetuned: FinetuneResult, clip: Path, top_k: int, number: int) -> None:
+    (video,) = commands.json("predict", clip, "--model", finetuned.folder, *CPU, "--top-k", top_k)["videos"]
+    assert video["predictions"][0]["label"] == "red"
+    assert len(video["predictions"]) == number
+
+
+def test_workers_change_nothing(commands: Commands, finetuned: FinetuneResult, colours: Path) -> None:
+    words = ["predict", colours / "val", "--model", finetuned.folder, "--device", "cpu"]
+    alone = commands.json(*words, "--num-workers", "0")
+    assert len(alone["videos"]) == 6
+    assert commands.json(*words, "--num-workers", "2") == alone
+
+
+def test_the_stride_changes_the_answer(commands: Commands, finetuned: FinetuneResult, clip: Path) -> None:
+    words = ["predict", clip, "--model", finetuned.folder, *CPU]
+    assert commands.json(*words) != commands.json(*words, "--frame-stride", "2")
+    assert "--frame-stride 0: expected 1 or more" in commands.refused(*words, "--frame-stride", "0")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("missing", "expected an existing video file; check the path"),
+        ("empty", "(empty, 0 bytes): expected a video file"),
+        ("text", "expected a video file; the file is damaged or no video"),
+        ("audio", "expected"),
+    ],
+)
+def test_one_file_that_is_no_video(
+    commands: Commands, finetuned: FinetuneResult, bad_files: dict[str, Path], kind: str, said: str
+) -> None:
+    words = ["predict", bad_files[kind], "--model", finetuned.folder, *CPU]
+    line = commands.refused(*words)
+    assert line.startswith(f"videomae: {bad_files[kind]}")
+    assert said in line
+    assert commands(*words, "--json") == 2
+    error = json.loads(commands.out)
+    assert set(error) == {"error"}
+    assert (
+        f"videomae: {error['error']['value']}: expected {error['error']['expected']}; {error['error']['hint']}" == line
+    )
+    assert commands.err == ""
+
+
+def test_a_bad_file_does_not_keep_the_others_from_their_answer(
+    commands: Commands, finetuned: FinetuneResult, bad_files: dict[str, Path], clip: Path
+) -> None:
+    words = ["predict", bad_files["text"], clip, bad_files["empty"], "--model", finetuned.folder, *CPU]
+    assert commands(*words) == 2
+    assert [str(clip) in line for line in commands.out.splitlines()] == [False, True]
+    assert [line.split(":")[1].split()[0] for line in commands.err.splitlines()] == [
+        str(bad_files["text"]),
+        str(bad_files["empty"]),
+    ]
+    assert commands(*words, "--json") == 2
+    document = json.loads(commands.out)
+    assert [video["path"] for video in document["videos"]] == [str(clip)]
+    assert set(document["error"]) == {"value", "expected", "hint"}
+
+
+def test_files_that_are_all_bad(commands: Commands, finetuned: FinetuneResult, bad_files: dict[str, Path]) -> None:
+    assert commands("predict", bad_files["text"], bad_files["empty"], "--model", finetuned.folder, *CPU) == 2
+    assert commands.out == ""
+    assert len(commands.err.splitlines()) == 2
+
+
+def test_a_folder_without_videos(commands: Commands, finetuned: FinetuneResult, tmp_path: Path) -> None:
+    assert "without videos" in commands.refused("predict", tmp_path, "--model", finetuned.folder)
+
+
+def _classifier_without_weights(folder: Path, finetuned: FinetuneResult) -> Path:
+    shutil.copytree(finetuned.folder, folder, ignore=shutil.ignore_patterns("*.safetensors", "state"))
+    return folder
+
+
+def test_models_that_cannot_predict(
+    commands: Commands, finetuned: FinetuneResult, pretrained: PretrainResult, clip: Path, tmp_path: Path
+) -> None:
+    def line(model: Path) -> str:
+        return commands.refused("predict", clip, "--model", model, *CPU)
+
+    assert "a pre-trained encoder has no classifier yet" in line(pretrained.folder)
+    assert "without weights" in line(_classifier_without_weights(tmp_path / "no weights", finetuned))
+    (tmp_path / "empty").mkdir()
+    assert "expected a checkpoint folder with config.json" in line(tmp_path / "empty")
+    assert "expected a folder on this machine or a repository on the hub" in line(tmp_path / "missing")
+    damaged = tmp_path / "damaged"
+    shutil.copytree(finetuned.folder, damaged)
+    (damaged / "model.safetensors").write_bytes((damaged / "model.safetensors").read_bytes()[:1000])
+    assert "undamaged weights" in line(damaged)
+    (damaged / "config.json").write_text("{")
+    assert "config.json" in line(damaged)
+
+
+def test_a_folder_whose_parts_disagree(
+    commands: Commands, finetuned: FinetuneResult, clip: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(finetuned.folder, folder)
+    path = folder / "preprocessor_config.json"
+    settings: dict[str, Any] = json.loads(path.read_text())
+    settings["sampling"]["num_frames"] = 8
+    path.write_text(json.dumps(settings))
+    line = commands.refused("predict", clip, "--model", folder, *CPU)
+    assert "preprocessor_config.json with 8 frames in a clip: expected 4, as config.json says" in line
+
+
+def test_a_folder_of_another_trainer_is_enough(
+    commands: Commands, finetuned: FinetuneResult, clip: Path, tmp_path: Path
+) -> None:
+    """config.json and weights alone: what any trainer's save_pretrained leaves."""
+    videomae.VideoMAEForVideoClassification.from_pretrained(finetuned.folder).save_pretrained(tmp_path)
+    (video,) = commands.json("predict", clip, "--model", tmp_path, *CPU)["videos"]
+    assert len(video["predictions"]) == 3
+
+
+def test_odd_file_names(commands: Commands, finetuned: FinetuneResult, clip: Path, tmp_path: Path) -> None:
+    """Markup, spaces, colons, letters of other scripts, and bytes that are no UTF-8."""
+    names = ["[bold]x.mp4", "a b:c.mp4", "видео 你好.mp4", "\udcff.mp4"]
+    paths = [shutil.copy(clip, tmp_path / name) for name in names]
+    assert commands("predict", *paths, "--model", finetuned.folder, *CPU) == 0
+    for name in names[:3]:
+        assert name in commands.out
+    assert commands("predict", paths[-1], "--model", finetuned.folder, *CPU) == 0
+    assert "\\udcff.mp4" in commands.out
+    document = commands.json("predict", *paths, "--model", finetuned.folder, *CPU)
+    assert [video["path"] for video in document["videos"]] == [str(path) for path in paths]
+
+
+def test_predict_loads_only_what_it_needs(finetuned: FinetuneResult, clip: Path) -> None:
+    words = ["predict", str(clip), "--model", str(finetuned.folder), *CPU, "--json"]
+    done = run_python(
+        "import sys\n"
+        "from videomae.cli.main import main\n"
+        f"assert main({words!r}) == 0\n"
+        "print([name for name in ('accelerate', 'torchvision', 'matplotlib', 'transformers') if name in sys.modules],"
+        " file=sys.stderr)\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "[]\n"
+    assert json.loads(done.stdout)["videos"][0]["num_views"] == 1

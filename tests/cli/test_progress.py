@@ -1,0 +1,72 @@
+"""Progress on a terminal and in a log."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from videomae.cli.progress import ProgressMonitor
+from videomae.training.monitor import StepReport
+
+
+def _report(step: int, loss: float | None = 0.5, wait: float = 0.0) -> StepReport:
+    return StepReport(step, (step - 1) // 10, loss, 1e-3, 12.34, wait)
+
+
+def _console(is_terminal: bool) -> tuple[Console, io.StringIO]:
+    text = io.StringIO()
+    return Console(file=text, force_terminal=is_terminal, width=120, highlight=False, soft_wrap=True), text
+
+
+def test_a_log_gets_a_line_for_each_tenth() -> None:
+    console, text = _console(False)
+    monitor = ProgressMonitor(console)
+    monitor.start("training", total_steps=100, first_step=0)
+    for step in range(1, 101):
+        monitor.step(_report(step))
+    monitor.finish()
+    lines = text.getvalue().splitlines()
+    assert [line.split()[1] for line in lines] == [f"{step}/100" for step in range(10, 101, 10)]
+    assert lines[0] == "step 10/100  epoch 1  loss 0.500  12.3 clips/s"
+
+
+def test_a_run_that_goes_on_counts_from_where_it_was() -> None:
+    console, text = _console(False)
+    monitor = ProgressMonitor(console)
+    monitor.start("training", total_steps=100, first_step=55)
+    for step in range(56, 101):
+        monitor.step(_report(step))
+    assert text.getvalue().splitlines()[0].startswith("step 60/100")
+    assert len(text.getvalue().splitlines()) == 5
+
+
+def test_a_loss_that_was_not_read_leaves_the_last_one() -> None:
+    console, text = _console(False)
+    monitor = ProgressMonitor(console)
+    monitor.start("training", total_steps=3, first_step=0)
+    monitor.step(_report(1, loss=None))
+    monitor.step(_report(2, loss=0.25))
+    monitor.step(_report(3, loss=None, wait=0.5))
+    first, second, third = text.getvalue().splitlines()
+    assert "loss …" in first
+    assert "loss 0.250" in second
+    assert "loss 0.250" in third
+    assert third.endswith("50% waiting for clips")
+
+
+def test_a_terminal_gets_bars_and_notes_as_they_are_written() -> None:
+    console, text = _console(True)
+    monitor = ProgressMonitor(console)
+    monitor.start("fine-tuning", total_steps=10, first_step=2)
+    monitor.step(_report(3))
+    monitor.note("broken: clips/[a].mp4")
+    monitor.start_part("validating", total=2)
+    monitor.advance_part()
+    monitor.advance_part()
+    monitor.step(_report(10))
+    monitor.finish()
+    monitor.finish()
+    shown = text.getvalue()
+    for part in ("fine-tuning", "10/10", "loss 0.500", "12.3 clips/s", "broken: clips/[a].mp4", "validating"):
+        assert part in shown, part

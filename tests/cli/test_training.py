@@ -1,0 +1,245 @@
+"""`videomae pretrain` and `videomae finetune` as a person and as a program sees them."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from small_runs import (
+    CLIP_WORDS,
+    SHARED,
+    SPEED_WORDS,
+    Commands,
+    losses,
+    read_metrics,
+    write_data_set,
+)
+
+import videomae
+from videomae.training.finetune import FinetuneResult
+from videomae.training.loop import _Meter
+from videomae.training.pretrain import PretrainResult
+from videomae.training.run_folder import RunFolder
+
+RUN = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "2", "--batch-size", "6", "--warmup-epochs", "0.5"]
+
+
+def test_pretrain_says_what_it_does_and_what_comes_next(commands: Commands, colours: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    assert commands("pretrain", colours, "--output", output, *RUN) == 0
+    assert commands.out == ""
+    lines = commands.err.splitlines()
+    assert lines[0].startswith("pre-training 1.1 M weights on 18 videos; 2 epochs = 6 steps of 6 clips, on cpu in fp32")
+    assert lines[-4].startswith("step 6/6  epoch 2  loss ")
+    assert lines[-3:] == [
+        f"checkpoint: {output}",
+        f"report:     {output}/report.html",
+        f"next:       videomae finetune LABELLED --init {output} --output CLASSIFIER",
+    ]
+    assert commands("pretrain", colours, "--output", output, *RUN) == 0
+    assert commands.err.splitlines()[0] == f"{output} holds this run, finished; nothing was left to do"
+
+
+def test_pretrain_json(commands: Commands, colours: Path, tmp_path: Path) -> None:
+    document = commands.json("pretrain", colours, "--output", tmp_path, *RUN)
+    assert document == {
+        "folder": str(tmp_path),
+        "num_videos": 18,
+        "num_broken": 0,
+        "steps": 6,
+        "loss": losses(tmp_path)[-1],
+        "was_finished": False,
+    }
+
+
+def test_finetune_json_and_the_best_epoch_is_what_evaluate_reports(
+    commands: Commands, colours: Path, pretrained: PretrainResult, tmp_path: Path
+) -> None:
+    words = ["finetune", colours, "--output", tmp_path, "--init", pretrained.folder, *RUN, "--learning-rate", "0.05"]
+    document = commands.json(*words)
+    assert document["class_names"] == ["blue", "green", "red"]
+    assert "validation top-1" in commands.err
+    best = max(line["top1"] for line in read_metrics(tmp_path, "val"))
+    assert document["best_top1"] == best
+    judged = commands.json("evaluate", colours, "--model", tmp_path, "--clips", "1", "--crops", "1")
+    assert judged["top1"] == best
+    assert commands.json(*words) == {**document, "was_finished": True}
+
+
+def test_finetune_from_scratch(commands: Commands, colours: Path, tmp_path: Path) -> None:
+    assert (
+        commands("finetune", colours / "train", "--output", tmp_path, "--init", "scratch", *RUN, "--val", colours) == 0
+    )
+    assert "fine-tuning new weights on 18 videos of 3 classes (blue 6, green 6, red 6); 6 videos judge each epoch" in (
+        commands.err
+    )
+    model = videomae.VideoMAEForVideoClassification.from_pretrained(tmp_path)
+    assert model.config.label2id == {"blue": 0, "green": 1, "red": 2}
+
+
+def test_recipe_options_reach_the_run(commands: Commands, colours: Path, tmp_path: Path) -> None:
+    options = ["--mask", "random", "--decoder-mask-ratio", "0.5", "--no-norm-pix-loss", "--crop", "center"]
+    assert commands("pretrain", colours, "--output", tmp_path, *RUN, *options, "--clip-grad", "1", "--seed", "4") == 0
+    recipe = json.loads((tmp_path / "recipe.json").read_text())["recipe"]
+    found = [recipe[name] for name in ("mask", "decoder_mask_ratio", "norm_pix_loss", "crop", "clip_grad", "seed")]
+    assert found == ["random", 0.5, False, "center", 1.0, 4]
+
+
+def test_an_interrupt_names_the_command_that_goes_on(
+    commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = _Meter.add
+
+    def interrupted(meter: _Meter, *arguments: object) -> None:
+        real(meter, *arguments)
+        if meter.training.step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    output = tmp_path / "my run"
+    monkeypatch.setattr(_Meter, "add", interrupted)
+    assert commands("pretrain", colours, "--output", output, *RUN) == 130
+    monkeypatch.undo()
+    assert commands.out == ""
+    said, again = commands.err.splitlines()[-2:]
+    assert said == f"stopped after step 2 of 6; the state is saved in {output}. The same command goes on:"
+    assert again == f"  videomae pretrain {colours} --output '{output}' {' '.join(RUN)}"
+    assert commands("pretrain", colours, "--output", output, *RUN) == 0
+    assert "going on after step 2 of 6" in commands.err
+    assert [line["step"] for line in read_metrics(output)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_interrupt_before_the_steps_says_how_to_go_on_too(
+    commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "load_state", interrupted)
+    assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 130
+    assert "interrupted; what was saved before is whole. The same command goes on:\n  videomae pretrain" in commands.err
+
+
+# --- refusals ----------------------------------------------------------------------------------------------------
+
+
+def test_other_settings_on_the_same_folder(commands: Commands, colours: Path, tmp_path: Path) -> None:
+    assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 0
+    line = commands.refused("pretrain", colours, "--output", tmp_path, *RUN, "--mask-ratio", "0.5")
+    assert "mask_ratio=0.9, not 0.5: expected the same settings, to go on with that run; repeat the first" in line
+    line = commands.refused("finetune", colours, "--init", "scratch", "--output", tmp_path, *RUN)
+    assert "command='pretrain', not 'finetune'" in line
+
+
+def test_a_classifier_is_no_start_for_pretraining(
+    commands: Commands, colours: Path, finetuned: FinetuneResult, tmp_path: Path
+) -> None:
+    line = commands.refused("pretrain", colours, "--output", tmp_path / "run", *RUN, "--init", finetuned.folder)
+    assert "a classifier has no decoder" in line
+
+
+@pytest.mark.parametrize("option", ["--num-frames", "--image-size"])
+def test_a_clip_that_the_checkpoint_was_not_trained_for(
+    commands: Commands, colours: Path, pretrained: PretrainResult, tmp_path: Path, option: str
+) -> None:
+    words = ["finetune", colours, "--output", tmp_path / "run", "--init", pretrained.folder, option, "64"]
+    assert f"leave {option} out" in commands.refused(*words)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [("missing", "there is no such file or folder"), ("empty", "without videos"), ("video.mp4", "this is one video")],
+)
+def test_data_that_is_none(commands: Commands, tmp_path: Path, data: str, said: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "video.mp4").touch()
+    assert said in commands.refused("pretrain", tmp_path / data, "--output", tmp_path / "run", *RUN)
+    assert said in commands.refused("finetune", tmp_path / data, "--init", "scratch", "--output", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_class_only(commands: Commands, tmp_path: Path) -> None:
+    data = write_data_set(tmp_path / "data", per_class=1, classes=("red",))
+    assert "two classes or more" in commands.refused(
+        "finetune", data, "--init", "scratch", "--output", tmp_path / "run"
+    )
+
+
+def test_broken_videos_beyond_the_limit(commands: Commands, tmp_path: Path) -> None:
+    data = write_data_set(tmp_path / "data", per_class=1)
+    for name in ("one.mp4", "two.mp4"):
+        (data / "red" / name).write_text("no video")
+    words = ["pretrain", data, "--output", tmp_path / "run", *RUN]
+    assert commands(*words) == 2
+    *notes, line = commands.err.splitlines()
+    assert "2 of 5 videos cannot be read" in line
+    assert "allow more with --max-broken" in line
+    assert sum(note.startswith("left out, cannot be read: ") for note in notes) == 2
+    assert commands(*words, "--max-broken", "0.5") == 0
+    assert "2 videos could not be read and were left out; report.html names them" in commands.err
+
+
+def test_no_gpu(commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    line = commands.refused("pretrain", colours, "--output", tmp_path / "run", *RUN, "--device", "cuda")
+    assert "--device cuda" in line
+
+
+def test_an_output_that_is_a_file(commands: Commands, colours: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "can be written" in commands.refused("pretrain", colours, "--output", tmp_path / "file", *RUN)
+
+
+@contextmanager
+def _files_of_at_most(num_bytes: int) -> Iterator[None]:
+    """Writing beyond this fails as on a full disk: really, by the system, in every library."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# The weights of this model take 4.5 MB, its run state 13.5 MB.
+@pytest.mark.parametrize(("megabytes", "name"), [(2, "model.safetensors"), (8, "run_state.pt")])
+def test_a_full_disk(commands: Commands, colours: Path, tmp_path: Path, megabytes: int, name: str) -> None:
+    with _files_of_at_most(megabytes * 10**6):
+        assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 2
+    line = commands.err.splitlines()[-1]
+    assert line.startswith(f"videomae: cannot write {tmp_path}")
+    assert name in line
+    assert "with room on its disk; choose another output path, free space" in line
+    assert "Traceback" not in commands.err
+    assert not list(tmp_path.rglob(".*"))
+    assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 0
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+# --- real clips --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not (SHARED / "actions").is_dir(), reason="the clips of shared/actions are not here")
+def test_real_clips(commands: Commands, tmp_path: Path) -> None:
+    """A list of a few real clips goes the whole way."""
+    rows = ["path,label,split"]
+    for split, number in (("train", 4), ("val", 2)):
+        for folder in sorted(path for path in (SHARED / "actions" / split).iterdir() if path.is_dir()):
+            rows += [f"{path},{folder.name},{split}" for path in sorted(folder.iterdir())[:number]]
+    data = tmp_path / "clips.csv"
+    data.write_text("\n".join(rows) + "\n")
+    assert commands("pretrain", data, "--output", tmp_path / "pre", *RUN) == 0
+    assert (
+        commands("finetune", data, "--init", tmp_path / "pre", "--output", tmp_path / "fine", *RUN, "--val-every", "2")
+        == 0
+    )
+    result = commands.json("evaluate", data, "--model", tmp_path / "fine", "--clips", "2", "--crops", "3")
+    assert result["num_videos"] == 4
+    spaghetti = SHARED / "videos" / "eating_spaghetti.mp4"
+    (video,) = commands.json("predict", spaghetti, "--model", tmp_path / "fine")["videos"]
+    assert len(video["predictions"]) == 2
+    assert commands("reconstruct", spaghetti, "--model", tmp_path / "pre", "--output", tmp_path / "out.png") == 0
