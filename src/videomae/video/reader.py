@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from videomae.core.errors import VideoError
 
@@ -73,6 +74,7 @@ class VideoReader:
         self._distrusted: set[int] = set()  # entries from which decoding did not come out right
         self._tolerated: set[int] = set()  # packets whose errors mean nothing
         self._timeline: Timeline | None = None
+        self._converter = VideoReformatter()
         try:
             self.index = index or build_index(self._video)
             if self.index is None:
@@ -99,7 +101,7 @@ class VideoReader:
     def info(self) -> VideoInfo:
         """Size, rate and so on; decodes the first frame, without which size and rotation are not certain."""
         for _, frame in self._decode([0]):
-            height, width = to_rgb(frame).shape[:2]
+            height, width = to_rgb(frame, self._converter).shape[:2]
             rotation = rotation_degrees(frame)
         stream = self._video.stream
         rate = stream.average_rate or stream.guessed_rate
@@ -130,7 +132,7 @@ class VideoReader:
         numbers = self._check_indices(indices)
         frames = None
         for number, frame in self._decode(np.unique(numbers).tolist()):
-            picture = to_rgb(frame)
+            picture = to_rgb(frame, self._converter)
             if frames is None:
                 frames = np.empty((len(numbers), *picture.shape), dtype=np.uint8)
             if picture.shape != frames.shape[1:]:
