@@ -43,14 +43,14 @@ def training_loader(
     dataset: Dataset[Sample | Broken], order: BatchOrder, *, num_workers: int, pin_memory: bool
 ) -> Iterator[ClipBatch]:
     """Batches in the given order; the same whatever the number of workers (-1: `automatic_workers`)."""
-    return iter(_loader(dataset, num_workers=num_workers, pin_memory=pin_memory, batch_sampler=order))
+    return _batches(dataset, num_workers=num_workers, pin_memory=pin_memory, batch_sampler=order)
 
 
 def view_loader(
     dataset: Dataset[Sample | Broken], *, batch_size: int, num_workers: int, pin_memory: bool
 ) -> Iterator[ClipBatch]:
     """The whole data set once, in its own order."""
-    return iter(_loader(dataset, num_workers=num_workers, pin_memory=pin_memory, batch_size=batch_size))
+    return _batches(dataset, num_workers=num_workers, pin_memory=pin_memory, batch_size=batch_size)
 
 
 def automatic_workers() -> int:
@@ -71,19 +71,27 @@ def collate(samples: Sequence[Sample | Broken]) -> ClipBatch:
     )
 
 
-def _loader(dataset: Dataset[Sample | Broken], *, num_workers: int, pin_memory: bool, **order: Any) -> DataLoader[Any]:
+def _batches(
+    dataset: Dataset[Sample | Broken], *, num_workers: int, pin_memory: bool, **order: Any
+) -> Iterator[ClipBatch]:
     workers = automatic_workers() if num_workers < 0 else num_workers
-    return DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         dataset,
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=_leave_stopping_to_parent,
         prefetch_factor=2 if workers else None,
         **order,
     )
+    # A converter of FFmpeg's that waits for the garbage collector has threads; freed in a forked worker, where these do
+    # not run, it would wait for them for ever.
+    gc.collect()
+    return iter(loader)
 
 
-def _ignore_interrupt(_: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the training process alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_stopping_to_parent(_: int) -> None:
+    # Ctrl-C reaches every process of the terminal, a scheduler's SIGTERM every process of the job; the training process
+    # alone decides what they mean. A worker ends when it is told to, or when its parent is gone.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
