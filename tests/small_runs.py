@@ -107,13 +107,14 @@ def command_environment() -> dict[str, str]:
 
 
 def start_command(*words: object) -> subprocess.Popen[str]:
-    """`videomae WORDS…` as a process of its own."""
+    """`videomae WORDS…` as a process of its own, and the first of a group, as a shell starts it."""
     return subprocess.Popen(
         [sys.executable, "-m", "videomae.cli.main", *map(str, words)],
         env=command_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 

@@ -36,7 +36,7 @@ def test_json(commands: Commands, finetuned: FinetuneResult, judges: Path) -> No
 def test_for_people(commands: Commands, finetuned: FinetuneResult, judges: Path) -> None:
     assert commands("evaluate", judges, "--model", finetuned.folder, *FAST) == 0
     lines = [line.split() for line in commands.out.splitlines()]
-    assert commands.out.startswith("5 videos × 1 views\n")
+    assert commands.out.startswith("5 videos × 1 view\n")
     assert ["top-1", "80.0%"] in lines
     assert ["mean", "class", "accuracy", "83.3%"] in lines
     assert ["red", "66.7%", "2", "of", "3"] in lines
@@ -71,7 +71,7 @@ def test_a_broken_video_stops_or_counts_as_wrong(commands: Commands, finetuned: 
     assert commands.err.count("\n") == 1
     assert "broken.mp4" in commands.err
     assert commands(*words) == 0
-    assert commands.out.startswith("6 videos × 1 views, 1 broken\n")
+    assert commands.out.startswith("6 videos × 1 view, 1 broken\n")
 
 
 def test_what_cannot_be_judged(

@@ -180,7 +180,7 @@ def test_broken_videos_beyond_the_limit(commands: Commands, tmp_path: Path) -> N
     assert "allow more with --max-broken" in line
     assert sum(note.startswith("left out, cannot be read: ") for note in notes) == 2
     assert commands(*words, "--max-broken", "0.5") == 0
-    assert "2 videos could not be read and were left out; report.html names them" in commands.err
+    assert "left out, cannot be read: 2 of 5 videos; report.html names them" in commands.err
 
 
 def test_no_gpu(commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

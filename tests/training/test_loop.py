@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import time
 from pathlib import Path
@@ -289,32 +290,35 @@ def _wait_for_lines(folder: Path, number: int, process: Any) -> None:
         time.sleep(0.005)
 
 
-def test_ctrl_c_and_kills_of_a_real_process(tmp_path: Path, commands: Commands) -> None:
-    """Ctrl-C, then SIGKILL, each at a moment that nobody chose; then the command runs to its end, in this process."""
+def test_real_processes_that_are_stopped_and_killed(tmp_path: Path, commands: Commands) -> None:
+    """Ctrl-C, SIGTERM and SIGKILL at moments that nobody chose; then the command runs to its end, in this process."""
     data = write_data_set(tmp_path / "data", per_class=4)
-    settings = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "15", "--batch-size", "4", "--warmup-epochs", "2"]
-    words = ["pretrain", data, "--output", tmp_path / "run", *settings]
-    process = start_command(*words)
-    _wait_for_lines(tmp_path / "run", 4, process)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert out == ""
-    assert "Traceback" not in err
-    assert "The same command goes on:\n  videomae pretrain " in err
-    assert f"--output {tmp_path / 'run'}" in err
-    saved = torch.load(tmp_path / "run" / STATE_NAME, weights_only=True)["step"]
-    assert f"stopped after step {saved} of 45; the state is saved in {tmp_path / 'run'}" in err
+    settings = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "20", "--batch-size", "4", "--warmup-epochs", "2"]
+    output = tmp_path / "run"
+    words = ["pretrain", data, "--output", output, *settings]
+    saved = 0
+    # Both signals go to the whole group, workers included: so does a terminal's Ctrl-C, so does a scheduler's SIGTERM.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = start_command(*words, "--num-workers", "2")
+        _wait_for_lines(output, saved + 4, process)
+        os.killpg(process.pid, number)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert out == ""
+        assert "Traceback" not in err
+        assert saved == 0 or f"going on after step {saved} of 60" in err
+        saved = torch.load(output / STATE_NAME, weights_only=True)["step"]
+        assert f"stopped after step {saved} of 60; the state is saved in {output}." in err
+        assert f"The same command goes on:\n  videomae pretrain {data} --output {output} " in err
 
     process = start_command(*words)
-    _wait_for_lines(tmp_path / "run", saved + 5, process)
+    _wait_for_lines(output, saved + 5, process)
     time.sleep(0.05 * torch.rand(()).item())
-    process.send_signal(signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
+    process.kill()
+    process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    assert f"going on after step {saved} of 45" in err
 
     assert commands(*words) == 0
-    assert [line["step"] for line in read_metrics(tmp_path / "run")] == list(range(1, 46))
+    assert [line["step"] for line in read_metrics(output)] == list(range(1, 61))
     assert commands("pretrain", data, "--output", tmp_path / "whole", *settings) == 0
-    _assert_equal_runs(tmp_path / "run", tmp_path / "whole")
+    _assert_equal_runs(output, tmp_path / "whole")

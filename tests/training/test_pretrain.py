@@ -204,7 +204,7 @@ def test_the_run_says_what_it_does(colours: Path, tmp_path: Path) -> None:
     monitor = Recorder()
     pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=1), monitor=monitor)
     assert len(monitor.notes) == 1
-    for part in ("18 videos", "1 epochs = 3 steps of 6 clips", "on cpu in fp32", "0.0015 × 6 / 256 = 3.52e-05"):
+    for part in ("18 videos", "1 epoch = 3 steps of 6 clips", "on cpu in fp32", "0.0015 × 6 / 256 = 3.52e-05"):
         assert part in monitor.notes[0]
 
 

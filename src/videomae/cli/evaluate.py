@@ -67,7 +67,8 @@ def run(arguments: list[str]) -> int:
 def _print(evaluation: Evaluation, num_views: int) -> None:
     metrics = evaluation.metrics
     broken = f", {metrics.num_broken} broken" if metrics.num_broken else ""
-    print(f"{metrics.num_videos} videos × {num_views} views{broken}")
+    views = "1 view" if num_views == 1 else f"{num_views} views"
+    print(f"{metrics.num_videos} videos × {views}{broken}")
     print(f"top-1                {metrics.top1:6.1%}")
     print(f"top-5                {metrics.top5:6.1%}")
     print(f"mean class accuracy  {metrics.mean_class_accuracy:6.1%}")

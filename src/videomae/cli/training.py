@@ -34,7 +34,8 @@ def run_training(
         if result.was_finished:
             console.print(f"{result.folder} holds this run, finished; nothing was left to do", markup=False)
         if result.num_broken:
-            console.print(f"{result.num_broken} videos could not be read and were left out; {REPORT_NAME} names them")
+            total = result.num_videos + result.num_broken
+            console.print(f"left out, cannot be read: {result.num_broken} of {total} videos; {REPORT_NAME} names them")
         report = result.folder / REPORT_NAME
         console.print(f"checkpoint: {result.folder}\nreport:     {report}\nnext:       {next_command}", markup=False)
         if as_json:

@@ -105,8 +105,9 @@ class Training:
     def summary(self) -> str:
         """Length, place and learning rate of the run in one line."""
         recipe = self.recipe
+        epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
         return (
-            f"{recipe.epochs} epochs = {self.total_steps} steps of {recipe.batch_size} clips, on {self.device.type} "
+            f"{epochs} = {self.total_steps} steps of {recipe.batch_size} clips, on {self.device.type} "
             f"in {recipe.precision}; learning rate {recipe.learning_rate:g} × {recipe.batch_size} / 256 "
             f"= {self.schedule.peak:.3g}"
         )
