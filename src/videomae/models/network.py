@@ -18,7 +18,6 @@ from videomae.models.activations import get_activation
 from videomae.models.config import VideoMAEConfig
 from videomae.models.outputs import VideoMAEDecoderOutput
 
-
 _MAX_EAGER_TOKENS = 512
 
 
