@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from videomae.core.errors import CheckpointError, ConfigError
@@ -18,7 +19,7 @@ from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoCla
 from videomae.models.pretrained import VideoMAEPreTrainedModel
 from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.video.sampling import ClipSampling
-from videomae.weights import files, hub
+from videomae.weights import files, hub, names
 
 logger = logging.getLogger("videomae")
 
@@ -29,7 +30,6 @@ TASKS: dict[str, type[VideoMAEPreTrainedModel]] = {
     "classification": VideoMAEForVideoClassification,
 }
 _REMEDIES = {
-    "features": "give a folder that save_pretrained or a training command wrote",
     "pretraining": "give the output of `videomae pretrain`; a classifier has no decoder",
     "classification": "give the output of `videomae finetune`; a pre-trained encoder has no classifier yet",
 }
@@ -83,24 +83,22 @@ def load_checkpoint(
     task = task or stored_task(config)
     if task not in TASKS:
         raise ConfigError(f"task={task!r}", expected=" or ".join(TASKS), hint="leave it out for the checkpoint's own")
-    state = files.read_weights(source, **hub_options)
+    state = names.to_current(files.read_weights(source, **hub_options))
     may_be_new: tuple[str, ...] = ()
-    if task == "classification" and class_names is not None:
-        has_head = any(name.startswith("classifier.") for name in state)
-        if not has_head:
-            config.use_mean_pooling = True
-            may_be_new = ("classifier.", "fc_norm.")
-        elif list(class_names) != [config.id2label[index] for index in sorted(config.id2label)]:
-            state = {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
-            may_be_new = ("classifier.",)
-        config.set_labels(dict(enumerate(class_names)))
+    if task == "classification":
+        _check_labels(source, config)
+        if class_names is not None:
+            may_be_new = _start_fresh_head(config, state, class_names)
+            if may_be_new and "problem_type" not in overrides:
+                config.problem_type = None  # the old head's; the new labels decide
     model, info = TASKS[task].from_state(config, state, source=str(source), dtype=dtype)
     lacking = [name for name in info["missing_keys"] if not name.startswith(may_be_new or ("no name",))]
     if lacking:
+        in_encoder = task == "features" or any(name.startswith(names.BASE_PREFIX) for name in lacking)
         raise CheckpointError(
             f"{source} without {lacking[0]}" + (f" and {len(lacking) - 1} more tensors" if len(lacking) > 1 else ""),
             expected=f"all weights for {task}",
-            hint=_REMEDIES[task],
+            hint="part of its encoder is missing; copy or download it again" if in_encoder else _REMEDIES[task],
         )
     if info["unexpected_keys"]:
         parts = sorted({name.split(".")[0] for name in info["unexpected_keys"]})
@@ -108,12 +106,45 @@ def load_checkpoint(
     return model
 
 
+def _check_labels(source: str | Path, config: VideoMAEConfig) -> None:
+    if sorted(config.id2label) != list(range(config.num_labels)):
+        raise CheckpointError(
+            f"{source} with id2label for {', '.join(map(str, sorted(config.id2label)[:5]))}",
+            expected=f"a name for each class from 0 to {config.num_labels - 1}",
+            hint="correct id2label in its config.json",
+        )
+
+
+def _start_fresh_head(
+    config: VideoMAEConfig, state: dict[str, torch.Tensor], class_names: Sequence[str]
+) -> tuple[str, ...]:
+    """Name the classes, and take a head for others out of `state`; returns how the names of fresh weights begin."""
+    if len(set(class_names)) < len(class_names) or not class_names:
+        raise ConfigError(
+            f"class_names={list(class_names)[:10]}", expected="one name or more, each once", hint="correct the list"
+        )
+    head = [name for name in state if name.startswith("classifier.")]
+    may_be_new: tuple[str, ...] = ()
+    if not head:
+        config.use_mean_pooling = True
+        may_be_new = ("classifier.", "fc_norm.")
+    elif list(class_names) != [config.id2label[index] for index in range(config.num_labels)]:
+        for name in head:
+            del state[name]
+        may_be_new = ("classifier.",)
+    config.set_labels(dict(enumerate(class_names)))
+    return may_be_new
+
+
 def open_checkpoint(source: str | Path, **arguments: Any) -> LoadedCheckpoint:
     """A model, its processor and its sampling; arguments and errors as in `load_checkpoint`."""
     model = load_checkpoint(source, **arguments)
     hub_options, _ = hub.split_hub_options(arguments)
     processor = _stored_processor(source, model.config, **hub_options)
-    return LoadedCheckpoint(model, processor, _stored_sampling(processor, model.config))
+    sampling = _stored_sampling(processor, model.config)
+    if "num_frames" in arguments:
+        sampling = dataclasses.replace(sampling, num_frames=model.config.num_frames)
+    return LoadedCheckpoint(model, processor, _checked(sampling, model.config))
 
 
 def new_processor(config: VideoMAEConfig, sampling: ClipSampling) -> VideoMAEImageProcessor:
@@ -169,7 +200,7 @@ def describe_checkpoint(source: str | Path, **hub_options: Any) -> dict[str, Any
             "grid": list(config.grid.shape),
             "num_tokens": config.grid.num_tokens,
         },
-        "sampling": dataclasses.asdict(_stored_sampling(processor, config)),
+        "sampling": dataclasses.asdict(_checked(_stored_sampling(processor, config), config)),
         "image_mean": processor.image_mean,
         "image_std": processor.image_std,
         # Every configuration has label names, but only a classifier's mean anything.
@@ -181,20 +212,38 @@ def _stored_processor(source: str | Path, config: VideoMAEConfig, **hub_options:
     """The checkpoint's processor; a checkpoint without one gets the one that all published weights go with."""
     if hub.resolve_file(source, PROCESSOR_NAME, **hub_options) is None:
         return new_processor(config, ClipSampling(num_frames=config.num_frames))
-    return VideoMAEImageProcessor.from_pretrained(source, **hub_options)
+    return _from_unit_pixels(VideoMAEImageProcessor.from_pretrained(source, **hub_options), config.num_channels)
+
+
+def _from_unit_pixels(processor: VideoMAEImageProcessor, num_channels: int) -> VideoMAEImageProcessor:
+    """The processor with a mean and deviation of 0–1 pixels for each channel, and the same results.
+
+    All that feeds models reads these two alone, whatever else a file may ask for: another rescaling, or none of either.
+    """
+    mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else (0.0, 1.0)
+    # A pixel of 255 is this many times 1 before it is normalised.
+    unit = 255 * processor.rescale_factor if processor.do_rescale else 255.0
+    processor.image_mean, processor.image_std = (
+        [number / unit for number in (values * num_channels if len(values) == 1 else values)]
+        for values in (list(np.atleast_1d(given).tolist()) for given in (mean, std))
+    )
+    processor.do_rescale, processor.rescale_factor, processor.do_normalize = True, 1 / 255, True
+    return processor
 
 
 def _stored_sampling(processor: VideoMAEImageProcessor, config: VideoMAEConfig) -> ClipSampling:
+    """The sampling that the processor's file names; dense ones of the model's length where it names none."""
     stored = getattr(processor, "sampling", None) or {}
-    known = {field.name for field in dataclasses.fields(ClipSampling)}
     try:
-        sampling = ClipSampling(**{"num_frames": config.num_frames, **stored})
+        return ClipSampling(**{"num_frames": config.num_frames, **stored})
     except TypeError as error:
+        known = ", ".join(field.name for field in dataclasses.fields(ClipSampling))
         raise CheckpointError(
-            f"sampling={stored!r} in {PROCESSOR_NAME}",
-            expected=f"the keys {', '.join(sorted(known))}",
-            hint="correct it",
+            f"sampling={stored!r} in {PROCESSOR_NAME}", expected=f"the keys {known}", hint="correct it"
         ) from error
+
+
+def _checked(sampling: ClipSampling, config: VideoMAEConfig) -> ClipSampling:
     if sampling.num_frames != config.num_frames:
         raise CheckpointError(
             f"{PROCESSOR_NAME} with {sampling.num_frames} frames in a clip",
