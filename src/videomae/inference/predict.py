@@ -60,10 +60,11 @@ def predict_videos(
     for scores in score_videos(checkpoint, paths, options=options, device=device):
         predictions: tuple[Prediction, ...] = ()
         if scores.probabilities is not None:
-            best = scores.probabilities.topk(min(top_k, len(scores.probabilities)))
+            # Equal scores rank by class, as they do in evaluation.
+            best = scores.probabilities.sort(descending=True, stable=True)
             predictions = tuple(
                 Prediction(id2label[index], index, probability)
-                for index, probability in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+                for index, probability in zip(best.indices[:top_k].tolist(), best.values[:top_k].tolist(), strict=True)
             )
         result = VideoPrediction(paths[scores.index], scores.num_views, predictions, scores.error)
         results[scores.index] = result

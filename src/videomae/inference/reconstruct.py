@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from videomae.core import tubelets
+from videomae.core.errors import ConfigError
 from videomae.core.masks import random_mask, tube_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.data.clips import ViewClips
@@ -69,8 +70,10 @@ def reconstruct_video(
 
     Raises:
         VideoError: if the video cannot be read.
-        ConfigError: if the mask ratio is out of range.
+        ConfigError: if there is no such mask, or its ratio is out of range.
     """
+    if mask not in MASKS:
+        raise ConfigError(f"mask={mask!r}", expected=" or ".join(MASKS), hint="choose how tubelets are hidden")
     grid = checkpoint.model.config.grid
     _, _, height, width = grid.clip_shape
     views = ViewClips([path], sampling=checkpoint.sampling, image_size=(height, width))

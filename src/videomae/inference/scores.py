@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videomae.core.errors import VideoError
+from videomae.core.errors import ConfigError, VideoError
 from videomae.data.clips import ViewClips
 from videomae.data.loader import view_loader
 from videomae.inference.device import autocast
@@ -30,12 +30,20 @@ class ViewOptions:
         num_crops: views in space, along the longer side.
         precision: "fp32", "bf16" or "fp16".
         num_workers: processes that decode; -1 chooses, 0 decodes in this one.
+
+    Raises:
+        ConfigError: for a number of views below 1.
     """
 
     num_clips: int = 1
     num_crops: int = 1
     precision: str = "bf16"
     num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_clips", "num_crops"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}", expected="at least 1", hint=f"give a larger {name}")
 
 
 @dataclass(frozen=True)
