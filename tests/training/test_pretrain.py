@@ -69,7 +69,7 @@ def test_only_the_train_split_is_used_and_labels_are_not_needed(tmp_path: Path) 
 
 def test_the_loss_falls_on_easy_clips(tmp_path: Path) -> None:
     data = write_data_set(tmp_path / "data", per_class=6)
-    recipe = tiny_pretrain_recipe(epochs=20, learning_rate=0.05, warmup_epochs=2.0, norm_pix_loss=False)
+    recipe = tiny_pretrain_recipe(epochs=10, learning_rate=0.1, warmup_epochs=1.0, norm_pix_loss=False)
     pretrain(data, tmp_path / "run", recipe)
     values = losses(tmp_path / "run")
     assert sum(values[-3:]) / 3 < 0.5 * sum(values[:3]) / 3
