@@ -1,0 +1,173 @@
+"""Judging a classifier: each video once, classes by name, broken videos never out of the count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from videomae.core.errors import DataError, VideoError
+from videomae.data.manifest import Manifest, VideoEntry
+from videomae.evaluation import validate
+from videomae.evaluation.validate import Evaluation, evaluate_classifier
+from videomae.inference.predict import predict_videos
+from videomae.inference.scores import VideoScores, ViewOptions
+from videomae.loading.checkpoint import LoadedCheckpoint, new_processor
+from videomae.models.config import VideoMAEConfig
+from videomae.models.modeling import VideoMAEForVideoClassification
+from videomae.video.sampling import ClipSampling
+from videomae.video.writer import write_video
+
+CLASSES = ("swim", "jump", "run")  # the model's order, not the alphabet's
+
+
+@pytest.fixture
+def checkpoint() -> LoadedCheckpoint:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = VideoMAEForVideoClassification(
+            VideoMAEConfig(
+                image_size=16,
+                patch_size=8,
+                num_frames=4,
+                hidden_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                intermediate_size=16,
+                initializer_range=0.5,
+                id2label=dict(enumerate(CLASSES)),
+            )
+        ).eval()
+    sampling = ClipSampling("dense", 4, 2)
+    return LoadedCheckpoint(model, new_processor(model.config, sampling), sampling)
+
+
+def manifest_of(*labels: str | None, folder: Path = Path("videos")) -> Manifest:
+    entries = tuple(VideoEntry(folder / f"{number}.mp4", label) for number, label in enumerate(labels))
+    return Manifest(Path("videos"), entries, tuple(sorted({label for label in labels if label is not None})))
+
+
+def judge(checkpoint: LoadedCheckpoint, manifest: Manifest, **arguments: Any) -> Evaluation:
+    options = ViewOptions(num_clips=2, precision="fp32")
+    return evaluate_classifier(checkpoint, manifest, options=options, device=torch.device("cpu"), **arguments)
+
+
+def say(monkeypatch: pytest.MonkeyPatch, answers: list[str | None], order: list[int] | None = None) -> None:
+    """Let scoring say these classes (None: cannot be read), in any order of arrival."""
+
+    def score_videos(_: Any, paths: list[Path], **arguments: Any) -> Iterator[VideoScores]:
+        assert len(paths) == len(answers)
+        for index in order or range(len(answers)):
+            answer = answers[index]
+            if answer is None:
+                error = VideoError(paths[index], expected="a video", hint="repair it")
+                yield VideoScores(index, 0, None, error)
+            else:
+                probabilities = torch.full((3,), 0.1)
+                probabilities[CLASSES.index(answer)] = 0.8
+                yield VideoScores(index, 2, probabilities)
+
+    monkeypatch.setattr(validate, "score_videos", score_videos)
+
+
+def test_classes_are_matched_by_name(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, ["run", "swim", "jump", "run"])
+
+    evaluation = judge(checkpoint, manifest_of("run", "swim", "jump", "swim"))
+
+    assert evaluation.class_names == CLASSES
+    assert evaluation.metrics.top1 == 3 / 4
+    assert evaluation.metrics.confusion.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
+    assert evaluation.broken == ()
+
+
+def test_data_may_have_fewer_classes_than_the_model(
+    checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(monkeypatch, ["run", "swim"])
+
+    evaluation = judge(checkpoint, manifest_of("run", "run"))
+
+    assert evaluation.metrics.top1 == evaluation.metrics.mean_class_accuracy == 1 / 2
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 0, 2]])
+def test_scores_may_arrive_in_any_order(
+    checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch, order: list[int]
+) -> None:
+    say(monkeypatch, ["run", None, "jump", "swim"], order)
+    told: list[int] = []
+
+    evaluation = judge(
+        checkpoint,
+        manifest_of("run", "jump", "jump", "run"),
+        count_broken_as_wrong=True,
+        on_video=lambda: told.append(1),
+    )
+
+    assert len(told) == 4
+    assert evaluation.metrics.num_videos == 4
+    assert evaluation.metrics.num_broken == 1
+    assert evaluation.metrics.top1 == 2 / 4
+    assert evaluation.metrics.confusion.tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 1]]
+    assert [path.name for path, _ in evaluation.broken] == ["1.mp4"]
+
+
+def test_a_broken_video_raises_unless_it_counts(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, ["run", None])
+    checkpoint.model.train()
+
+    with pytest.raises(VideoError, match=r"1\.mp4: expected a video"):
+        judge(checkpoint, manifest_of("run", "run"))
+    assert checkpoint.model.training  # as it was before
+
+
+def test_no_video_that_can_be_read(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, [None, None])
+
+    with pytest.raises(DataError, match=r"with 2 videos, none of which can be read: .*the first one: videos/0\.mp4"):
+        judge(checkpoint, manifest_of("run", "jump"), count_broken_as_wrong=True)
+
+
+def test_classes_that_the_model_does_not_know(checkpoint: LoadedCheckpoint) -> None:
+    with pytest.raises(DataError, match="with the class 'row': expected the classes jump, run, swim") as caught:
+        judge(checkpoint, manifest_of("run", "row"))
+    assert "\n" not in str(caught.value)
+
+
+def test_videos_without_a_class(checkpoint: LoadedCheckpoint) -> None:
+    with pytest.raises(DataError, match=r"1\.mp4 without a class"):
+        judge(checkpoint, manifest_of("run", None))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_real_videos_are_judged_once_each_and_as_predicted(
+    checkpoint: LoadedCheckpoint, tmp_path: Path, training: bool
+) -> None:
+    labels = ["run", "jump", "swim", "run", "swim"]
+    for number in range(5):
+        frames = np.random.default_rng(number).integers(0, 256, (8, 3, 4, 3), dtype=np.uint8)
+        write_video(tmp_path / f"{number}.mp4", frames.repeat(8, axis=1).repeat(8, axis=2), frames_per_second=10)
+    checkpoint.model.train(training)
+    manifest = manifest_of(*labels, folder=tmp_path)
+
+    evaluation = judge(checkpoint, manifest)
+
+    assert checkpoint.model.training is training
+    checkpoint.model.eval()
+    predictions = predict_videos(
+        checkpoint,
+        [entry.path for entry in manifest.entries],
+        options=ViewOptions(num_clips=2, precision="fp32"),
+        device=torch.device("cpu"),
+    )
+    confusion = np.zeros((3, 3), dtype=int)
+    for label, prediction in zip(labels, predictions, strict=True):
+        confusion[CLASSES.index(label), prediction.predictions[0].index] += 1
+    assert evaluation.metrics.confusion.tolist() == confusion.tolist()
+    assert evaluation.metrics.num_videos == 5
+    assert evaluation.metrics.top1 == pytest.approx(np.trace(confusion) / 5)
