@@ -54,6 +54,11 @@ def resolve_file(name_or_path: str | Path, filename: str, **options: Unpack[HubO
         return file if file.is_file() else None
     if path.exists():
         raise CheckpointError(name_or_path, expected="a folder or a hub name", hint="give the folder that holds it")
+    if "/" not in str(name_or_path):
+        # No VideoMAE on the hub lacks an owner, and asking for a mistyped folder costs half a minute without a network.
+        raise CheckpointError(
+            name_or_path, expected="a folder on this machine, or owner/name on the hub", hint="there is no such folder"
+        )
     return _download(str(name_or_path), filename, options)
 
 
