@@ -25,7 +25,7 @@ def _size(
 # small to huge: VideoMAE (Tong et al. 2022) and its published weights; giant: VideoMAE V2 (Wang et al. 2023, table 1).
 # tiny is ours, for clips of 32–64 pixels, demonstrations and tests.
 SIZES: dict[str, dict[str, Any]] = {
-    "tiny": {**_size(128, 4, 4, 96, 2, 3), "patch_size": 8},
+    "tiny": {**_size(128, 4, 4, 128, 1, 4), "patch_size": 8},
     "small": _size(384, 12, 6, 192, 4, 3),
     "base": _size(768, 12, 12, 384, 4, 6),
     "large": _size(1024, 24, 16, 512, 12, 8),
