@@ -2,6 +2,6 @@
 
 from jaxtyping import install_import_hook
 
-install_import_hook(["videomae.core.tubelets", "videomae.core.masks"], "beartype.beartype")
+install_import_hook(["videomae.core.tubelets", "videomae.core.masks"], "shape_checks.check")
 
 pytest_plugins = ["small_runs"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from videomae.core.errors import DataError, VideoError
+from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.data.manifest import Manifest, VideoEntry
 from videomae.evaluation import validate
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
@@ -171,3 +171,9 @@ def test_real_videos_are_judged_once_each_and_as_predicted(
     assert evaluation.metrics.confusion.tolist() == confusion.tolist()
     assert evaluation.metrics.num_videos == 5
     assert evaluation.metrics.top1 == pytest.approx(np.trace(confusion) / 5)
+
+
+def test_a_model_that_gives_no_single_class_is_refused(checkpoint: LoadedCheckpoint) -> None:
+    checkpoint.model.config.problem_type = "multi_label_classification"
+    with pytest.raises(ConfigError, match="gives each video one class"):
+        judge(checkpoint, manifest_of("run", "jump"))

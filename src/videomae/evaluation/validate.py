@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from videomae.core.errors import DataError, VideoError
+from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.data.clips import label_indices
 from videomae.data.manifest import Manifest
 from videomae.evaluation.metrics import Metrics, classification_metrics
@@ -52,10 +52,17 @@ def evaluate_classifier(
         on_video: called after each video.
 
     Raises:
+        ConfigError: if the model gives no single class.
         DataError: if a video has no class or the model does not know it.
         VideoError: if a video cannot be read.
     """
     model = checkpoint.model.to(device)
+    if model.config.problem_type not in (None, "single_label_classification"):
+        raise ConfigError(
+            f"a model with problem_type={model.config.problem_type!r}",
+            expected="a classifier that gives each video one class",
+            hint="its scores are to be had with predict",
+        )
     class_names = tuple(model.config.id2label[index] for index in range(model.config.num_labels))
     labels = np.array(label_indices(manifest.require_classes(class_names).entries, class_names))
     paths = [entry.path for entry in manifest.entries]

@@ -15,7 +15,7 @@ def to_rgb(frame: Any, converter: VideoReformatter) -> np.ndarray:
     The converter is set up by its first frame; one for a whole file spares small frames most of their conversion time.
     A turn by anything but a multiple of 90° is left out: it would not give a rectangle of whole pixels.
     """
-    picture = converter.reformat(frame, format="rgb24").to_ndarray()
+    picture = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
     x_by_x, y_by_x, x_by_y, y_by_y = _display_axes(frame)
     if not x_by_x:
         picture = picture.transpose(1, 0, 2)
