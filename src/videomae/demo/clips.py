@@ -54,11 +54,11 @@ _DIRECTION = {
     "shrink": (3, -1.0),
 }
 # Least and greatest speed in turns of the torus per frame: frame widths, full rotations, runs through the size range.
-_SPEED = ((0.020, 0.040), (0.020, 0.040), (0.018, 0.036), (0.028, 0.050))
+_SPEED = ((0.020, 0.040), (0.020, 0.040), (0.020, 0.042), (0.028, 0.050))
 # Least and greatest mean radius of a shape, in frame widths. Stretched and bulging, even the largest stays within half
 # a frame of its centre, so that it never meets itself around the torus.
-_RADIUS = (0.16, 0.318)
-_STRETCH = (1.15, 1.3)  # by how much a shape is longer, and narrower, than it would be round: rotation must show
+_RADIUS = (0.16, 0.31)
+_STRETCH = (1.2, 1.35)  # by how much a shape is longer, and narrower, than it would be round: rotation must show
 _FADE = 0.06  # share of the size range over which a shape fades in, and again out
 
 
@@ -115,19 +115,17 @@ class _Scene:
 def _draw_texture(
     generator: np.random.Generator,
     *,
-    luminance: float,
-    slope: float,
+    low: np.ndarray,
+    high: np.ndarray,
+    gradient_angle: float,
     cycles: tuple[float, float],
     contrast: float,
 ) -> _Texture:
-    def colour(shift: float) -> np.ndarray:
-        chroma = generator.uniform(-0.15, 0.15, size=3)
-        return luminance + shift + chroma - chroma.mean()
-
-    first, second = colour(-slope), colour(slope)
+    """A texture around the given colours; each end of the gradient has its own tint."""
+    tints = generator.uniform(-0.09, 0.09, size=(2, 3))
     return _Texture(
-        colours=np.stack([first, second]),
-        gradient_angle=generator.uniform(0, 2 * np.pi),
+        colours=np.stack([low, high]) + tints - tints.mean(axis=1, keepdims=True),
+        gradient_angle=gradient_angle,
         grating_angle=generator.uniform(0, 2 * np.pi),
         grating_cycles=generator.uniform(*cycles),
         grating_phase=generator.uniform(0, 2 * np.pi),
@@ -136,6 +134,8 @@ def _draw_texture(
 
 
 def _draw_scene(generator: np.random.Generator) -> _Scene:
+    # A shape is dark and bluish at one end, lighter and reddish at the other: its head shows which way it turns.
+    dark, bright = generator.uniform(0.2, 0.28), generator.uniform(0.68, 0.8)
     shape = _Shape(
         num_corners=int(generator.integers(3, 6)),
         sharpness=generator.uniform(0.2, 0.5),
@@ -143,11 +143,21 @@ def _draw_scene(generator: np.random.Generator) -> _Scene:
         bulge=generator.uniform(0.06, 0.10),
         bulge_angle=generator.uniform(0, 2 * np.pi),
         texture=_draw_texture(
-            generator, luminance=generator.uniform(0.2, 0.3), slope=0.18, cycles=(0.35, 0.65), contrast=0.10
+            generator,
+            low=dark + np.array([-0.25, -0.15, 0.05]),
+            high=dark + np.array([0.40, 0.10, -0.10]),
+            gradient_angle=generator.uniform(-0.3, 0.3),
+            cycles=(0.35, 0.65),
+            contrast=0.08,
         ),
     )
     background = _draw_texture(
-        generator, luminance=generator.uniform(0.66, 0.8), slope=0.06, cycles=(0.25, 0.5), contrast=0.06
+        generator,
+        low=np.full(3, bright - 0.06),
+        high=np.full(3, bright + 0.06),
+        gradient_angle=generator.uniform(0, 2 * np.pi),
+        cycles=(0.25, 0.5),
+        contrast=0.06,
     )
     return _Scene(background=background, shape=shape)
 
