@@ -32,11 +32,12 @@ PRETRAIN = PretrainRecipe(
 )
 FINETUNE = FinetuneRecipe(
     frame_stride=2,
-    epochs=68,
+    epochs=67,
     batch_size=32,
-    learning_rate=8e-3,
+    learning_rate=1.6e-2,
+    min_learning_rate=1.6e-4,
     warmup_epochs=7,
-    layer_decay=0.9,
+    layer_decay=1.0,
     flip=False,
     min_crop_area=0.6,
     num_workers=1,

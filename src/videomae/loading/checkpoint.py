@@ -147,6 +147,12 @@ def open_checkpoint(source: str | Path, **arguments: Any) -> LoadedCheckpoint:
     return LoadedCheckpoint(model, processor, _checked(sampling, model.config))
 
 
+def save_checkpoint(checkpoint: LoadedCheckpoint, folder: str | Path) -> None:
+    """Write model and processor, sampling included, so that `open_checkpoint` gives them back."""
+    checkpoint.model.save_pretrained(folder)
+    checkpoint.processor.save_pretrained(folder)
+
+
 def new_processor(config: VideoMAEConfig, sampling: ClipSampling) -> VideoMAEImageProcessor:
     """The processor for a model of our training: its clip size, ImageNet's mean and deviation, its sampling."""
     _, _, height, width = config.grid.clip_shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -53,16 +53,12 @@ class BlockConfig:
     @classmethod
     def decoder(cls, config: VideoMAEConfig) -> BlockConfig:
         """The decoder's blocks: its own sizes, all else as in the encoder."""
-        return cls(
+        return replace(
+            cls.encoder(config),
             width=config.decoder_hidden_size,
             num_heads=config.decoder_num_attention_heads,
             mlp_width=config.decoder_intermediate_size,
             num_layers=config.decoder_num_hidden_layers,
-            activation=config.hidden_act,
-            dropout=config.hidden_dropout_prob,
-            attention_dropout=config.attention_probs_dropout_prob,
-            layer_norm_eps=config.layer_norm_eps,
-            qkv_bias=config.qkv_bias,
         )
 
 

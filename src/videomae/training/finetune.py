@@ -17,7 +17,7 @@ from videomae.data.manifest import Manifest, read_manifest
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
 from videomae.inference.device import choose_device
 from videomae.inference.scores import ViewOptions
-from videomae.loading.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint
+from videomae.loading.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint, save_checkpoint
 from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForVideoClassification
 from videomae.processing.transforms import normalize
@@ -185,45 +185,13 @@ def _make_training(
         labels = batch.labels.repeat_interleave(recipe.views).to(clips.device, non_blocking=True)
         return F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
 
-    def end_epoch(epoch: int, step: int) -> None:
-        last = (epoch + 1) == recipe.epochs
-        if validation is None:
-            _save(checkpoint, folder)
-            return
-        if (epoch + 1) % recipe.val_every and not last:
-            return
-        monitor.start_part("validating", total=len(validation))
-        result = _judge(checkpoint, validation, recipe, monitor.advance_part)
-        metrics = result.metrics
-        for _, error in result.broken if epoch == 0 else ():
-            monitor.note(f"counts as wrong, cannot be read: {error}")
-        folder.log(
-            {
-                "step": step,
-                "epoch": epoch,
-                "split": "val",
-                "loss": metrics.loss,
-                "top1": metrics.top1,
-                "top5": metrics.top5,
-                "mean_class_accuracy": metrics.mean_class_accuracy,
-            }
-        )
-        # Of two epochs that judge alike the later one has seen more, and its loss decides.
-        score = (metrics.top1, -metrics.loss)
-        if "best_epoch" not in training.extra or score > (training.extra["best_top1"], -training.extra["best_loss"]):
-            _save(checkpoint, folder)
-            training.extra.update(best_epoch=epoch + 1, best_top1=metrics.top1, best_loss=metrics.loss)
-        monitor.note(
-            f"epoch {epoch + 1}: validation top-1 {metrics.top1:.1%}, loss {metrics.loss:.3f} "
-            f"(best {training.extra['best_top1']:.1%}, epoch {training.extra['best_epoch']})"
-        )
-
     groups = parameter_groups(
         model.named_parameters(),
         weight_decay=recipe.weight_decay,
         layer_decay=recipe.layer_decay,
         num_layers=model.config.num_hidden_layers,
     )
+    judge = None if validation is None else _Validation(checkpoint, validation, recipe, folder, monitor)
     training = Training(
         model=model,
         optimizer=make_optimizer(groups, betas=BETAS, device=model.device),
@@ -232,16 +200,44 @@ def _make_training(
         folder=folder,
         device=model.device,
         loss=loss,
-        end_epoch=end_epoch,
+        # With validation the folder holds the best epoch's weights, without the last ones.
+        end_epoch=lambda epoch: judge.end_epoch(training, epoch) if judge is not None else None,
+        save_weights=lambda: save_checkpoint(checkpoint, folder.path) if judge is None else None,
         monitor=monitor,
         title="fine-tuning",
     )
     return training
 
 
-def _save(checkpoint: LoadedCheckpoint, folder: RunFolder) -> None:
-    checkpoint.model.save_pretrained(folder.path)
-    checkpoint.processor.save_pretrained(folder.path)
+@dataclass(frozen=True)
+class _Validation:
+    """Judges epochs, and keeps the weights of the best one."""
+
+    checkpoint: LoadedCheckpoint
+    manifest: Manifest
+    recipe: FinetuneRecipe
+    folder: RunFolder
+    monitor: Monitor
+
+    def end_epoch(self, training: Training, epoch: int) -> None:
+        """Judge the epoch if it is due, log, and save the weights if none was better."""
+        if (epoch + 1) % self.recipe.val_every and epoch + 1 != self.recipe.epochs:
+            return
+        self.monitor.start_part("validating", total=len(self.manifest))
+        result = _judge(self.checkpoint, self.manifest, self.recipe, self.monitor.advance_part)
+        metrics, best = result.metrics, training.extra
+        for _, error in result.broken if epoch == 0 else ():
+            self.monitor.note(f"counts as wrong, cannot be read: {error}")
+        numbers = {name: getattr(metrics, name) for name in ("loss", "top1", "top5", "mean_class_accuracy")}
+        self.folder.log({"step": training.step, "epoch": epoch, "split": "val", **numbers})
+        # Of two epochs that judge alike, the lower loss decides.
+        if "best_epoch" not in best or (metrics.top1, -metrics.loss) > (best["best_top1"], -best["best_loss"]):
+            save_checkpoint(self.checkpoint, self.folder.path)
+            best.update(best_epoch=epoch + 1, best_top1=metrics.top1, best_loss=metrics.loss)
+        self.monitor.note(
+            f"epoch {epoch + 1}: validation top-1 {metrics.top1:.1%}, loss {metrics.loss:.3f} "
+            f"(best {best['best_top1']:.1%}, epoch {best['best_epoch']})"
+        )
 
 
 def _judge(

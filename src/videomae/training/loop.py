@@ -59,7 +59,8 @@ class Training:
         folder: where the run is kept.
         device: where the model is.
         loss: (clips uint8 on the device, the batch, the step) to a scalar loss.
-        end_epoch: called after each epoch with (epoch, step), before the state is saved; may add to `extra`.
+        end_epoch: called after each epoch with the epoch, before the state is saved; may add to `extra`.
+        save_weights: makes the folder a checkpoint of the model as it is; called with every save of the state.
         extra: plain values kept with the run state.
         monitor: is told what happens.
         title: what the monitor calls the run.
@@ -72,7 +73,8 @@ class Training:
     folder: RunFolder
     device: torch.device
     loss: Callable[[Tensor, ClipBatch, int], Tensor]
-    end_epoch: Callable[[int, int], None]
+    end_epoch: Callable[[int], None]
+    save_weights: Callable[[], None]
     monitor: Monitor
     title: str
     extra: dict[str, Any] = field(default_factory=dict)
@@ -125,8 +127,10 @@ class Training:
         return True
 
     def save(self) -> float:
-        """Save the run state; returns the seconds it took."""
-        return self.folder.save_state(
+        """Save weights and run state; returns the seconds it took."""
+        begin = time.perf_counter()
+        self.save_weights()
+        self.folder.save_state(
             {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -135,6 +139,7 @@ class Training:
                 "broken": self.broken,
             }
         )
+        return time.perf_counter() - begin
 
 
 def train(training: Training) -> None:
@@ -172,7 +177,7 @@ def train(training: Training) -> None:
                 meter.add(loss, len(batch.indices), rate)
                 epoch, place = divmod(training.step, training.steps_per_epoch)
                 if place == 0:
-                    training.end_epoch(epoch - 1, training.step)
+                    training.end_epoch(epoch - 1)
                     training.model.train()
                     # The first epoch is always saved, so that a new run soon has something to go on from.
                     due = time.perf_counter() - last_save > save_seconds / _MAX_SAVE_SHARE

@@ -18,7 +18,7 @@ from videomae.data.manifest import Manifest, read_manifest
 from videomae.data.order import generator_for
 from videomae.inference.device import choose_device
 from videomae.inference.reconstruct import MASKS, Reconstruction, reconstruct_video
-from videomae.loading.checkpoint import LoadedCheckpoint, load_checkpoint, new_processor
+from videomae.loading.checkpoint import LoadedCheckpoint, load_checkpoint, new_processor, save_checkpoint
 from videomae.models.config import VideoMAEConfig
 from videomae.models.initialization import init_for_pretraining
 from videomae.models.modeling import VideoMAEForPreTraining
@@ -193,10 +193,6 @@ def _make_training(
         pixel_values = normalize(clips, IMAGENET_MEAN, IMAGENET_STD)
         return model(pixel_values, hidden, decoder_masked_pos=not_rebuilt).loss
 
-    def save_weights(epoch: int, step: int) -> None:
-        model.save_pretrained(folder.path)
-        checkpoint.processor.save_pretrained(folder.path)
-
     groups = parameter_groups(model.named_parameters(), weight_decay=recipe.weight_decay)
     return Training(
         model=model,
@@ -206,7 +202,8 @@ def _make_training(
         folder=folder,
         device=model.device,
         loss=loss,
-        end_epoch=save_weights,
+        end_epoch=lambda epoch: None,
+        save_weights=lambda: save_checkpoint(checkpoint, folder.path),
         monitor=monitor,
         title="pre-training",
     )

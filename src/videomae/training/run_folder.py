@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +99,9 @@ class RunFolder:
             ) from error
         return state
 
-    def save_state(self, state: dict[str, Any]) -> float:
-        """Write the run state in one step; the older one stays until the new one is whole. Returns seconds taken."""
-        begin = time.perf_counter()
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Write the run state in one step; the older one stays until the new one is whole."""
         write_atomically(self.path / STATE_NAME, lambda aside: _save(state, aside))
-        return time.perf_counter() - begin
 
     # --- metrics -------------------------------------------------------------------------------------------------
 
