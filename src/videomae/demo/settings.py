@@ -8,7 +8,7 @@ from videomae.recipes.finetune import FinetuneRecipe
 from videomae.recipes.pretrain import PretrainRecipe
 
 NUM_UNLABELLED = 1200
-NUM_TRAIN_PER_CLASS = 12
+NUM_TRAIN_PER_CLASS = 10
 NUM_VAL_PER_CLASS = 40
 
 # Un-normalised targets: per-patch normalisation would ask for the noise of flat patches. Random masks: at 4 × 4 patches
@@ -18,7 +18,7 @@ PRETRAIN = PretrainRecipe(
     num_frames=8,
     image_size=32,
     frame_stride=2,
-    epochs=27,
+    epochs=22,
     batch_size=8,
     views=4,
     learning_rate=6.4e-2,
