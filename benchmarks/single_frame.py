@@ -11,16 +11,13 @@ Run: python benchmarks/single_frame.py [--results DIR]
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
-import platform
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from results import RESULTS, write_results
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,21 +26,27 @@ from videomae.video.reader import read_video
 from videomae.video.writer import write_video
 
 CHANCE = 1 / len(MOTIONS)
+BATCH_SIZE = 128
 STACKED = range(4, 20, 2)
 
 
-def render(split: str, num_clips: int, *, seed: int, through_mp4: bool = False) -> tuple[Tensor, Tensor]:
+def render(split: str, num_clips: int, *, seed: int) -> tuple[Tensor, Tensor]:
     """Clips uint8 (num_clips, T, 3, H, W) and their classes (num_clips,), balanced."""
     clips = np.empty((num_clips, NUM_FRAMES, SIZE, SIZE, 3), np.uint8)
+    for index in range(num_clips):
+        clips[index] = render_clip(seed=seed, split=split, index=index, motion=MOTIONS[index % len(MOTIONS)])
+    return torch.from_numpy(clips).permute(0, 1, 4, 2, 3), torch.arange(num_clips) % len(MOTIONS)
+
+
+def through_mp4(clips: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """The clips as they come back from the files of the demonstration."""
+    back = torch.empty_like(clips)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        for index in range(num_clips):
-            motion = MOTIONS[index % len(MOTIONS)]
-            clips[index] = render_clip(seed=seed, split=split, index=index, motion=motion)
-            if through_mp4:
-                write_video(path, clips[index], frames_per_second=FRAMES_PER_SECOND, crf=CRF)
-                clips[index] = read_video(path, range(NUM_FRAMES))
-    return torch.from_numpy(clips).permute(0, 1, 4, 2, 3), torch.arange(num_clips) % len(MOTIONS)
+        for index, clip in enumerate(clips):
+            write_video(path, clip.permute(0, 2, 3, 1).numpy(), frames_per_second=FRAMES_PER_SECOND, crf=CRF)
+            back[index] = torch.from_numpy(read_video(path, range(NUM_FRAMES))).permute(0, 3, 1, 2)
+    return back, classes
 
 
 def network(in_channels: int) -> nn.Module:
@@ -75,7 +78,7 @@ def accuracy(
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     for _ in range(steps):
-        chosen = torch.randint(len(clips), (128,), generator=generator)
+        chosen = torch.randint(len(clips), (BATCH_SIZE,), generator=generator)
         logits = model(pick(clips, chosen, frames, stack=stack, generator=generator))
         optimizer.zero_grad()
         F.cross_entropy(logits, classes[chosen]).backward()
@@ -91,11 +94,10 @@ def accuracy(
     return torch.cat(right).float().mean().item()
 
 
-def measure(*, num_train: int, num_test: int, num_mp4: int, steps: int, seed: int) -> list[dict[str, object]]:
+def measure(*, num_train: int, num_test: int, steps: int, seed: int) -> list[dict[str, object]]:
     """The rows of the table."""
     train, test = render("benchmark-train", num_train, seed=seed), render("benchmark-test", num_test, seed=seed)
-    packed_train = render("benchmark-train", num_mp4, seed=seed, through_mp4=True)
-    packed_test = render("benchmark-test", num_test, seed=seed, through_mp4=True)
+    packed_train, packed_test = through_mp4(*train), through_mp4(*test)
     every = list(range(NUM_FRAMES))
     plan = [
         ("one frame, any position", train, test, every, False),
@@ -130,36 +132,27 @@ def measure(*, num_train: int, num_test: int, num_mp4: int, steps: int, seed: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--train-clips", type=int, default=4000)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--train-clips", type=int, default=3200)
     parser.add_argument("--test-clips", type=int, default=2400)
-    parser.add_argument("--mp4-clips", type=int, default=2000)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rows = measure(
         num_train=arguments.train_clips,
         num_test=arguments.test_clips,
-        num_mp4=arguments.mp4_clips,
         steps=arguments.steps,
         seed=arguments.seed,
     )
-    hardware = f"cpu{os.cpu_count()}"
-    report = {
-        "benchmark": "single_frame",
-        "hardware": {"kind": hardware, "machine": platform.machine()},
-        "date": datetime.date.today().isoformat(),
+    results = {
         "torch": torch.__version__,
         "chance": CHANCE,
         "steps": arguments.steps,
-        "batch_size": 128,
+        "batch_size": BATCH_SIZE,
         "seed": arguments.seed,
         "rows": rows,
     }
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    path = arguments.results / f"single_frame-{hardware}-{report['date']}.json"
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(path)
+    write_results("single_frame", "cpu", results, arguments.results)
     if not all(row["as_expected"] for row in rows):
         raise SystemExit("a row is not as expected")
 

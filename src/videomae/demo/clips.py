@@ -39,7 +39,7 @@ MOTIONS = (
 NUM_FRAMES = 24
 SIZE = 32
 FRAMES_PER_SECOND = 12.0
-CRF = 8  # near lossless: neither texture nor class may hang on what the encoder makes of it
+CRF = 2  # all but lossless: at 8, what the encoder loses already hangs a little on the motion
 
 # Of the torus (x, y, angle, size), which coordinate a motion changes and in which direction. Image rows grow downwards,
 # so a positive angle turns clockwise on the screen.
