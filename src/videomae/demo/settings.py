@@ -8,7 +8,7 @@ from videomae.recipes.finetune import FinetuneRecipe
 from videomae.recipes.pretrain import PretrainRecipe
 
 NUM_UNLABELLED = 1200
-NUM_TRAIN_PER_CLASS = 10
+NUM_TRAIN_PER_CLASS = 12
 NUM_VAL_PER_CLASS = 40
 
 # Un-normalised targets: per-patch normalisation would ask for the noise of flat patches. Random masks: at 4 × 4 patches
@@ -32,11 +32,11 @@ PRETRAIN = PretrainRecipe(
 )
 FINETUNE = FinetuneRecipe(
     frame_stride=2,
-    epochs=67,
+    epochs=40,
     batch_size=32,
     learning_rate=1.6e-2,
     min_learning_rate=1.6e-4,
-    warmup_epochs=7,
+    warmup_epochs=4,
     layer_decay=1.0,
     flip=False,
     min_crop_area=0.6,
