@@ -11,16 +11,9 @@ from torch.nn import functional as F
 from videomae.core import tubelets
 from videomae.core.errors import ShapeError
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
+from videomae.models.checks import check_clips, check_labels, check_mask, expand_head_mask, fit_labels
 from videomae.models.config import VideoMAEConfig
-from videomae.models.network import (
-    Decoder,
-    Embeddings,
-    Encoder,
-    Recording,
-    check_clips,
-    check_mask,
-    expand_head_mask,
-)
+from videomae.models.network import Decoder, Embeddings, Encoder, Recording
 from videomae.models.outputs import BaseModelOutput, ImageClassifierOutput, VideoMAEForPreTrainingOutput
 from videomae.models.pretrained import VideoMAEPreTrainedModel
 
@@ -71,7 +64,14 @@ class VideoMAEModel(VideoMAEPreTrainedModel):
         visible = None
         if bool_masked_pos is not None:
             mask = check_mask(bool_masked_pos, "bool_masked_pos", len(pixel_values), grid)
-            visible = tubelets.split_mask(mask)[0].to(pixel_values.device, non_blocking=True)
+            visible = tubelets.split_mask(mask)[0]
+            if not visible.shape[1]:
+                raise ShapeError(
+                    "bool_masked_pos that hides every token",
+                    expected="at least one token to see",
+                    hint="choose a mask ratio below 1",
+                )
+            visible = visible.to(pixel_values.device, non_blocking=True)
         keep = Recording(
             attentions=_chosen(output_attentions, self.config.output_attentions),
             hidden_states=_chosen(output_hidden_states, self.config.output_hidden_states),
@@ -154,12 +154,13 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         asked = self.mask_token.to(tokens.dtype) + tubelets.take_tokens(positions, rebuilt)
         logits = self.decoder(torch.cat([shown, asked], dim=1), rebuilt.shape[1]).logits  # (B, M, P)
 
+        said = _at_least_float32(logits)
         with torch.no_grad():
-            targets = self.targets(pixel_values, rebuilt)
+            targets = self.targets(pixel_values, rebuilt).to(said.dtype)
         if counted is None:
-            loss = F.mse_loss(logits.float(), targets)
+            loss = F.mse_loss(said, targets)
         else:
-            per_token = F.mse_loss(logits.float(), targets, reduction="none").mean(dim=-1)  # (B, M)
+            per_token = F.mse_loss(said, targets, reduction="none").mean(dim=-1)  # (B, M)
             loss = (per_token * counted).sum() / counted.sum()
         output = VideoMAEForPreTrainingOutput(
             loss=loss, logits=logits, hidden_states=encoded.hidden_states, attentions=encoded.attentions
@@ -167,7 +168,10 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         return output if _chosen(return_dict, self.config.return_dict) else output.to_tuple()
 
     def targets(self, pixel_values: Tensor, index: Tensor) -> Tensor:
-        """What the decoder should say for the tokens at `index` (B, M): float32 (B, M, P), order t, y, x, C."""
+        """What the decoder should say for the tokens at `index` (B, M): (B, M, P), order t, y, x, C.
+
+        float32, or float64 for clips of that type.
+        """
         targets = self.target_pixels(pixel_values, index)
         if self.config.norm_pix_loss:
             targets = tubelets.normalize_targets(targets, self.config.num_channels)
@@ -175,11 +179,12 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
 
     def target_pixels(self, pixel_values: Tensor, index: Tensor) -> Tensor:
         """The true tubelets at `index` (B, M) before `norm_pix_loss`: (B, M, P); RGB is 0–1, others as given."""
-        pixels = tubelets.gather_targets(pixel_values, index, self.config.grid).float()
+        pixels = tubelets.gather_targets(pixel_values, index, self.config.grid)
+        pixels = _at_least_float32(pixels)
         if self.config.num_channels != 3:
             return pixels
-        mean = torch.tensor(IMAGENET_MEAN, device=pixels.device)
-        std = torch.tensor(IMAGENET_STD, device=pixels.device)
+        mean = pixels.new_tensor(IMAGENET_MEAN)
+        std = pixels.new_tensor(IMAGENET_STD)
         return (pixels.unflatten(-1, (-1, 3)) * std + mean).flatten(-2)
 
     def _token_indices(
@@ -271,13 +276,9 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
         return output if _chosen(return_dict, self.config.return_dict) else output.to_tuple()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if len(labels) != len(logits):
-            raise ShapeError(
-                f"labels of shape {tuple(labels.shape)}",
-                expected=f"one label, or one row of labels, for each of the {len(logits)} clips",
-                hint="stack the labels in the order of the clips",
-            )
-        labels = labels.to(logits.device)
+        check_labels(labels, len(logits))
+        if not self.num_labels:
+            raise ShapeError("labels", expected="a model with classes", hint="load the model with num_labels=…")
         problem_type = self.config.problem_type
         if problem_type is None:
             if self.num_labels == 1:
@@ -286,15 +287,19 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
                 problem_type = "multi_label_classification"
             else:
                 problem_type = "single_label_classification"
-            # As transformers does: what was trained is saved, and a pipeline reads from it how to score.
-            self.config.problem_type = problem_type
+        labels = fit_labels(labels, logits, problem_type).to(logits.device)
+        # As transformers does: what was trained is saved, and a pipeline reads from it how to score.
+        self.config.problem_type = problem_type
         if problem_type == "regression":
-            return (
-                F.mse_loss(logits.squeeze(), labels.squeeze()) if self.num_labels == 1 else F.mse_loss(logits, labels)
-            )
+            return F.mse_loss(logits, labels)
         if problem_type == "single_label_classification":
-            return F.cross_entropy(logits.view(-1, self.num_labels), labels.view(-1).long())
+            return F.cross_entropy(logits, labels)
         return F.binary_cross_entropy_with_logits(logits, labels)
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    """Half types as float32; float64 stays."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _chosen(argument: bool | None, default: bool) -> bool:

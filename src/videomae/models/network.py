@@ -12,8 +12,6 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from videomae.core import tubelets
-from videomae.core.errors import ShapeError
-from videomae.core.grid import TubeletGrid
 from videomae.models.activations import get_activation
 from videomae.models.config import VideoMAEConfig
 from videomae.models.outputs import VideoMAEDecoderOutput
@@ -285,52 +283,3 @@ class Decoder(LayerStack):
         x, states, attentions = self.run(self.decoder_layers, tokens, [None] * len(self.decoder_layers), keep)
         logits = self.head(self.norm(x[:, -num_rebuilt:]))
         return VideoMAEDecoderOutput(logits=logits, hidden_states=states, attentions=attentions)
-
-
-def expand_head_mask(head_mask: Tensor | None, num_layers: int, num_heads: int) -> list[Tensor | None]:
-    """One mask per layer, each (1, heads, 1, 1), from (heads,) or (layers, heads); 1 keeps a head, 0 silences it.
-
-    Raises:
-        ShapeError: for any other shape.
-    """
-    if head_mask is None:
-        return [None] * num_layers
-    if head_mask.shape not in ((num_heads,), (num_layers, num_heads)):
-        raise ShapeError(
-            f"a head_mask of shape {tuple(head_mask.shape)}",
-            expected=f"({num_heads},) for all layers or ({num_layers}, {num_heads}) for each",
-            hint="1 keeps a head, 0 silences it",
-        )
-    return [mask.view(1, num_heads, 1, 1) for mask in head_mask.expand(num_layers, num_heads)]
-
-
-def check_clips(pixel_values: Tensor, grid: TubeletGrid) -> None:
-    """Raise a ShapeError that says what is wrong if `pixel_values` are not clips of this grid."""
-    names = ("frames", "channels", "height", "width")
-    shape = tuple(pixel_values.shape)
-    if len(shape) == 5 and shape[1:] == grid.clip_shape:
-        return
-    expected = ", ".join(f"{size} {name}" for size, name in zip(grid.clip_shape, names, strict=True))
-    hint = "give one more dimension for the batch" if len(shape) == 4 else "prepare the video with the image processor"
-    if len(shape) == 5:
-        wrong = [name for name, found, right in zip(names, shape[1:], grid.clip_shape, strict=True) if found != right]
-        if sorted(shape[1:3]) == sorted(grid.clip_shape[:2]) and wrong == ["frames", "channels"]:
-            hint = "swap frames and channels: pixel_values.transpose(1, 2)"
-        elif wrong == ["frames"]:
-            hint = f"sample {grid.clip_shape[0]} frames, or load the model with another num_frames"
-        elif "channels" not in wrong:
-            hint = "resize the frames, or load the model with another image_size"
-        else:
-            hint = "convert the frames, or load the model with another num_channels"
-    raise ShapeError(f"pixel_values of shape {shape}", expected=f"(batch, {expected})", hint=hint)
-
-
-def check_mask(mask: Tensor, name: str, batch_size: int, grid: TubeletGrid) -> Tensor:
-    """The mask as bool; a ShapeError if it does not fit the batch."""
-    if tuple(mask.shape) != (batch_size, grid.num_tokens):
-        raise ShapeError(
-            f"{name} of shape {tuple(mask.shape)}",
-            expected=f"({batch_size}, {grid.num_tokens}): one truth value for each token",
-            hint=f"draw it with tube_mask({batch_size}, {grid.shape}, 0.9)",
-        )
-    return mask.to(torch.bool)
