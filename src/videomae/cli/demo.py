@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
     from videomae.cli.progress import ProgressMonitor
     from videomae.cli.training import interruptible
     from videomae.demo.main_job import run_main_job
-    from videomae.demo.report import write_demo_report
+    from videomae.demo.report import reconstruct_command, write_demo_report
 
     console = stderr_console()
 
@@ -70,8 +70,7 @@ def run(arguments: list[str]) -> int:
                 f"  chance                        {result.chance:6.1%}\n"
                 f"time    {', '.join(f'{name} {seconds:.0f} s' for name, seconds in result.seconds.items())}\n"
                 f"report  {report}  (open it in a browser)\n"
-                f"try     videomae reconstruct {options.output}/clips/pretrain/clip_00000.mp4 "
-                f"--model {options.output}/pretrained --output rebuilt.gif"
+                f"try     {reconstruct_command(options.output)}"
             )
         return EXIT_DONE
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from videomae.data.manifest import read_manifest
@@ -58,16 +59,27 @@ def write_demo_report(result: DemoResult) -> Path:
     return report.save(result.folder / REPORT_NAME)
 
 
+def reconstruct_command(folder: Path) -> str:
+    """A command to try on what the demonstration left in its folder."""
+    words = ["videomae", "reconstruct", folder / "clips/pretrain/clip_00000.mp4", "--model", folder / "pretrained"]
+    return shlex.join([*map(str, words), "--output", "rebuilt.gif"])
+
+
 def _curve(result: DemoResult, run: str) -> list[tuple[int, float]]:
     lines = (result.folder / run / METRICS_NAME).read_text(encoding="utf-8").splitlines()
     return training_curve([json.loads(line) for line in lines])
 
 
-def _add_clips(report: Report, result: DemoResult) -> None:
-    """One held-out clip of each class."""
+def _clip_of_each_class(result: DemoResult) -> dict[str, Path]:
+    """The first held-out clip of each class, by the name of the class; no two show the same scene."""
     first: dict[str, Path] = {}
     for entry in read_manifest(result.folder / "clips/finetune/val").entries:
         first.setdefault(entry.label or "", entry.path)
+    return first
+
+
+def _add_clips(report: Report, result: DemoResult) -> None:
+    first = _clip_of_each_class(result)
     clips = []
     for path in first.values():
         with VideoReader(path) as reader:
@@ -79,30 +91,29 @@ def _add_clips(report: Report, result: DemoResult) -> None:
 
 def _add_reconstructions(report: Report, result: DemoResult) -> None:
     checkpoint = open_checkpoint(result.folder / "pretrained", task="pretraining")
-    for number, entry in enumerate(read_manifest(result.folder / "clips/finetune/val").entries[:: 1 + 40]):
-        if number == _NUM_RECONSTRUCTIONS:
-            break
+    for number, path in enumerate(list(_clip_of_each_class(result).values())[:_NUM_RECONSTRUCTIONS]):
         rebuilt = reconstruct_video(
             checkpoint,
-            entry.path,
+            path,
             mask=PRETRAIN.mask,
             mask_ratio=PRETRAIN.mask_ratio,
             generator=generator_for(0, number),
             device=choose_device("auto"),
         )
-        add_reconstruction(report, entry.path, rebuilt)
+        add_reconstruction(report, path, rebuilt)
 
 
 def _add_commands(report: Report, result: DemoResult) -> None:
     folder = result.folder
+    predict = ["videomae", "predict", folder / "clips/finetune/val", "--model", folder / "classifier"]
     report.section("Do it yourself").text("The same on your own videos:").commands(
         f"videomae pretrain VIDEOS --output pretrained\n"
         f"videomae finetune LABELLED --init pretrained --output classifier\n"
         f"videomae evaluate LABELLED --model classifier\n"
         f"videomae predict VIDEO --model classifier\n\n"
         f"# and with what the demonstration left behind\n"
-        f"videomae predict {folder}/clips/finetune/val --model {folder}/classifier\n"
-        f"videomae reconstruct {folder}/clips/pretrain/clip_00000.mp4 --model {folder}/pretrained --output rebuilt.gif"
+        f"{shlex.join(map(str, predict))}\n"
+        f"{reconstruct_command(folder)}"
     )
     rows = [
         [name, str(PRETRAIN.to_dict().get(name, "")), str(FINETUNE.to_dict().get(name, ""))]
