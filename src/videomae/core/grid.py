@@ -57,7 +57,7 @@ class TubeletGrid:
             if size < part or size % part:
                 raise ConfigError(
                     f"{name}={size} with {part_name}={part}",
-                    expected=f"a {name} that is a positive multiple of {part_name}",
+                    expected=f"{name} to be a positive multiple of {part_name}",
                     hint=f"choose {name}={max(1, size // part) * part} or another {part_name}",
                 )
         if num_channels < 1:

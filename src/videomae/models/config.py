@@ -12,6 +12,7 @@ from typing import Any, Self
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.core.files import write_text
 from videomae.core.grid import TubeletGrid
+from videomae.models import limits
 from videomae.weights import files, hub
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
@@ -149,14 +150,23 @@ class VideoMAEConfig:
 
     @num_labels.setter
     def num_labels(self, number: int) -> None:
-        if number < 0:
-            raise ConfigError(f"num_labels={number}", expected="0 or more", hint="give the number of classes")
+        if not limits.is_whole(number) or number < 0:
+            raise ConfigError(
+                f"num_labels={number!r}", expected="a whole number, 0 or more", hint="give the number of classes"
+            )
         if getattr(self, "id2label", None) is None or len(self.id2label) != number:
             self.set_labels({index: f"LABEL_{index}" for index in range(number)})
 
     def set_labels(self, id2label: Mapping[Any, str], label2id: Mapping[str, int] | None = None) -> None:
         """Name the classes. Keys of `id2label` may be the strings that JSON makes of numbers."""
-        self.id2label = {int(index): label for index, label in id2label.items()}
+        try:
+            self.id2label = {int(index): label for index, label in id2label.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"id2label={id2label!r}",
+                expected="a dictionary from class numbers to names",
+                hint="make one of a list with dict(enumerate(names))",
+            ) from error
         self.label2id = dict(label2id) if label2id else {label: index for index, label in self.id2label.items()}
 
     @property
@@ -181,13 +191,15 @@ class VideoMAEConfig:
         Raises:
             ConfigError: names the first value that does not fit.
         """
+        limits.check_numbers(self)
+        limits.check_labels(self.id2label)
         _ = self.grid
         for part, width_key, heads_key in (
             ("encoder", "hidden_size", "num_attention_heads"),
             ("decoder", "decoder_hidden_size", "decoder_num_attention_heads"),
         ):
             width, heads = getattr(self, width_key), getattr(self, heads_key)
-            if heads < 1 or width < 1 or width % heads:
+            if width % heads:
                 raise ConfigError(
                     f"{width_key}={width} with {heads_key}={heads}",
                     expected=f"an {part} width that its heads divide"
