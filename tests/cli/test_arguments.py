@@ -28,6 +28,7 @@ from small_runs import Commands, run_python
         ("pretrain d --output", "--output without a value: expected a value after it; see"),
         ("pretrain d --output o --epoch 3", "--epoch 3: expected options of videomae pretrain; did you mean --epochs?"),
         ("pretrain d e --output o", "e: expected options of videomae pretrain; see"),
+        ("reconstruct v --model m --output o.png --num-workers 2", "--num-workers 2: expected options of videomae"),
         ("info a b", "b: expected options of videomae info; see"),
     ],
 )

@@ -85,6 +85,22 @@ def test_an_unknown_command(commands: Commands, word: str, hint: str) -> None:
     assert line.endswith(hint)
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [(["--seed", "3", "demo"], "videomae demo … --seed"), (["--nonsense"], "videomae COMMAND … --nonsense")],
+)
+def test_an_option_before_the_command(commands: Commands, words: list[str], hint: str) -> None:
+    line = commands.refused(*words)
+    assert f"{words[0]} before a command: expected a command first, then its options" in line
+    assert line.endswith(f"write {hint}")
+
+
+def test_json_before_the_command(commands: Commands) -> None:
+    assert commands("--json", "info", "x") == 2
+    assert commands.err == ""
+    assert json.loads(commands.out)["error"]["hint"] == "write videomae info … --json"
+
+
 def test_with_json_an_error_is_the_one_document(commands: Commands) -> None:
     assert commands("pretrian", "--json") == 2
     assert commands.err == ""

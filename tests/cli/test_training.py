@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,16 @@ def test_pretrain_says_what_it_does_and_what_comes_next(commands: Commands, colo
     ]
     assert commands("pretrain", colours, "--output", output, *RUN) == 0
     assert commands.err.splitlines()[0] == f"{output} holds this run, finished; nothing was left to do"
+
+
+def test_the_next_command_can_be_pasted(commands: Commands, colours: Path, tmp_path: Path) -> None:
+    pretrained, classifier = tmp_path / "my run", tmp_path / "it's mine"
+    assert commands("pretrain", colours, "--output", pretrained, *RUN, "--epochs", "1") == 0
+    words = shlex.split(commands.err.splitlines()[-1])
+    assert words == ["next:", "videomae", "finetune", "LABELLED", "--init", str(pretrained), "--output", "CLASSIFIER"]
+    assert commands("finetune", colours, "--init", pretrained, "--output", classifier, *RUN, "--epochs", "1") == 0
+    words = shlex.split(commands.err.splitlines()[-1])
+    assert words == ["next:", "videomae", "predict", "VIDEO", "--model", str(classifier)]
 
 
 def test_pretrain_json(commands: Commands, colours: Path, tmp_path: Path) -> None:

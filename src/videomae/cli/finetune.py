@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,6 @@ def run(arguments: list[str]) -> int:
             options.data, options.output, options.recipe, init=options.init, val=options.val, monitor=monitor
         ),
         words=["finetune", *arguments],
-        next_command=f"videomae predict VIDEO --model {options.output}",
+        next_command=f"videomae predict VIDEO --model {shlex.quote(str(options.output))}",
         as_json=options.json,
     )

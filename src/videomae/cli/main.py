@@ -45,6 +45,12 @@ def _run(name: str, *arguments: str) -> int:
     if name in ("-V", "--version"):
         print(f"videomae {__version__}")
         return EXIT_DONE
+    if name.startswith("-"):
+        raise UsageError(
+            f"{name} before a command",
+            expected="a command first, then its options",
+            hint=f"write videomae {next((word for word in arguments if word in COMMANDS), 'COMMAND')} … {name}",
+        )
     if name not in COMMANDS:
         import difflib
 

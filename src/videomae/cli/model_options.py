@@ -14,8 +14,6 @@ class RunOptions:
     """Where to compute; auto takes a GPU if there is one."""
     precision: Literal["bf16", "fp32", "fp16"] = "fp32"
     """Of the matrix products."""
-    num_workers: int = -1
-    """Processes that decode; -1 takes one for each core, at most 8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +26,5 @@ class ViewRunOptions(RunOptions):
     """Views in space, along the longer side."""
     frame_stride: int | None = None
     """Distance between frames; by default the checkpoint's."""
+    num_workers: int = -1
+    """Processes that decode; -1 takes one for each core, at most 8."""

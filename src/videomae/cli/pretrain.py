@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,6 @@ def run(arguments: list[str]) -> int:
     return run_training(
         lambda monitor: pretrain(options.data, options.output, options.recipe, init=options.init, monitor=monitor),
         words=["pretrain", *arguments],
-        next_command=f"videomae finetune LABELLED --init {options.output} --output CLASSIFIER",
+        next_command=f"videomae finetune LABELLED --init {shlex.quote(str(options.output))} --output CLASSIFIER",
         as_json=options.json,
     )
