@@ -366,7 +366,12 @@ def test_files_keep_their_order(place: Place) -> None:
         ("path,label,split\na.mp4,run\n", "line 2: 2 columns: expected 3 columns"),
         ("path,label\nsub dir/b, c.mp4,run\n", "line 2: 3 columns"),
         ("path,label,split\na.mp4,run,training\n", "line 2: split 'training': expected train or val or test"),
-        ("file,label\na.mp4,run\n", "line 1: 'file,label'.*write path,label,split in the first line"),
+        ("file,label\na.mp4,run\n", "line 1: 'file,label'.*; name the column of the videos path$"),
+        ('"Video"\t"Label"\na.mp4\trun\n', "line 1: .*; name the column of the videos path$"),
+        ("path;label\na.mp4;run\n", "line 1: 'path;label'.*; separate the columns by commas or tabs$"),
+        ("file;label\na.mp4;run\n", "; name the column of the videos path and separate the columns by commas or tabs$"),
+        ("a.mp4;run\n", "line 1: 'a.mp4;run'.*; separate the columns by commas or tabs$"),
+        ("a.mp4\nlabel\n", "line 2: 'label'.*; write path,label,split in the first line"),
         ("a.mp4 0 -1\n", "line 1: 'a.mp4 0 -1'"),
         ("a.mp4,run,train\n", "line 1: 'a.mp4,run,train'"),
         ("words " * 1000, "line 1: 'words words"),
@@ -388,7 +393,7 @@ def test_text_that_is_not_utf8(place: Place, text: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "\ufeff", "path,label\n"])
 def test_empty_tables(place: Place, text: str) -> None:
-    refused(listed(place, text), "list.csv without videos")
+    refused(listed(place, text), "list.csv without videos: expected a line for each video; the list is empty")
 
 
 # --- splits, classes, files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +17,14 @@ _SUFFIXES = ".mp4 .avi .mkv .webm .mov .m4v .wmv .flv .mpg .mpeg .gif .3gp .asf 
 VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 SPLITS = ("train", "val", "test")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".list")
+# What people call the columns of their tables.
+_HEADER_NAMES = frozenset(
+    (
+        *("path", "paths", "file", "files", "filename", "file_name", "filepath", "file_path", "clip", "clip_path"),
+        *("video", "videos", "video_path", "video_name", "video_id", "name", "id", "label", "labels", "class"),
+        *("class_name", "category", "action", "target", "split"),
+    )
+)
 _FORMS = "a folder of class folders, a folder of videos, a CSV or TSV with path,label[,split], or a text file of paths"
 
 
@@ -116,6 +125,12 @@ def read_manifest(data: str | Path) -> Manifest:
         raise DataError(source, expected=_FORMS, hint=f"name lists {', '.join(_TABLE_SUFFIXES)}")
     else:
         raise DataError(source, expected=_FORMS, hint="there is no such file or folder; check the path")
+    if not entries and source.is_file():
+        raise DataError(
+            f"{source} without videos",
+            expected="a line for each video",
+            hint="the list is empty; write the paths of the videos into it",
+        )
     if not entries:
         raise DataError(
             f"{source} without videos",
@@ -200,7 +215,7 @@ def _table_entries(table: Path) -> Iterator[VideoEntry]:
         yield from _headed_entries(table, numbered[1:], header, delimiter)
     else:
         for number, line in numbered:
-            yield _bare_entry(table, number, line.strip())
+            yield _bare_entry(table, number, line.strip(), is_first=number == numbered[0][0])
 
 
 def _headed_entries(
@@ -225,7 +240,7 @@ def _headed_entries(
         yield VideoEntry(_existing(table, number, row["path"]), row.get("label") or None, split)
 
 
-def _bare_entry(table: Path, number: int, line: str) -> VideoEntry:
+def _bare_entry(table: Path, number: int, line: str, *, is_first: bool) -> VideoEntry:
     """A path alone, or the original code's `path label`; a path may hold spaces, so what exists decides."""
     if Path(line).suffix.lower() in VIDEO_SUFFIXES or os.path.isfile(table.parent / line):
         return VideoEntry(_existing(table, number, line))
@@ -238,8 +253,17 @@ def _bare_entry(table: Path, number: int, line: str) -> VideoEntry:
     raise DataError(
         f"{table}, line {number}: {line[:120]!r}",
         expected="a video's path, or a path and a label",
-        hint="write path,label,split in the first line if the file has columns",
+        hint=_column_hint(line, is_first=is_first),
     )
+
+
+def _column_hint(line: str, *, is_first: bool) -> str:
+    """What to do about a line that names no video: often the header of a table whose columns we do not know."""
+    names = {cell.strip(' "').lower() for cell in re.split(r"[,;|\t]", line)}
+    is_header = is_first and not names.isdisjoint(_HEADER_NAMES)
+    name_it = ["name the column of the videos path"] if is_header and "path" not in names else []
+    split_it = ["separate the columns by commas or tabs"] if ";" in line or "|" in line else []
+    return " and ".join(name_it + split_it) or "write path,label,split in the first line if the file has columns"
 
 
 def _existing(table: Path, number: int, path: str) -> Path:
