@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from videomae.processing.transforms import (
     center_crop_box,
     crop_and_resize,
     multi_scale_crop,
+    random_flip,
     random_resized_crop,
     test_crop_boxes,
 )
@@ -49,8 +50,7 @@ class Crop:
             box = random_resized_crop(height, width, generator, area=(self.min_area, 1.0))
         else:
             box = center_crop_box(height, width)
-        flipped = self.flip and bool(torch.rand((), generator=generator) < 0.5)
-        return replace(box, flip=flipped)
+        return random_flip(box, generator) if self.flip else box
 
 
 @dataclass(frozen=True)
