@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import itertools
 import re
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from videomae.core.errors import InputError
 
@@ -46,21 +47,22 @@ def parse(options: type[Options], arguments: list[str], *, command: str, default
     except SystemExit as leaving:
         if not leaving.code:
             raise
-        raise _usage_error(box.getvalue(), command) from None
+        raise _usage_error(box.getvalue(), command, options) from None
 
 
-def _usage_error(box: str, command: str) -> UsageError:
+def _usage_error(box: str, command: str, options: type) -> UsageError:
     """What tyro's box says in our three parts; a saying that is not known is passed on as it is."""
     lines = _inside(box)
     paragraphs = _paragraphs(lines)
     suggestion = next((text for text in paragraphs if text.startswith("Perhaps you meant")), "")
     similar = re.search(r"--[\w-]+", suggestion)
     hint = f"did you mean {similar[0]}? " if similar else ""
-    value, expected = _explain(paragraphs[0] if paragraphs else "unreadable arguments", _missing(lines), command)
+    said = paragraphs[0] if paragraphs else "unreadable arguments"
+    value, expected = _explain(said, _missing(lines), command, options)
     return UsageError(value, expected=expected, hint=f"{hint}see videomae {command} --help")
 
 
-def _explain(said: str, missing: list[str], command: str) -> tuple[str, str]:
+def _explain(said: str, missing: list[str], command: str, options: type) -> tuple[str, str]:
     """The value that is at fault, and what was expected, from the first paragraph of tyro's box."""
     if missing:
         return f"{command} without {' and '.join(missing)}", f"{' and '.join(missing)} to be given"
@@ -69,7 +71,8 @@ def _explain(said: str, missing: list[str], command: str) -> tuple[str, str]:
     if found := re.match(r"Missing value for argument '(.+?)'", said):
         return f"{found[1]} without a value", "a value after it"
     if found := re.match(r"invalid choice '(.*)' for argument '(.+?)'\. Expected one of \((.*)\)", said):
-        return f"{found[2]} {found[1]}", " or ".join(re.findall(r"'(.*?)'", found[3]))
+        choices = _declared_choices(options, found[2]) or sorted(re.findall(r"'(.*?)'", found[3]))
+        return f"{found[2]} {found[1]}", " or ".join(choices)
     if found := re.match(r"Error parsing (\S+): .*\bint\(\).*: '(.*)'", said):
         return f"{found[1]} {found[2]}", _KINDS["INT"]
     if found := re.match(r"Error parsing (\S+): could not convert string to float: '(.*)'", said):
@@ -77,6 +80,18 @@ def _explain(said: str, missing: list[str], command: str) -> tuple[str, str]:
     if found := re.match(r"Error parsing (\S+): no type matching \{None\}\|(\w+) could be .* from \['(.*)'\]", said):
         return f"{found[1]} {found[3]}", _KINDS.get(found[2], found[2])
     return said.rstrip("."), f"the options of videomae {command}"
+
+
+def _declared_choices(options: type, option: str) -> list[str]:
+    """The values of a Literal option as declared; where it may be None too, tyro's order changes from run to run."""
+    for name, kind in get_type_hints(options).items():
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            if found := _declared_choices(kind, option):
+                return found
+        elif name == option.removeprefix("--").replace("-", "_"):
+            members = [kind, *get_args(kind)]
+            return [str(value) for member in members if get_origin(member) is Literal for value in get_args(member)]
+    return []
 
 
 def _missing(lines: list[str]) -> list[str]:
