@@ -42,7 +42,7 @@ def test_every_axis_has_its_own_size() -> None:
         ({"num_frames": 1}, "num_frames=1 with tubelet_size=2: .*choose num_frames=2"),
         ({"num_frames": 0}, "num_frames=0"),
         ({"num_frames": -16}, "num_frames=-16"),
-        ({"image_size": 225}, "image_size=225 with patch_size=16: .*choose image_size=224"),
+        ({"image_size": 225}, "image_size=225 with patch_size=16: expected image_size to be a .*choose image_size=224"),
         ({"image_size": (224, 100)}, "image_size=100 with patch_size=16: .*choose image_size=96"),
         ({"image_size": (100, 224)}, "image_size=100"),
         ({"image_size": 8}, "image_size=8 with patch_size=16: .*choose image_size=16"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -288,6 +289,28 @@ class VideoMAEConfig:
                 merged.pop("label2id", None)
         return cls(**merged)
 
+    @classmethod
+    def from_json_file(cls, json_file: str | Path) -> Self:
+        """A configuration from a file that `to_json_file` wrote; errors as `from_pretrained`."""
+        return cls.from_dict(files.read_json(json_file))
+
+    def update(self, config_dict: Mapping[str, Any]) -> None:
+        """Set many values at once, all or none.
+
+        Raises:
+            ConfigError: if the values then describe no network.
+        """
+        changed = copy.deepcopy(self)
+        for key, value in config_dict.items():
+            if key not in ("id2label", "label2id", "model_type"):
+                setattr(changed, key, value)
+        if "id2label" in config_dict:
+            changed.set_labels(config_dict["id2label"], config_dict.get("label2id"))
+        elif "label2id" in config_dict:
+            changed.label2id = dict(config_dict["label2id"])
+        changed.validate()
+        self.__dict__.update(changed.__dict__)
+
     def to_dict(self) -> dict[str, Any]:
         """All values as plain data, `model_type` included."""
         values = copy.deepcopy(self.__dict__)
@@ -310,11 +333,39 @@ class VideoMAEConfig:
     def to_json_string(self, use_diff: bool = True) -> str:
         """JSON text, keys sorted; with `use_diff` without the common keys that have their default."""
         values = self.to_diff_dict() if use_diff else self.to_dict()
-        return json.dumps(values, indent=2, sort_keys=True, default=str) + "\n"
+        return json.dumps(values, indent=2, sort_keys=True, default=_plain) + "\n"
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` into `folder` (made if absent), readable by transformers 4.x and 5.x."""
-        write_text(Path(folder) / CONFIG_NAME, self.to_json_string())
+    def to_json_file(self, json_file_path: str | Path, use_diff: bool = True) -> None:
+        """Write `to_json_string` to a file."""
+        write_text(json_file_path, self.to_json_string(use_diff))
+
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Write `config.json` into a folder (made if absent), readable by transformers 4.x and 5.x.
+
+        Args:
+            save_directory: the folder.
+            push_to_hub: also upload it, to `repo_id` or a repository named like the folder.
+            **kwargs: for `push_to_hub`.
+
+        Raises:
+            TypeError: for keywords that mean nothing here.
+        """
+        if kwargs and not push_to_hub:
+            raise TypeError(f"save_pretrained() got an unexpected keyword argument {next(iter(kwargs))!r}")
+        folder = Path(save_directory)
+        self.to_json_file(folder / CONFIG_NAME)
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", folder.resolve().name), **kwargs)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """Upload `config.json` to a repository on the hub; `kwargs` as of `videomae.weights.hub.upload_folder`.
+
+        Returns:
+            The address of the commit.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return hub.upload_folder(folder, repo_id, **{"commit_message": "Upload config", **kwargs})
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of `key` as of a dictionary; PEFT asks configurations in this way."""
@@ -330,6 +381,11 @@ class VideoMAEConfig:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json_string()}"
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: a NumPy number as the number that it is, all else by its name."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 _COMMON_DEFAULTS: dict[str, Any] = {

@@ -37,12 +37,12 @@ def check_numbers(config: Any) -> None:
     """Raise a ConfigError that names the first number of `config` that is none, or is out of its range."""
     for name, least in _LEAST.items():
         value = getattr(config, name)
-        if not is_whole(value) or value < least:
+        if not is_whole(value):
             raise ConfigError(
-                f"{name}={value!r}" if not is_whole(value) else f"{name}={value}",
-                expected=f"at least {least}" if is_whole(value) else f"a whole number of at least {least}",
-                hint=f"correct {name}",
+                f"{name}={value!r}", expected=f"a whole number of at least {least}", hint=f"correct {name}"
             )
+        if value < least:
+            raise ConfigError(f"{name}={value}", expected=f"at least {least}", hint=f"give a larger {name}")
     for name, (low, high) in _RANGES.items():
         value = getattr(config, name)
         real = isinstance(value, numbers.Real) and not isinstance(value, bool)
