@@ -10,6 +10,7 @@ import json
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -18,7 +19,7 @@ from videomae.core.errors import ConfigError
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.recipes.recipe import TrainingRecipe
-from videomae.recipes.sizes import SIZES
+from videomae.recipes.sizes import SIZES, require_size, size_keywords
 from videomae.video.sampling import METHODS
 
 RECIPES = (PretrainRecipe, FinetuneRecipe)
@@ -118,8 +119,28 @@ def test_the_ends_of_the_ranges_are_good(recipe: type[TrainingRecipe], values: d
 def test_choices_are_those_of_the_floors_that_use_them(recipe: type[TrainingRecipe]) -> None:
     hints = get_type_hints(recipe)
 
-    assert set(get_args(hints["sampling"])) == set(METHODS)
-    assert get_args(hints["size"]) == tuple(SIZES)
+    # Both may be left open: the hint is one choice or None.
+    assert set(get_args(get_args(hints["sampling"])[0])) == set(METHODS)
+    assert get_args(get_args(hints["size"])[0]) == tuple(SIZES)
+
+
+def test_what_a_recipe_leaves_open_is_filled_and_nothing_else() -> None:
+    new = PretrainRecipe(num_frames=8).for_new_network()
+    assert (new.size, new.num_frames, new.image_size, new.sampling, new.frame_stride) == ("small", 8, 224, "dense", 4)
+
+    found = {"num_frames": 8, "image_size": 64, "sampling": "uniform", "frame_stride": 2}
+    fitted = FinetuneRecipe().fitted_to_checkpoint(**found)
+    assert {name: getattr(fitted, name) for name in found} == found
+    assert fitted.size is None
+    assert FinetuneRecipe(frame_stride=3).fitted_to_checkpoint(**found).frame_stride == 3
+
+
+def test_another_size_than_the_checkpoints_is_refused() -> None:
+    network = SimpleNamespace(**size_keywords("tiny"))
+    require_size("tiny", network)
+    require_size(None, network)
+    with pytest.raises(ConfigError, match="size 'base' with a checkpoint of hidden_size=128"):
+        require_size("base", network)
 
 
 def test_linear_scaling() -> None:

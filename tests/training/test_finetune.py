@@ -66,7 +66,10 @@ def test_validation_lines_of_the_metrics(finetuned: FinetuneResult) -> None:
     lines = read_metrics(finetuned.folder, "val")
     assert [(line["step"], line["epoch"]) for line in lines] == [(3, 0), (6, 1), (9, 2)]
     for line in lines:
-        assert set(line) == {"step", "epoch", "split", "loss", "top1", "top5", "mean_class_accuracy"}
+        measured = {"step", "epoch", "split", "loss", "top1", "top5", "mean_class_accuracy"}
+        assert {name for name, value in line.items() if value is not None} == measured
+        # The contract's keys stand in every line; nothing of these is measured while validating.
+        assert set(line) - measured == {"learning_rate", "clips_per_second", "data_wait_share"}
     assert finetuned.best_top1 == max(line["top1"] for line in lines)
 
 
@@ -174,15 +177,19 @@ def test_splits_by_a_column_of_a_table(colours: Path, tmp_path: Path) -> None:
     assert "on 6 videos of 3 classes (blue 2, green 2, red 2); 3 videos judge each epoch" in monitor.notes[0]
 
 
-def test_a_broken_judge_counts_as_wrong_and_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("val_every", [1, 2])
+def test_a_broken_judge_counts_as_wrong_and_is_named(tmp_path: Path, val_every: int) -> None:
     data = write_data_set(tmp_path / "data" / "train", per_class=2).parent
     write_data_set(data / "val", per_class=1)
     (data / "val" / "red" / "broken.mp4").write_text("no video")
     monitor = Recorder()
-    result = finetune(data, tmp_path / "run", tiny_finetune_recipe(epochs=2), init="scratch", monitor=monitor)
+    recipe = tiny_finetune_recipe(epochs=2, val_every=val_every)
+    result = finetune(data, tmp_path / "run", recipe, init="scratch", monitor=monitor)
     assert result.best_top1 is not None
     assert result.best_top1 <= 3 / 4
+    assert result.num_broken_validation == 1
     assert sum("broken.mp4" in note for note in monitor.notes) == 1
+    assert "broken.mp4" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("views", [1, 3])
@@ -232,7 +239,7 @@ def test_judges_of_an_unknown_class_are_refused(tmp_path: Path) -> None:
 def test_frames_and_pixels_that_the_checkpoint_has_not_are_refused(
     pretrained: PretrainResult, colours: Path, tmp_path: Path, changes: dict[str, int]
 ) -> None:
-    with pytest.raises(ConfigError, match="for which its positions were learnt"):
+    with pytest.raises(ConfigError, match="the clips that its weights were trained on"):
         finetune(colours, tmp_path / "run", tiny_finetune_recipe(**changes), init=str(pretrained.folder))
     assert not (tmp_path / "run").exists()
 

@@ -50,7 +50,7 @@ def test_the_recipe_is_resolved(pretrained: PretrainResult, colours: Path) -> No
         "num_videos": 18,
         "init": None,
     }
-    assert description["recipe"] == tiny_pretrain_recipe().to_dict()
+    assert description["recipe"] == tiny_pretrain_recipe().for_new_network().to_dict()
 
 
 def test_published_frames_and_pixels_where_the_recipe_names_none() -> None:
@@ -124,20 +124,30 @@ def test_masks_are_a_function_of_seed_and_step() -> None:
 
 
 def test_going_on_from_a_checkpoint(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
-    """--init brings its own network; frames and pixels are its own where the recipe names none."""
-    recipe = tiny_pretrain_recipe(epochs=1, size="base", num_frames=None, image_size=None)
+    """--init brings its own network, frames, pixels and sampling, where the recipe names none."""
+    recipe = tiny_pretrain_recipe(epochs=1, size=None, num_frames=None, image_size=None, frame_stride=None)
     pretrain(colours, tmp_path, recipe, init=str(pretrained.folder))
     assert videomae.VideoMAEConfig.from_pretrained(tmp_path).hidden_size == 128
     stored = json.loads((tmp_path / "recipe.json").read_text())
     assert stored["init"] == str(pretrained.folder)
     assert (stored["recipe"]["num_frames"], stored["recipe"]["image_size"]) == (4, 32)
+    assert stored["recipe"]["frame_stride"] == tiny_pretrain_recipe().for_new_network().frame_stride
+    assert stored["recipe"]["size"] is None
+
+
+def test_another_size_than_the_checkpoints_is_refused(
+    pretrained: PretrainResult, colours: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="the checkpoint's own size"):
+        pretrain(colours, tmp_path / "run", tiny_pretrain_recipe(size="base"), init=str(pretrained.folder))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("changes", [{"num_frames": 8}, {"image_size": 64}])
 def test_frames_and_pixels_that_the_checkpoint_has_not_are_refused(
     pretrained: PretrainResult, colours: Path, tmp_path: Path, changes: dict[str, int]
 ) -> None:
-    with pytest.raises(ConfigError, match="for which its positions were learnt"):
+    with pytest.raises(ConfigError, match="the clips that its weights were trained on"):
         pretrain(colours, tmp_path / "run", tiny_pretrain_recipe(**changes), init=str(pretrained.folder))
     assert not (tmp_path / "run").exists()
 

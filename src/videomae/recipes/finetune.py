@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from videomae.recipes.recipe import TrainingRecipe, require
 
@@ -28,8 +27,6 @@ class FinetuneRecipe(TrainingRecipe):
     """Mirror half of the clips; turn it off where left and right differ in meaning."""
     min_crop_area: float = 0.5
     """Smallest share of the frame that a random crop may keep (published: 0.08); 1 keeps the centre square."""
-    size: Literal["tiny", "small", "base", "large", "huge", "giant"] = "small"
-    """Size of the network with --init scratch; a checkpoint brings its own."""
     val_every: int = 1
     """Epochs between validations."""
 

@@ -22,8 +22,6 @@ class PretrainRecipe(TrainingRecipe):
     """Peak learning rate for a batch of 256 clips; the run uses this × batch size / 256."""
     warmup_epochs: float = 10.0
     """Epochs of linear warm-up."""
-    size: Literal["tiny", "small", "base", "large", "huge", "giant"] = "small"
-    """Size of a new network; --init brings its own."""
     mask: Literal["tube", "random"] = "tube"
     """tube hides the same places in every frame, random any tubelet."""
     mask_ratio: float = 0.9

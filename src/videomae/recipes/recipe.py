@@ -10,8 +10,13 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 from videomae.core.errors import ConfigError
 
 # Of a new network, where the recipe does not say otherwise: those of the published runs.
-DEFAULT_NUM_FRAMES = 16
-DEFAULT_IMAGE_SIZE = 224
+_NEW_NETWORK: dict[str, Any] = {
+    "size": "small",
+    "num_frames": 16,
+    "image_size": 224,
+    "sampling": "dense",
+    "frame_stride": 4,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +47,13 @@ class TrainingRecipe:
     """Where to train; auto takes a GPU if there is one."""
     num_workers: int = -1
     """Processes that decode; -1 takes one for each core, at most 8; 0 decodes in the training process."""
-    sampling: Literal["dense", "uniform", "linspace"] = "dense"
-    """Frames of a clip: dense = exact stride, uniform = one from each equal segment, linspace = the original code's."""
-    frame_stride: int = 4
-    """Distance between the frames of a clip."""
+    size: Literal["tiny", "small", "base", "large", "huge", "giant"] | None = None
+    """Size of a new network, by default small; a checkpoint brings its own."""
+    sampling: Literal["dense", "uniform", "linspace"] | None = None
+    """Frames of a clip: dense = exact stride, uniform = one from each equal segment, linspace = the original code's; by
+    default the checkpoint's, or dense for a new network."""
+    frame_stride: int | None = None
+    """Distance between the frames of a clip; by default the checkpoint's, or 4 for a new network."""
     num_frames: int | None = None
     """Frames in a clip; by default the checkpoint's, or 16 for a new network."""
     image_size: int | None = None
@@ -61,42 +69,59 @@ class TrainingRecipe:
         Raises:
             ConfigError: names the first field that is out of range.
         """
-        for name in ("epochs", "batch_size", "views", "frame_stride", "log_every"):
+        for name in ("epochs", "batch_size", "views", "log_every"):
             require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "min_learning_rate", "weight_decay", "clip_grad", "warmup_epochs"):
             require(self, name, 0 <= getattr(self, name) < math.inf, "0 or more")
         require(self, "num_workers", self.num_workers >= -1, "-1 (automatic) or more")
-        for name in ("num_frames", "image_size"):
+        for name in ("num_frames", "image_size", "frame_stride"):
             require(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         require(self, "max_broken", 0 <= self.max_broken <= 1, "a share from 0 to 1")
         require(self, "seed", 0 <= self.seed < 2**32, "a number from 0 to 2³² − 1")
         for name, kind in get_type_hints(type(self)).items():
-            if get_origin(kind) is Literal:
-                require(self, name, getattr(self, name) in get_args(kind), " or ".join(get_args(kind)))
+            choices = [
+                choice for part in (kind, *get_args(kind)) if get_origin(part) is Literal for choice in get_args(part)
+            ]
+            if choices:
+                may_be_left_out = type(None) in get_args(kind)
+                fits = getattr(self, name) in choices or (may_be_left_out and getattr(self, name) is None)
+                require(self, name, fits, " or ".join(choices))
 
     def scaled(self, rate_for_256: float) -> float:
         """A learning rate given for 256 clips, for this batch (linear scaling rule, Goyal et al. 2017)."""
         return rate_for_256 * self.batch_size / 256
 
-    def fitted_to_checkpoint(self, *, num_frames: int, image_size: int) -> Self:
-        """This recipe with the clip's size that a checkpoint was trained for.
+    def for_new_network(self) -> Self:
+        """This recipe with what it leaves open as the published runs had it."""
+        return dataclasses.replace(self, **_filled(self, _NEW_NETWORK))
+
+    def fitted_to_checkpoint(self, **found: Any) -> Self:
+        """This recipe with what it leaves open as a checkpoint has it.
+
+        Args:
+            **found: the checkpoint's `num_frames`, `image_size`, `sampling` and `frame_stride`.
 
         Raises:
-            ConfigError: if the recipe asks for another size: the positions were learnt for the checkpoint's.
+            ConfigError: if the recipe asks for clips of another size.
         """
-        for name, found in (("num_frames", num_frames), ("image_size", image_size)):
+        for name in ("num_frames", "image_size"):
             wanted = getattr(self, name)
-            if wanted not in (None, found):
+            if wanted not in (None, found[name]):
                 raise ConfigError(
-                    f"{name}={wanted} with a checkpoint of {name}={found}",
-                    expected=f"{name}={found}, for which its positions were learnt",
+                    f"{name}={wanted} with a checkpoint of {name}={found[name]}",
+                    expected=f"{name}={found[name]}, the clips that its weights were trained on",
                     hint=f"leave --{name.replace('_', '-')} out, or pre-train with it",
                 )
-        return dataclasses.replace(self, num_frames=num_frames, image_size=image_size)
+        return dataclasses.replace(self, **_filled(self, found))
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain data."""
         return dataclasses.asdict(self)
+
+
+def _filled(recipe: object, values: dict[str, Any]) -> dict[str, Any]:
+    """Of `values` those that the recipe leaves open."""
+    return {name: value for name, value in values.items() if getattr(recipe, name) is None}
 
 
 def require(recipe: object, name: str, fits: bool, expected: str) -> None:

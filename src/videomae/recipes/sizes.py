@@ -48,3 +48,21 @@ def size_keywords(name: str) -> dict[str, Any]:
     if name not in SIZES:
         raise ConfigError(f"size {name!r}", expected=" or ".join(SIZES), hint="small fits one GPU and a few clips")
     return dict(SIZES[name])
+
+
+def require_size(name: str | None, network: object) -> None:
+    """Raise a ConfigError if a checkpoint's `network` (its configuration) is not of the size asked for.
+
+    Args:
+        name: the size; None asks for none.
+        network: has the attributes of `VideoMAEConfig`.
+    """
+    encoder = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    wanted = {key: value for key, value in size_keywords(name).items() if key in encoder} if name else {}
+    for key, value in wanted.items():
+        if getattr(network, key) != value:
+            raise ConfigError(
+                f"size {name!r} with a checkpoint of {key}={getattr(network, key)}",
+                expected="the checkpoint's own size",
+                hint="leave --size out: the checkpoint brings its network",
+            )

@@ -18,18 +18,15 @@ from videomae.evaluation.validate import Evaluation, evaluate_classifier
 from videomae.inference.device import choose_device
 from videomae.inference.scores import ViewOptions
 from videomae.loading.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint, save_checkpoint
-from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForVideoClassification
 from videomae.processing.transforms import normalize
 from videomae.recipes.finetune import FinetuneRecipe
-from videomae.recipes.recipe import DEFAULT_IMAGE_SIZE, DEFAULT_NUM_FRAMES
-from videomae.recipes.sizes import size_keywords
-from videomae.training.loop import Training, train
+from videomae.training.loop import Training, run_to_end
 from videomae.training.monitor import Monitor
 from videomae.training.optimizer import make_optimizer, parameter_groups
 from videomae.training.report import write_finetune_report
 from videomae.training.run_folder import RunFolder
-from videomae.video.sampling import ClipSampling
+from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
 
 BETAS = (0.9, 0.999)
 SCRATCH = "scratch"
@@ -47,6 +44,7 @@ class FinetuneResult:
         steps: optimiser steps taken in all.
         best_epoch: the epoch (from 1) whose weights were kept; None without validation.
         best_top1: its top-1 accuracy on validation; None without.
+        num_broken_validation: validation videos that could not be read; they count as wrong.
         was_finished: True where the folder held the finished run already and nothing was done.
     """
 
@@ -57,6 +55,7 @@ class FinetuneResult:
     steps: int
     best_epoch: int | None
     best_top1: float | None
+    num_broken_validation: int
     was_finished: bool
 
 
@@ -101,17 +100,17 @@ def finetune(
         },
     )
     training = _make_training(checkpoint, recipe, manifest, validation, folder, monitor)
-    resumed = training.resume()
-    was_finished = training.step >= training.total_steps
-    if resumed and not was_finished:
-        monitor.note(f"going on after step {training.step} of {training.total_steps}")
-    if not was_finished:
-        monitor.note(_summary(manifest, validation, checkpoint.model, training, init))
-        train(training)
-    # A run that was killed after its last step lacks only the report.
-    if not was_finished or not folder.report_path.exists():
+
+    def write_report() -> None:
         best = _judge_best(folder.path, validation, recipe, device) if validation is not None else None
-        write_finetune_report(folder, recipe, manifest, training.broken, training.extra, best, init)
+        broken = {**training.broken, **training.extra.get("broken_validation", {})}
+        write_finetune_report(folder, recipe, manifest, broken, training.extra, best, init)
+
+    was_finished = run_to_end(
+        training,
+        summary=_summary(manifest, validation, checkpoint.model, training, init),
+        write_report=write_report,
+    )
     return FinetuneResult(
         folder=folder.path,
         class_names=manifest.class_names,
@@ -120,6 +119,7 @@ def finetune(
         steps=training.step,
         best_epoch=training.extra.get("best_epoch"),
         best_top1=training.extra.get("best_top1"),
+        num_broken_validation=len(training.extra.get("broken_validation", {})),
         was_finished=was_finished,
     )
 
@@ -141,19 +141,15 @@ def _make_checkpoint(
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         if init == SCRATCH:
-            config = VideoMAEConfig(
-                **size_keywords(recipe.size),
-                image_size=recipe.image_size or DEFAULT_IMAGE_SIZE,
-                num_frames=recipe.num_frames or DEFAULT_NUM_FRAMES,
-                id2label=dict(enumerate(class_names)),
-            )
+            recipe = recipe.for_new_network()
+            config = new_config(recipe, id2label=dict(enumerate(class_names)))
             model: Any = VideoMAEForVideoClassification(config)
             processor = None
         else:
             opened = open_checkpoint(init, task="classification", class_names=class_names)
             model, processor = opened.model, opened.processor
-    recipe = recipe.fitted_to_checkpoint(num_frames=model.config.num_frames, image_size=model.config.image_size)
-    sampling = ClipSampling(recipe.sampling, model.config.num_frames, recipe.frame_stride)
+            recipe = fit_to_checkpoint(recipe, model.config, opened.sampling)
+    sampling = clip_sampling(recipe)
     fresh = new_processor(model.config, sampling)
     if processor is not None:  # the frames must look to the encoder as they did in pre-training
         fresh.image_mean, fresh.image_std = processor.image_mean, processor.image_std
@@ -191,6 +187,12 @@ def _make_training(
         layer_decay=recipe.layer_decay,
         num_layers=model.config.num_hidden_layers,
     )
+
+    def save_weights() -> None:
+        # With validation the folder keeps the best epoch's weights; until one was judged, the last ones.
+        if "best_epoch" not in training.extra:
+            save_checkpoint(checkpoint, folder.path)
+
     judge = None if validation is None else _Validation(checkpoint, validation, recipe, folder, monitor)
     training = Training(
         model=model,
@@ -200,9 +202,8 @@ def _make_training(
         folder=folder,
         device=model.device,
         loss=loss,
-        # With validation the folder holds the best epoch's weights, without the last ones.
         end_epoch=lambda epoch: judge.end_epoch(training, epoch) if judge is not None else None,
-        save_weights=lambda: save_checkpoint(checkpoint, folder.path) if judge is None else None,
+        save_weights=save_weights,
         monitor=monitor,
         title="fine-tuning",
     )
@@ -226,10 +227,14 @@ class _Validation:
         self.monitor.start_part("validating", total=len(self.manifest))
         result = _judge(self.checkpoint, self.manifest, self.recipe, self.monitor.advance_part)
         metrics, best = result.metrics, training.extra
-        for _, error in result.broken if epoch == 0 else ():
-            self.monitor.note(f"counts as wrong, cannot be read: {error}")
+        named = best.setdefault("broken_validation", {})
+        for path, error in result.broken:
+            if str(path) not in named:
+                named[str(path)] = str(error)
+                self.monitor.note(f"counts as wrong, cannot be read: {error}")
         numbers = {name: getattr(metrics, name) for name in ("loss", "top1", "top5", "mean_class_accuracy")}
-        self.folder.log({"step": training.step, "epoch": epoch, "split": "val", **numbers})
+        unmeasured = dict.fromkeys(("learning_rate", "clips_per_second", "data_wait_share"))
+        self.folder.log({"step": training.step, "epoch": epoch, "split": "val", **numbers, **unmeasured})
         # Of two epochs that judge alike, the lower loss decides.
         if "best_epoch" not in best or (metrics.top1, -metrics.loss) > (best["best_top1"], -best["best_loss"]):
             save_checkpoint(self.checkpoint, self.folder.path)

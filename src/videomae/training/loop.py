@@ -27,7 +27,9 @@ from videomae.training.schedule import Schedule
 
 # The original code's warm-up begins here, for 256 clips.
 _WARMUP_START = 1e-6
-# Saving may take up to this share of the time between two saves; short epochs are not saved one by one.
+# Each epoch is saved. Only saves that take longer than this (a large network) are spaced out where epochs are short,
+# so that saving takes no more than this share of the time.
+_QUICK_SAVE_SECONDS = 1.0
 _MAX_SAVE_SHARE = 0.1
 
 
@@ -80,6 +82,10 @@ class Training:
     extra: dict[str, Any] = field(default_factory=dict)
     step: int = 0
     broken: dict[str, str] = field(default_factory=dict)
+    scaler: torch.amp.GradScaler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.recipe.precision == "fp16")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -122,6 +128,7 @@ class Training:
             return False
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
         self.step, self.extra, self.broken = state["step"], state["extra"], state["broken"]
         self.folder.drop_metrics_after(self.step)
         return True
@@ -134,12 +141,39 @@ class Training:
             {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
                 "step": self.step,
                 "extra": self.extra,
                 "broken": self.broken,
             }
         )
         return time.perf_counter() - begin
+
+
+def run_to_end(training: Training, *, summary: str, write_report: Callable[[], object]) -> bool:
+    """Take up what was saved, train what is left, write the report.
+
+    Args:
+        training: the run.
+        summary: a line about it for the user.
+        write_report: called at the end; also where a run was killed between its last step and its report.
+
+    Returns:
+        Whether the run was finished before.
+
+    Raises:
+        TrainingStopped, VideoError, ConfigError: as `train`.
+    """
+    resumed = training.resume()
+    was_finished = training.step >= training.total_steps
+    if not was_finished:
+        if resumed:
+            training.monitor.note(f"going on after step {training.step} of {training.total_steps}")
+        training.monitor.note(summary)
+        train(training)
+    if not was_finished or not training.folder.report_path.exists():
+        write_report()
+    return was_finished
 
 
 def train(training: Training) -> None:
@@ -161,7 +195,6 @@ def train(training: Training) -> None:
     batches = training_loader(
         training.dataset, order, num_workers=recipe.num_workers, pin_memory=training.device.type == "cuda"
     )
-    scaler = torch.amp.GradScaler(training.device.type, enabled=recipe.precision == "fp16")
     schedule = training.schedule
     meter = _Meter(training, monitor)
     last_save, save_seconds = time.perf_counter(), 0.0
@@ -172,15 +205,15 @@ def train(training: Training) -> None:
             for batch in meter.timed(batches):
                 _count_broken(training, batch)
                 rate = schedule.at(training.step)
-                loss = _take_step(training, batch, rate, scaler) if len(batch.indices) else None
+                loss = _take_step(training, batch, rate) if len(batch.indices) else None
                 training.step += 1
                 meter.add(loss, len(batch.indices), rate)
                 epoch, place = divmod(training.step, training.steps_per_epoch)
                 if place == 0:
                     training.end_epoch(epoch - 1)
                     training.model.train()
-                    # The first epoch is always saved, so that a new run soon has something to go on from.
-                    due = time.perf_counter() - last_save > save_seconds / _MAX_SAVE_SHARE
+                    since_save = time.perf_counter() - last_save
+                    due = save_seconds < _QUICK_SAVE_SECONDS or since_save > save_seconds / _MAX_SAVE_SHARE
                     if due or training.step == training.total_steps:
                         save_seconds = training.save()
                         last_save = time.perf_counter()
@@ -192,8 +225,8 @@ def train(training: Training) -> None:
             monitor.finish()
 
 
-def _take_step(training: Training, batch: ClipBatch, rate: float, scaler: torch.amp.GradScaler) -> Tensor:
-    recipe, optimizer = training.recipe, training.optimizer
+def _take_step(training: Training, batch: ClipBatch, rate: float) -> Tensor:
+    recipe, optimizer, scaler = training.recipe, training.optimizer, training.scaler
     set_learning_rate(optimizer, rate)
     clips = batch.clips.flatten(0, 1).to(training.device, non_blocking=True)
     with autocast(training.device, recipe.precision):

@@ -18,20 +18,18 @@ from videomae.data.manifest import Manifest, read_manifest
 from videomae.data.order import generator_for
 from videomae.inference.device import choose_device
 from videomae.inference.reconstruct import MASKS, Reconstruction, reconstruct_video
-from videomae.loading.checkpoint import LoadedCheckpoint, load_checkpoint, new_processor, save_checkpoint
+from videomae.loading.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint, save_checkpoint
 from videomae.models.config import VideoMAEConfig
 from videomae.models.initialization import init_for_pretraining
 from videomae.models.modeling import VideoMAEForPreTraining
 from videomae.processing.transforms import normalize
 from videomae.recipes.pretrain import PretrainRecipe
-from videomae.recipes.recipe import DEFAULT_IMAGE_SIZE, DEFAULT_NUM_FRAMES
-from videomae.recipes.sizes import size_keywords
-from videomae.training.loop import Training, train
+from videomae.training.loop import Training, run_to_end
 from videomae.training.monitor import Monitor
 from videomae.training.optimizer import make_optimizer, parameter_groups
 from videomae.training.report import write_pretrain_report
 from videomae.training.run_folder import RunFolder
-from videomae.video.sampling import ClipSampling
+from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
 
 BETAS = (0.9, 0.95)
 # Streams of randomness that must not meet: crops are keyed by their epoch in this place, which is never so high.
@@ -97,21 +95,16 @@ def pretrain(
             "recipe": recipe.to_dict(),
         },
     )
-    sampling = ClipSampling(recipe.sampling, model.config.num_frames, recipe.frame_stride)
+    sampling = clip_sampling(recipe)
     checkpoint = LoadedCheckpoint(model.to(device), new_processor(model.config, sampling), sampling)
     training = _make_training(checkpoint, recipe, manifest, folder, masks, monitor)
-    resumed = training.resume()
-    was_finished = training.step >= training.total_steps
-    if resumed and not was_finished:
-        monitor.note(f"going on after step {training.step} of {training.total_steps}")
-    if not was_finished:
-        monitor.note(_summary(manifest, model, training))
-        train(training)
-    # A run that was killed after its last step lacks only the report.
-    if not was_finished or not folder.report_path.exists():
-        write_pretrain_report(
+    was_finished = run_to_end(
+        training,
+        summary=_summary(manifest, model, training),
+        write_report=lambda: write_pretrain_report(
             folder, recipe, manifest, training.broken, _pictures(checkpoint, manifest, recipe, device)
-        )
+        ),
+    )
     lines = [record for record in folder.read_metrics() if record["split"] == "train"]
     return PretrainResult(
         folder=folder.path,
@@ -150,23 +143,17 @@ class _Masks:
 
 
 def _make_model(recipe: PretrainRecipe, init: str | None) -> tuple[VideoMAEForPreTraining, PretrainRecipe]:
-    """The network, and the recipe with the frames and pixels that it has."""
+    """The network, and the recipe with nothing left open."""
     if init is not None:
-        model = load_checkpoint(init, task="pretraining", norm_pix_loss=recipe.norm_pix_loss)
-    else:
-        config = VideoMAEConfig(
-            **size_keywords(recipe.size),
-            image_size=recipe.image_size or DEFAULT_IMAGE_SIZE,
-            num_frames=recipe.num_frames or DEFAULT_NUM_FRAMES,
-            norm_pix_loss=recipe.norm_pix_loss,
-            use_mean_pooling=False,
-        )
-        with torch.random.fork_rng():
-            torch.manual_seed(recipe.seed)
-            model = VideoMAEForPreTraining(config)
-            init_for_pretraining(model)
-    found = model.config
-    return model, recipe.fitted_to_checkpoint(num_frames=found.num_frames, image_size=found.image_size)
+        opened = open_checkpoint(init, task="pretraining", norm_pix_loss=recipe.norm_pix_loss)
+        return opened.model, fit_to_checkpoint(recipe, opened.model.config, opened.sampling)
+    recipe = recipe.for_new_network()
+    config = new_config(recipe, norm_pix_loss=recipe.norm_pix_loss, use_mean_pooling=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        model = VideoMAEForPreTraining(config)
+        init_for_pretraining(model)
+    return model, recipe
 
 
 def _make_training(
