@@ -39,6 +39,7 @@ def test_for_people(commands: Commands, finetuned: FinetuneResult, judges: Path)
     assert commands.out.startswith("5 videos × 1 view\n")
     assert ["top-1", "80.0%"] in lines
     assert ["mean", "class", "accuracy", "83.3%"] in lines
+    assert not any(line[0] == "top-5" for line in lines)  # always 100 % of three classes
     assert ["red", "66.7%", "2", "of", "3"] in lines
     assert ["blue", "100.0%", "2", "of", "2"] in lines
     assert not any(line[0] == "green" for line in lines)  # no video of it

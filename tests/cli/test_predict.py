@@ -40,10 +40,23 @@ def test_several_videos_make_a_table(commands: Commands, finetuned: FinetuneResu
         commands("predict", colours / "val" / "blue", colours / "val" / "red", "--model", finetuned.folder, *CPU) == 0
     )
     header, *rows = commands.out.splitlines()
-    assert header.split() == ["video", "class", "probability", "next"]
+    assert header.split() == ["video", "class", "probability", "others"]
     assert [Path(row.split()[0]).name for row in rows] == ["blue_0.mp4", "blue_1.mp4", "red_0.mp4", "red_1.mp4"]
     assert [row.split()[1] for row in rows] == ["blue", "blue", "red", "red"]
     assert all(row.split()[2].endswith("%") for row in rows)
+    assert all(row == row.rstrip() for row in (header, *rows))
+    assert len({row.index("%") for row in rows}) == 1
+
+
+def test_a_narrow_terminal_shortens_no_path(
+    commands: Commands, finetuned: FinetuneResult, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shortened, the videos of one folder would look alike."""
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes any stream for a terminal
+    assert commands("predict", colours / "val", "--model", finetuned.folder, *CPU) == 0
+    for path in (colours / "val").rglob("*.mp4"):
+        assert f"{path}  " in commands.out
 
 
 @pytest.mark.parametrize(("views", "number"), [([], 1), (["--clips", "2", "--crops", "3"], 6)])

@@ -55,6 +55,18 @@ def test_a_loss_that_was_not_read_leaves_the_last_one() -> None:
     assert third.endswith("50% waiting for clips")
 
 
+def test_a_second_run_starts_without_the_loss_of_the_first() -> None:
+    console, text = _console(False)
+    monitor = ProgressMonitor(console)
+    for loss in (0.5, None):
+        monitor.start("training", total_steps=1, first_step=0)
+        monitor.step(_report(1, loss=loss))
+        monitor.finish()
+    first, second = text.getvalue().splitlines()
+    assert "loss 0.500" in first
+    assert "loss …" in second
+
+
 def test_a_terminal_gets_bars_and_notes_as_they_are_written() -> None:
     console, text = _console(True)
     monitor = ProgressMonitor(console)

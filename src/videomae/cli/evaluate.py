@@ -70,7 +70,8 @@ def _print(evaluation: Evaluation, num_views: int) -> None:
     views = "1 view" if num_views == 1 else f"{num_views} views"
     print(f"{metrics.num_videos} videos × {views}{broken}")
     print(f"top-1                {metrics.top1:6.1%}")
-    print(f"top-5                {metrics.top5:6.1%}")
+    if len(evaluation.class_names) > 5:  # else every answer is among the five
+        print(f"top-5                {metrics.top5:6.1%}")
     print(f"mean class accuracy  {metrics.mean_class_accuracy:6.1%}")
     width = max(len(name) for name in evaluation.class_names)
     for index, name in enumerate(evaluation.class_names):

@@ -82,16 +82,15 @@ def _print_one(result: VideoPrediction) -> None:
 
 
 def _print_table(results: list[VideoPrediction]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    """A line for each video, whole however narrow the terminal is: shortened paths would look alike."""
+    from rich.cells import cell_len
 
-    table = Table("video", "class", "probability", "next", box=None, pad_edge=False)
+    rows = [("video", "class", "probability", "others")]
     for result in results:
         best, *rest = result.predictions
         others = ", ".join(f"{prediction.label} {prediction.probability:.1%}" for prediction in rest[:2])
-        table.add_row(str(result.path), best.label, f"{best.probability:.1%}", others)
-    console = Console(markup=False, highlight=False)
-    # A pipe gets whole lines: a narrow terminal's wrapping would break file names.
-    if not console.is_terminal:
-        console.width = 400
-    console.print(table)
+        rows.append((str(result.path), best.label, f"{best.probability:11.1%}", others))
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join(cells).rstrip())

@@ -28,6 +28,7 @@ class ProgressMonitor(Monitor):
     def start(self, title: str, *, total_steps: int, first_step: int) -> None:
         """Show the bar."""
         self._total = total_steps
+        self._loss = "…"  # of this run, not of one before it
         self._tenths = 10 * first_step // max(1, total_steps)
         if not self.console.is_terminal:
             return
