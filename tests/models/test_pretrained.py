@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from videomae.core.errors import CheckpointError, ConfigError
+from videomae.models import pretrained
 from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
 
@@ -222,3 +223,104 @@ def test_a_loaded_model_trains(tmp_path: Path) -> None:
     assert all(parameter.requires_grad and parameter.is_leaf for parameter in loaded.parameters())
     loaded.train()(torch.randn(2, 4, 3, 16, 16), labels=torch.tensor([0, 2])).loss.backward()
     assert all(parameter.grad is not None for parameter in loaded.parameters())
+
+
+def test_keywords_of_transformers_that_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = saved(VideoMAEModel, tmp_path / "plain")
+    seen: list[Any] = []
+    read = pretrained.files.read_weights
+    monkeypatch.setattr(
+        pretrained.files, "read_weights", lambda source, **options: (seen.append(options), read(source, **options))[1]
+    )
+
+    model.save_pretrained(
+        tmp_path / "wordy",
+        save_function=torch.save,
+        max_shard_size="1MB",
+        variant=None,
+        token="t",
+        save_peft_format=True,
+    )
+    loaded = VideoMAEModel.from_pretrained(
+        tmp_path / "wordy",
+        use_safetensors=True,
+        low_cpu_mem_usage=True,
+        trust_remote_code=False,
+        proxies=None,
+        resume_download=True,
+        use_auth_token="secret",
+    )
+
+    assert sorted(file.name for file in (tmp_path / "wordy").iterdir()) == ["config.json", "model.safetensors"]
+    assert_same_encoder(model, loaded)
+    assert seen == [{"token": "secret"}]
+    assert "use_safetensors" not in loaded.config.to_dict()
+    with pytest.raises(ConfigError, match="low_cpu_memory=True"):
+        VideoMAEModel.from_pretrained(tmp_path / "wordy", low_cpu_memory=True)
+    with pytest.raises(ConfigError, match="variant='fp16'"):
+        model.save_pretrained(tmp_path / "other", variant="fp16")
+    with pytest.raises(TypeError, match="max_shards"):
+        model.save_pretrained(tmp_path / "other", max_shards=1)
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_token_is_for_the_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads: list[Any] = []
+    monkeypatch.setattr(pretrained.hub, "upload_folder", lambda *arguments, **options: uploads.append(options))
+
+    VideoMAEModel(VideoMAEConfig(**TINY)).save_pretrained(tmp_path, push_to_hub=True, token="t", private=True)
+
+    assert uploads == [{"token": "t", "private": True}]
+
+
+def test_state_dict_instead_of_the_file(tmp_path: Path) -> None:
+    model = saved(VideoMAEModel, tmp_path)
+    other = {name: torch.full_like(tensor, 3.0) for name, tensor in model.state_dict().items()}
+
+    with_folder = VideoMAEModel.from_pretrained(tmp_path, state_dict=other)
+    without = VideoMAEModel.from_pretrained(None, config=model.config, state_dict=other)
+
+    for loaded in (with_folder, without):
+        assert all((parameter == 3).all() for parameter in loaded.parameters())
+    with pytest.raises(ConfigError, match="give config and state_dict"):
+        VideoMAEModel.from_pretrained(None, config=model.config)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize("name", ["", "config.json"])
+def test_configuration_from_elsewhere(kind: Any, name: str, tmp_path: Path) -> None:
+    saved(VideoMAEForVideoClassification, tmp_path / "weights")
+    VideoMAEConfig(**TINY, id2label={0: "a", 1: "b"}).save_pretrained(tmp_path / "config")
+
+    loaded = VideoMAEForVideoClassification.from_pretrained(
+        tmp_path / "weights", config=kind(tmp_path / "config" / name), hidden_dropout_prob=0.25
+    )
+
+    assert loaded.config.id2label == {0: "a", 1: "b"}
+    assert loaded.config.hidden_dropout_prob == 0.25
+
+
+@pytest.mark.parametrize("device_map", ["cpu", torch.device("cpu"), "meta", None])
+def test_device_map_of_one_device(device_map: Any, tmp_path: Path) -> None:
+    saved(VideoMAEModel, tmp_path)
+
+    loaded = VideoMAEModel.from_pretrained(tmp_path, device_map=device_map)
+
+    assert loaded.device == torch.device(device_map or "cpu")
+
+
+@pytest.mark.parametrize(("available", "device"), [(True, "cuda"), (False, "cpu")])
+def test_device_map_auto(available: bool, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+
+    assert pretrained._single_device("auto") == torch.device(device)
+
+
+@pytest.mark.parametrize("device_map", [{"": "cpu"}, "balanced", True, 0.5])
+def test_device_maps_of_more_or_no_devices(device_map: Any, tmp_path: Path) -> None:
+    saved(VideoMAEModel, tmp_path)
+
+    with pytest.raises(ConfigError, match=r"device_map=.*: expected one device") as caught:
+        VideoMAEModel.from_pretrained(tmp_path, device_map=device_map)
+
+    assert "\n" not in str(caught.value)

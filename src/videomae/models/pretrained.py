@@ -18,6 +18,9 @@ from videomae.weights import files, hub, names
 
 logger = logging.getLogger("videomae")
 
+# Keywords of transformers' `from_pretrained` that ask for what happens here anyway, or for nothing that exists here.
+_WITHOUT_EFFECT = {"use_safetensors", "low_cpu_mem_usage", "trust_remote_code", "proxies", "resume_download"}
+
 
 class VideoMAEPreTrainedModel(nn.Module):
     """Base of the models: `from_pretrained`, `save_pretrained`, `push_to_hub` and gradient checkpointing."""
@@ -130,9 +133,11 @@ class VideoMAEPreTrainedModel(nn.Module):
     @classmethod
     def from_pretrained(
         cls,
-        pretrained_model_name_or_path: str | Path,
+        pretrained_model_name_or_path: str | Path | None,
         *,
-        config: VideoMAEConfig | None = None,
+        config: VideoMAEConfig | str | Path | None = None,
+        state_dict: Mapping[str, Tensor] | None = None,
+        device_map: torch.device | str | int | None = None,
         torch_dtype: torch.dtype | str | None = None,
         dtype: torch.dtype | str | None = None,
         ignore_mismatched_sizes: bool = False,
@@ -145,36 +150,45 @@ class VideoMAEPreTrainedModel(nn.Module):
         anew and named in a warning, weights that the model has no place for (a decoder) are named and left out.
 
         Args:
-            pretrained_model_name_or_path: folder or hub name.
-            config: used instead of the checkpoint's.
+            pretrained_model_name_or_path: folder or hub name; None where `config` and `state_dict` say all.
+            config: used instead of the checkpoint's; or the folder, file or hub name of one.
+            state_dict: used instead of the file of weights.
+            device_map: one device for all weights; "auto" for CUDA where there is one.
             torch_dtype: type of the weights; float32 by default, "auto" for that of the file.
             dtype: the newer name of `torch_dtype`.
             ignore_mismatched_sizes: draw weights anew whose shape differs, instead of raising.
             output_loading_info: also return a dictionary with `missing_keys`, `unexpected_keys`, `mismatched_keys` and
                 `error_msgs`.
             **kwargs: hub options (`cache_dir`, `revision`, `token`, `subfolder`, `local_files_only`,
-                `force_download`); all others override the configuration.
+                `force_download`); `use_auth_token`, the older name of `token`; `use_safetensors`, `low_cpu_mem_usage`,
+                `trust_remote_code`, `proxies` and `resume_download`, which change nothing here; all others override
+                the configuration.
 
         Returns:
             The model, or (model, loading information).
 
         Raises:
             CheckpointError: if the folder, its configuration or its weights are missing or do not fit.
+            ConfigError: for an option that does not exist, or more devices than one.
         """
-        options, overrides = hub.split_hub_options(kwargs)
-        if config is None:
-            config = cls.config_class.from_pretrained(pretrained_model_name_or_path, **options, **overrides)
-        elif overrides:
-            config = cls.config_class.from_dict(config.to_dict(), **overrides)
-        state = files.read_weights(pretrained_model_name_or_path, **options)
+        source, device = pretrained_model_name_or_path, _single_device(device_map)
+        options, overrides = _split_options(kwargs)
+        if source is None and (config is None or state_dict is None):
+            raise ConfigError("no checkpoint", expected="a folder or hub name", hint="or give config and state_dict")
+        if isinstance(config, VideoMAEConfig):
+            config = cls.config_class.from_dict(config.to_dict(), **overrides) if overrides else config
+        else:
+            config = cls.config_class.from_pretrained(config or str(source), **options, **overrides)
         model, info = cls.from_state(
             config,
-            state,
-            source=str(pretrained_model_name_or_path),
+            files.read_weights(str(source), **options) if state_dict is None else state_dict,
+            source="state_dict" if source is None else str(source),
             dtype=_as_dtype(dtype if dtype is not None else torch_dtype),
             ignore_mismatched_sizes=ignore_mismatched_sizes,
         )
-        _log_loading(cls.__name__, str(pretrained_model_name_or_path), info)
+        if device is not None:
+            model.to(device)
+        _log_loading(cls.__name__, str(source or "state_dict"), info)
         return (model, info) if output_loading_info else model
 
     @classmethod
@@ -261,6 +275,11 @@ class VideoMAEPreTrainedModel(nn.Module):
         is_main_process: bool = True,
         safe_serialization: bool = True,
         push_to_hub: bool = False,
+        token: str | bool | None = None,
+        variant: str | None = None,
+        save_function: object = None,
+        max_shard_size: object = None,
+        save_peft_format: object = None,
         **kwargs: Any,
     ) -> None:
         """Write `config.json` and `model.safetensors`, which transformers 4.x and 5.x read as well; each atomically.
@@ -271,17 +290,24 @@ class VideoMAEPreTrainedModel(nn.Module):
             is_main_process: False writes nothing, so that many processes may all call this.
             safe_serialization: only True; pickled weights are read, never written.
             push_to_hub: also upload the folder, to `repo_id` or a repository named like the folder.
+            token: for the upload.
+            variant: only None; a type in the file's name is what `from_pretrained` does not look for.
+            save_function: changes nothing, files are written atomically; accelerate's users pass it.
+            max_shard_size: changes nothing, there is one file: the largest published model has 4 GB.
+            save_peft_format: changes nothing; adapters are saved by PEFT itself.
             **kwargs: for `push_to_hub`.
 
         Raises:
             InputError: if the folder cannot be written.
-            ConfigError: if asked for pickled weights.
+            ConfigError: if asked for pickled weights or a variant.
             TypeError: for keywords that mean nothing here.
         """
         if not safe_serialization:
             raise ConfigError(
                 "safe_serialization=False", expected="True", hint="every reader since 2023 takes safetensors"
             )
+        if variant is not None:
+            raise ConfigError(f"variant={variant!r}", expected="None", hint="save each type in a folder of its own")
         if kwargs and not push_to_hub:
             raise TypeError(f"save_pretrained() got an unexpected keyword argument {next(iter(kwargs))!r}")
         if not is_main_process:
@@ -293,7 +319,7 @@ class VideoMAEPreTrainedModel(nn.Module):
         files.write_safetensors(folder / files.SAFETENSORS_NAME, state)
         config.save_pretrained(folder)
         if push_to_hub:
-            hub.upload_folder(folder, kwargs.pop("repo_id", folder.name), **kwargs)
+            hub.upload_folder(folder, kwargs.pop("repo_id", folder.resolve().name), token=token, **kwargs)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
         """Upload the model to the hub as `repo_id`; options as `videomae.weights.hub.upload_folder`.
@@ -304,6 +330,34 @@ class VideoMAEPreTrainedModel(nn.Module):
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             return hub.upload_folder(folder, repo_id, **{"commit_message": f"Upload {type(self).__name__}", **kwargs})
+
+
+def _split_options(keywords: Mapping[str, Any]) -> tuple[hub.HubOptions, dict[str, Any]]:
+    """The keywords about the hub and those about the configuration, without those that change nothing here."""
+    options, overrides = hub.split_hub_options({k: v for k, v in keywords.items() if k not in _WITHOUT_EFFECT})
+    older_token = overrides.pop("use_auth_token", None)
+    if options.get("token") is None and older_token is not None:
+        options["token"] = older_token
+    return options, overrides
+
+
+def _single_device(device_map: Any) -> torch.device | None:
+    if device_map is None or isinstance(device_map, torch.device):
+        return device_map
+    if device_map == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if isinstance(device_map, str | int) and not isinstance(device_map, bool):
+        try:
+            return torch.device(device_map)
+        except RuntimeError as error:
+            raise _no_device(device_map) from error
+    raise _no_device(device_map)
+
+
+def _no_device(device_map: object) -> ConfigError:
+    return ConfigError(
+        f"device_map={device_map!r}", expected='one device, such as "cuda" or "cpu", or "auto"', hint="leave it out"
+    )
 
 
 def _as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
