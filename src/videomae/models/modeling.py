@@ -153,19 +153,22 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         shown = tokens + tubelets.take_tokens(positions, visible)
         asked = self.mask_token.to(tokens.dtype) + tubelets.take_tokens(positions, rebuilt)
         logits = self.decoder(torch.cat([shown, asked], dim=1), rebuilt.shape[1]).logits  # (B, M, P)
+        output = VideoMAEForPreTrainingOutput(
+            loss=self._loss(logits, pixel_values, rebuilt, counted),
+            logits=logits,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+        return output if _chosen(return_dict, self.config.return_dict) else output.to_tuple()
 
+    def _loss(self, logits: Tensor, pixel_values: Tensor, rebuilt: Tensor, counted: Tensor | None) -> Tensor:
         said = _at_least_float32(logits)
         with torch.no_grad():
             targets = self.targets(pixel_values, rebuilt).to(said.dtype)
         if counted is None:
-            loss = F.mse_loss(said, targets)
-        else:
-            per_token = F.mse_loss(said, targets, reduction="none").mean(dim=-1)  # (B, M)
-            loss = (per_token * counted).sum() / counted.sum()
-        output = VideoMAEForPreTrainingOutput(
-            loss=loss, logits=logits, hidden_states=encoded.hidden_states, attentions=encoded.attentions
-        )
-        return output if _chosen(return_dict, self.config.return_dict) else output.to_tuple()
+            return F.mse_loss(said, targets)
+        per_token = F.mse_loss(said, targets, reduction="none").mean(dim=-1)  # (B, M)
+        return (per_token * counted).sum() / counted.sum()
 
     def targets(self, pixel_values: Tensor, index: Tensor) -> Tensor:
         """What the decoder should say for the tokens at `index` (B, M): (B, M, P), order t, y, x, C.

@@ -24,7 +24,7 @@ class ModelOutput(OrderedDict[str, Any]):
         given = {**(values or {}), **keywords}
         unknown = [name for name in given if name not in self.fields()]
         if unknown:
-            raise TypeError(f"{type(self).__name__} has no field {unknown[0]!r}; it has {', '.join(self.fields())}")
+            raise TypeError(self._no_field(unknown[0]))
         for name in self.fields():
             if given.get(name) is not None:
                 super().__setitem__(name, given[name])
@@ -46,7 +46,13 @@ class ModelOutput(OrderedDict[str, Any]):
     def __getattr__(self, name: str) -> Any:
         if name in type(self).fields():
             return self.get(name)
-        raise AttributeError(f"{type(self).__name__} has no field {name!r}; it has {', '.join(type(self).fields())}")
+        raise AttributeError(self._no_field(name))
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        # `update` and `setdefault` of an OrderedDict come through here.
+        if name not in type(self).fields():
+            raise KeyError(self._no_field(name))
+        super().__setitem__(name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in type(self).fields():
@@ -55,6 +61,10 @@ class ModelOutput(OrderedDict[str, Any]):
             self.pop(name, None)
         else:
             self[name] = value
+
+    @classmethod
+    def _no_field(cls, name: object) -> str:
+        return f"{cls.__name__} has no field {name!r}; it has {', '.join(cls.fields())}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (dict(self),)
