@@ -267,12 +267,13 @@ def test_masks_that_fit_nothing(hidden: Tensor, not_rebuilt: Tensor | None, mess
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_unequal_masks_in_a_batch(which: int) -> None:
+@pytest.mark.parametrize(("which", "name"), [(0, "bool_masked_pos"), (1, "decoder_masked_pos")])
+def test_unequal_masks_in_a_batch(which: int, name: str) -> None:
     pair = [mask.clone() for mask in masks()]
     pair[which][0, pair[which][0].nonzero()[0]] = False
 
-    with pytest.raises(ShapeError, match="expected masks that hide the same number of tokens in every clip"):
+    message = f"a batch of {name} hiding from .*: expected masks that hide the same number of tokens in every clip"
+    with pytest.raises(ShapeError, match=message):
         tiny_model()(clips(), pair[0], decoder_masked_pos=pair[1])
 
 

@@ -78,10 +78,14 @@ def target_statistics(
     return mean, variance.sqrt() + 1e-6
 
 
-def split_mask(mask: Bool[Tensor, "B N"]) -> tuple[Int64[Tensor, "B K"], Int64[Tensor, "B M"]]:
+def split_mask(mask: Bool[Tensor, "B N"], name: str = "masks") -> tuple[Int64[Tensor, "B K"], Int64[Tensor, "B M"]]:
     """Token indices of the False and of the True places, each in token order.
 
     A mask on the CPU costs a device nothing; counting a mask that lies on a device waits for it.
+
+    Args:
+        mask: one row for each clip.
+        name: what to call the mask in an error, such as the argument that it came in by.
 
     Raises:
         ShapeError: if the rows hold unequal numbers of True, because then they do not stack.
@@ -90,7 +94,7 @@ def split_mask(mask: Bool[Tensor, "B N"]) -> tuple[Int64[Tensor, "B K"], Int64[T
     low, high = int(counts.min()), int(counts.max())
     if low != high:
         raise ShapeError(
-            f"a batch of masks hiding from {low} to {high} tokens",
+            f"a batch of {name} hiding from {low} to {high} tokens",
             expected="masks that hide the same number of tokens in every clip of a batch",
             hint="draw the batch with tube_mask or random_mask, or run these clips one by one",
         )

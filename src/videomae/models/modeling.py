@@ -64,7 +64,7 @@ class VideoMAEModel(VideoMAEPreTrainedModel):
         visible = None
         if bool_masked_pos is not None:
             mask = check_mask(bool_masked_pos, "bool_masked_pos", len(pixel_values), grid)
-            visible = tubelets.split_mask(mask)[0]
+            visible = tubelets.split_mask(mask, "bool_masked_pos")[0]
             if not visible.shape[1]:
                 raise ShapeError(
                     "bool_masked_pos that hides every token",
@@ -196,11 +196,11 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         """Indices of the tokens the encoder sees and the decoder rebuilds, and which of the latter the loss counts."""
         check_clips(pixel_values, self.config.grid)
         mask = check_mask(bool_masked_pos, "bool_masked_pos", len(pixel_values), self.config.grid)
-        visible, rebuilt = tubelets.split_mask(mask)
+        visible, rebuilt = tubelets.split_mask(mask, "bool_masked_pos")
         counted = None
         if decoder_masked_pos is not None:
             decoder_mask = check_mask(decoder_masked_pos, "decoder_masked_pos", len(pixel_values), self.config.grid)
-            rebuilt = tubelets.split_mask(decoder_mask)[0]
+            rebuilt = tubelets.split_mask(decoder_mask, "decoder_masked_pos")[0]
             counted = mask.to(rebuilt.device).gather(1, rebuilt)
         if not visible.shape[1] or not rebuilt.shape[1] or (counted is not None and not counted.any()):
             raise ShapeError(
