@@ -178,6 +178,30 @@ def test_errors_name_the_value_and_the_choices():
         dense_test_starts(9, num_clips=0, num_frames=4, frame_stride=1)
 
 
+@pytest.mark.parametrize("name", ["num_video_frames", "num_frames", "frame_stride", "clip", "num_clips"])
+@pytest.mark.parametrize("value", [4.0, "4", None])
+def test_numbers_must_be_whole(name, value):
+    arguments = {"num_video_frames": 40, "num_frames": 4, "frame_stride": 4, "clip": 1, "num_clips": 4}
+
+    with pytest.raises(ConfigError, match=f"{name}={value!r}: expected a whole number"):
+        test_clip_indices(**{**arguments, name: value}, method="dense")
+    if name not in ("clip", "num_clips"):
+        training = {"num_video_frames": 40, "num_frames": 4, "frame_stride": 4, name: value}
+        with pytest.raises(ConfigError, match=f"{name}={value!r}: expected a whole number"):
+            sample_frame_indices(**training, method="uniform")
+
+
+def test_numpy_numbers_are_whole():
+    assert sample_frame_indices(np.int64(9), num_frames=np.int32(2)).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("method", ["dense", "uniform", "linspace"])
+@pytest.mark.parametrize("generator", [0, np.random, np.random.RandomState(0)])
+def test_generators_of_another_kind(method, generator):
+    with pytest.raises(ConfigError, match=r"a generator of type \w+: expected a torch.Generator or a numpy"):
+        sample_frame_indices(400, num_frames=4, method=method, generator=generator)
+
+
 def test_importing_loads_no_torch():
     code = "import sys, videomae.video.sampling; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def sample_frame_indices(
 
     Raises:
         VideoError: a video without frames.
-        ConfigError: an unknown method, or a number below 1.
+        ConfigError: an unknown method, a number below 1 or not whole, or a generator of another kind.
     """
     _check(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method=method)
     if method == "uniform":
@@ -207,10 +208,22 @@ def _draw_integer(generator: Any, low: int, high: int) -> int:
         return int(generator.integers(low, high))
     import torch
 
+    if not isinstance(generator, torch.Generator):
+        raise ConfigError(
+            f"a generator of type {type(generator).__name__}",
+            expected="a torch.Generator or a numpy.random.Generator",
+            hint="make one with torch.Generator().manual_seed(0), or leave it out for the centre",
+        )
     return int(torch.randint(low, high, (1,), generator=generator, device=generator.device))
 
 
 def _check(num_video_frames: int, *, num_frames: int, frame_stride: int, method: str) -> None:
+    for name, number in (
+        ("num_video_frames", num_video_frames),
+        ("num_frames", num_frames),
+        ("frame_stride", frame_stride),
+    ):
+        _check_whole(name, number)
     if num_video_frames < 1:
         raise VideoError(
             f"num_video_frames={num_video_frames}",
@@ -226,7 +239,16 @@ def _check(num_video_frames: int, *, num_frames: int, frame_stride: int, method:
             raise ConfigError(f"{name}={number}", expected="at least 1", hint=f"give a larger {name}")
 
 
+def _check_whole(name: str, number: Any) -> None:
+    try:
+        operator.index(number)
+    except TypeError as error:
+        raise ConfigError(f"{name}={number!r}", expected="a whole number", hint="round it first") from error
+
+
 def _check_clips(clip: int, num_clips: int) -> None:
+    _check_whole("clip", clip)
+    _check_whole("num_clips", num_clips)
     if num_clips < 1:
         raise ConfigError(f"num_clips={num_clips}", expected="at least 1", hint="give a larger num_clips")
     if not 0 <= clip < num_clips:
