@@ -21,7 +21,7 @@ def test_a_pretrained_model(commands: Commands, pretrained: PretrainResult) -> N
     rows = _rows(commands, pretrained.folder)
     assert rows["task"] == "pretraining"
     assert rows["encoder"] == "width 128, depth 4, 4 heads"
-    assert rows["decoder"] == "width 96, depth 2, 3 heads"
+    assert rows["decoder"] == "width 128, depth 1, 4 heads"
     assert rows["clip"] == "4 frames, 32×32 px, 3 channels"
     assert rows["tokens"] == "32 = 2 × 4 × 4 (time × rows × columns)"
     assert rows["sampling"] == "dense, frame stride 1"
