@@ -434,8 +434,8 @@ def test_a_size_that_changes_midway(folder, tmp_path):
     path.write_bytes(make(folder, "open_groups.ts").read_bytes() + other.read_bytes())
     with VideoReader(path) as reader:
         if reader.num_frames < 80:
-            # Seen once in dozens of runs, cause unknown: FFmpeg's decoder gives up where the size changes. What may never
-            # happen is that the rest of the file goes missing without a word.
+            # Seen once in dozens of runs, cause unknown: FFmpeg's decoder gives up where the size changes. What may
+            # never happen is that the rest of the file goes missing without a word.
             assert reader.num_frames in (38, 40)
             assert reader.info.damage
             return
