@@ -6,7 +6,6 @@ import errno
 import json
 import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -20,34 +19,28 @@ from videomae.cli.main import COMMANDS
 HEAVY = ("torch", "torchvision", "accelerate", "transformers", "matplotlib", "av", "PIL", "numpy", "safetensors")
 
 
-def _loaded_by(code: str) -> tuple[set[str], float]:
-    """Which heavy packages some code loads in a fresh process, and how many seconds it took there."""
-    report = f"print('LOADED', *(name for name in {HEAVY!r} if name in sys.modules))"
-    timer = "import sys, time; begin = time.perf_counter()"
-    done = run_python(f"{timer}\n{code}\n{report}\nprint(time.perf_counter() - begin)")
+def _loaded_by(code: str) -> set[str]:
+    """Which heavy packages some code loads in a fresh process: what makes a start slow, on a busy machine as on an idle one."""
+    report = f"import sys; print('LOADED', *(name for name in {HEAVY!r} if name in sys.modules))"
+    done = run_python(f"{code}\n{report}")
     assert done.returncode == 0, done.stderr
-    *_, loaded, seconds = done.stdout.strip().splitlines()
+    *_, loaded = done.stdout.strip().splitlines()
     assert loaded.startswith("LOADED")
-    return set(loaded.split()[1:]), float(seconds)
+    return set(loaded.split()[1:])
 
 
 @pytest.mark.parametrize("words", [["--help"], [], ["--version"], *([name, "--help"] for name in COMMANDS)], ids=str)
-def test_help_is_quick_and_loads_nothing_heavy(words: list[str]) -> None:
-    loaded, seconds = _loaded_by(f"from videomae.cli.main import main; assert main({words!r}) == 0")
-    assert loaded == set()
-    assert seconds < 2
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    assert _loaded_by(f"from videomae.cli.main import main; assert main({words!r}) == 0") == set()
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    loaded, seconds = _loaded_by("import videomae; assert videomae.__version__; dir(videomae)")
-    assert loaded == set()
-    assert seconds < 2
+    assert _loaded_by("import videomae; assert videomae.__version__; dir(videomae)") == set()
 
 
 def test_mistakes_are_told_without_loading_anything_heavy() -> None:
     words = ["pretrain", "data", "--output", "run", "--epochs", "0"]
-    loaded, _ = _loaded_by(f"from videomae.cli.main import main; assert main({words!r}) == 2")
-    assert loaded == set()
+    assert _loaded_by(f"from videomae.cli.main import main; assert main({words!r}) == 2") == set()
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"], []], ids=str)
@@ -178,7 +171,6 @@ def test_a_reader_that_leaves_is_no_fault(words: list[str], is_shared: bool) -> 
 
 
 def test_the_module_runs_as_a_program() -> None:
-    begin = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "videomae.cli.main", "nonsense"],
         env=command_environment(),
@@ -188,7 +180,6 @@ def test_the_module_runs_as_a_program() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert time.monotonic() - begin < 5
 
 
 def test_every_listed_command_exists() -> None:
