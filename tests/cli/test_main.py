@@ -20,7 +20,7 @@ HEAVY = ("torch", "torchvision", "accelerate", "transformers", "matplotlib", "av
 
 
 def _loaded_by(code: str) -> set[str]:
-    """Which heavy packages some code loads in a fresh process: what makes a start slow, on a busy machine as on an idle one."""
+    """Which heavy packages some code loads in a fresh process; they are what makes a start slow."""
     report = f"import sys; print('LOADED', *(name for name in {HEAVY!r} if name in sys.modules))"
     done = run_python(f"{code}\n{report}")
     assert done.returncode == 0, done.stderr
