@@ -184,5 +184,6 @@ def test_the_module_runs_as_a_program() -> None:
 
 def test_every_listed_command_exists() -> None:
     for name in COMMANDS:
-        assert callable(import_module(f"videomae.cli.{name}").run)
-        assert Path(import_module(f"videomae.cli.{name}").__file__ or "").stem == name
+        module = import_module(f"videomae.cli.{name.replace('-', '_')}")
+        assert callable(module.run)
+        assert Path(module.__file__ or "").stem == name.replace("-", "_")

@@ -60,7 +60,7 @@ def _run(name: str, *arguments: str) -> int:
             expected=" or ".join(COMMANDS),
             hint=f"did you mean {close[0]}?" if close else "see videomae --help",
         )
-    status: int = import_module(f"videomae.cli.{name}").run(list(arguments))
+    status: int = import_module(f"videomae.cli.{name.replace('-', '_')}").run(list(arguments))
     return status
 
 

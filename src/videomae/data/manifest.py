@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from videomae.core.errors import DataError
+from videomae.video.source import VideoSource
 
 # Those that people have most come first: an error lists them all.
 _SUFFIXES = ".mp4 .avi .mkv .webm .mov .m4v .wmv .flv .mpg .mpeg .gif .3gp .asf .m2ts .mts .ogv .ts .vob"
@@ -30,11 +31,23 @@ _FORMS = "a folder of class folders, a folder of videos, a CSV or TSV with path,
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """One video of a data set."""
+    """One video of a data set.
 
-    path: Path
+    Args:
+        path: where it is.
+        label: the name of its class.
+        split: train, val or test.
+        start_seconds: where the part that counts begins; None for the video's start.
+        end_seconds: where it ends; None for the video's end.
+        group: what it shares with others that must stay on the same side of a split (a source, a person).
+    """
+
+    path: VideoSource
     label: str | None = None
     split: str | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
