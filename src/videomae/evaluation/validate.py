@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from videomae.data.manifest import Manifest
 from videomae.evaluation.metrics import Metrics, classification_metrics
 from videomae.inference.scores import ViewOptions, score_videos
 from videomae.loading.checkpoint import LoadedCheckpoint
+from videomae.video.source import VideoSource
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Evaluation:
 
     metrics: Metrics
     class_names: tuple[str, ...]
-    broken: tuple[tuple[Path, VideoError], ...]
+    broken: tuple[tuple[VideoSource, VideoError], ...]
 
 
 def evaluate_classifier(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from videomae.core.errors import VideoError
 from videomae.inference.scores import ViewOptions, score_videos
 from videomae.loading.checkpoint import LoadedCheckpoint
+from videomae.video.source import VideoSource
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Prediction:
 class VideoPrediction:
     """The most probable classes of one video, the best first; none where the video could not be read."""
 
-    path: Path
+    path: VideoSource
     num_views: int
     predictions: tuple[Prediction, ...]
     error: VideoError | None = None
@@ -34,7 +34,7 @@ class VideoPrediction:
 
 def predict_videos(
     checkpoint: LoadedCheckpoint,
-    paths: Sequence[Path],
+    paths: Sequence[VideoSource],
     *,
     top_k: int = 5,
     options: ViewOptions,

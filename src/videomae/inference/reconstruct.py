@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from videomae.inference.device import autocast
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.processing.transforms import normalize
+from videomae.video.source import VideoSource
 
 MASKS = {"tube": tube_mask, "random": random_mask}
 _GREY = 127
@@ -49,7 +49,7 @@ class Reconstruction:
 
 def reconstruct_video(
     checkpoint: LoadedCheckpoint,
-    path: Path,
+    path: VideoSource,
     *,
     mask: str = "tube",
     mask_ratio: float = 0.9,

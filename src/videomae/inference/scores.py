@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from videomae.data.loader import view_loader
 from videomae.inference.device import autocast
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.processing.transforms import normalize
+from videomae.video.source import VideoSource
 
 # Views that go through the network at once; bounds memory for videos with many views.
 MAX_VIEWS_PER_FORWARD = 8
@@ -65,7 +65,7 @@ class VideoScores:
 
 def score_videos(
     checkpoint: LoadedCheckpoint,
-    paths: Sequence[Path],
+    paths: Sequence[VideoSource],
     *,
     options: ViewOptions,
     device: torch.device,

@@ -30,6 +30,7 @@ from videomae.training.optimizer import make_optimizer, parameter_groups
 from videomae.training.report import write_pretrain_report
 from videomae.training.run_folder import RunFolder
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
+from videomae.video.source import VideoSource
 
 BETAS = (0.9, 0.95)
 # Streams of randomness that must not meet: crops are keyed by their epoch in this place, which is never so high.
@@ -203,10 +204,10 @@ def _summary(manifest: Manifest, model: Any, training: Training) -> str:
 
 def _pictures(
     checkpoint: LoadedCheckpoint, manifest: Manifest, recipe: PretrainRecipe, device: torch.device
-) -> list[tuple[Path, Reconstruction]]:
+) -> list[tuple[VideoSource, Reconstruction]]:
     """Reconstructions of the first videos that can be read, for the report."""
     checkpoint.model.eval()
-    pictures: list[tuple[Path, Reconstruction]] = []
+    pictures: list[tuple[VideoSource, Reconstruction]] = []
     for number, entry in enumerate(manifest.entries):
         if len(pictures) == _NUM_PICTURES:
             break

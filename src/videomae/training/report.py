@@ -15,6 +15,7 @@ from videomae.report.charts import confusion_matrix, loss_curves
 from videomae.report.html import KeyFigure, Report
 from videomae.report.pictures import reconstruction_sheet
 from videomae.training.run_folder import RunFolder
+from videomae.video.source import VideoSource
 
 _MAX_BROKEN_LISTED = 50
 
@@ -24,7 +25,7 @@ def write_pretrain_report(
     recipe: PretrainRecipe,
     manifest: Manifest,
     broken: Mapping[str, str],
-    pictures: Sequence[tuple[Path, Reconstruction]],
+    pictures: Sequence[tuple[VideoSource, Reconstruction]],
 ) -> Path:
     """Loss curve, reconstructions and settings of a pre-training run."""
     records = folder.read_metrics()
@@ -79,7 +80,7 @@ def write_finetune_report(
     return report.save(folder.report_path)
 
 
-def add_reconstruction(report: Report, path: Path, rebuilt: Reconstruction) -> None:
+def add_reconstruction(report: Report, path: VideoSource, rebuilt: Reconstruction) -> None:
     """A sheet of original, masked and rebuilt frames."""
     sheet = reconstruction_sheet(
         rebuilt.original,
