@@ -161,7 +161,7 @@ def new_processor(config: VideoMAEConfig, sampling: ClipSampling) -> VideoMAEIma
         crop_size={"height": height, "width": width},
         image_mean=list(IMAGENET_MEAN),
         image_std=list(IMAGENET_STD),
-        sampling=dataclasses.asdict(sampling),
+        sampling=sampling.to_dict(),
     )
 
 
@@ -206,7 +206,7 @@ def describe_checkpoint(source: str | Path, **hub_options: Any) -> dict[str, Any
             "grid": list(config.grid.shape),
             "num_tokens": config.grid.num_tokens,
         },
-        "sampling": dataclasses.asdict(_checked(_stored_sampling(processor, config), config)),
+        "sampling": _checked(_stored_sampling(processor, config), config).to_dict(),
         "image_mean": processor.image_mean,
         "image_std": processor.image_std,
         # Every configuration has label names, but only a classifier's mean anything.

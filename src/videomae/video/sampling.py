@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import operator
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from videomae.core.errors import ConfigError, VideoError
+from videomae.core.errors import ConfigError
+
+from ._sampling_parts import check_clip, check_clip_number, draw_integer
+from .time_sampling import sample_frames_in_time, test_clips_in_time
 
 if TYPE_CHECKING:
     import torch
-
-METHODS = ("dense", "uniform", "linspace")
 
 
 @dataclass(frozen=True)
@@ -21,27 +22,85 @@ class ClipSampling:
     """Which frames make a clip. Saved in `preprocessor_config.json` under `sampling`: a model carries its own.
 
     Args:
-        method: one of `METHODS`, see `sample_frame_indices`.
+        method: dense, uniform or linspace, see `sample_frame_indices`.
         num_frames: frames in a clip.
         frame_stride: distance between neighbours, in frames.
+        frame_rate: frames of the clip per second, so that clips of files of any rate last equally long, see
+            `sample_frames_in_time`; `frame_stride` plays no part then. None samples by stride.
+
+    Raises:
+        ConfigError: a frame rate that is not above 0, or one with another method than dense.
     """
 
     method: str = "dense"
     num_frames: int = 16
     frame_stride: int = 4
+    frame_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.frame_rate is None:
+            return
+        if not isinstance(self.frame_rate, int | float) or not 0 < self.frame_rate < math.inf:
+            raise ConfigError(
+                f"frame_rate={self.frame_rate!r}", expected="frames per second, above 0", hint="change --frame-rate"
+            )
+        if self.method != "dense":
+            raise ConfigError(
+                f"frame_rate={self.frame_rate} with the sampling {self.method}",
+                expected="dense sampling, the one that has a rate",
+                hint="give --sampling dense, or leave --frame-rate out",
+            )
 
     def training_indices(
-        self, num_video_frames: int, generator: torch.Generator | np.random.Generator | None = None
+        self,
+        num_video_frames: int,
+        generator: torch.Generator | np.random.Generator | None = None,
+        *,
+        frame_times: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Frames of one random clip, see `sample_frame_indices`."""
-        return sample_frame_indices(num_video_frames, **asdict(self), generator=generator)
+        """Frames of one random clip, see `sample_frame_indices`, or by rate `sample_frames_in_time`.
 
-    def test_indices(self, num_video_frames: int, *, num_clips: int) -> np.ndarray:
-        """Frames of all test clips, int64 (num_clips, num_frames), see `test_clip_indices`."""
-        clips = range(num_clips)
-        return np.stack(
-            [test_clip_indices(num_video_frames, clip=k, num_clips=num_clips, **asdict(self)) for k in clips]
-        )
+        Args:
+            num_video_frames: how many frames the video has.
+            generator: the source of randomness; None takes the centre.
+            frame_times: seconds of each frame; only needed where there is a `frame_rate`.
+        """
+        if self.frame_rate is None:
+            return sample_frame_indices(num_video_frames, **self._by_stride(), generator=generator)
+        times = self._require_times(num_video_frames, frame_times)
+        return sample_frames_in_time(times, num_frames=self.num_frames, frame_rate=self.frame_rate, generator=generator)
+
+    def test_indices(
+        self, num_video_frames: int, *, num_clips: int, frame_times: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Frames of all test clips, int64 (num_clips, num_frames), see `test_clip_indices` and `test_clips_in_time`."""
+        if self.frame_rate is None:
+            clips = range(num_clips)
+            return np.stack(
+                [test_clip_indices(num_video_frames, clip=k, num_clips=num_clips, **self._by_stride()) for k in clips]
+            )
+        times = self._require_times(num_video_frames, frame_times)
+        return test_clips_in_time(times, num_clips=num_clips, num_frames=self.num_frames, frame_rate=self.frame_rate)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain data; `frame_rate` only where there is one, so that older readers know all keys."""
+        values = asdict(self)
+        if self.frame_rate is None:
+            del values["frame_rate"]
+        return values
+
+    def _by_stride(self) -> dict[str, Any]:
+        return {"method": self.method, "num_frames": self.num_frames, "frame_stride": self.frame_stride}
+
+    def _require_times(self, num_video_frames: int, frame_times: np.ndarray | None) -> np.ndarray:
+        if frame_times is None or len(frame_times) != num_video_frames:
+            given = "none" if frame_times is None else f"{len(frame_times)}"
+            raise ConfigError(
+                f"frame_rate={self.frame_rate} with {given} of the frame times",
+                expected=f"frame_times for all {num_video_frames} frames",
+                hint="pass the frame_times of the video's reader",
+            )
+        return frame_times
 
 
 def sample_frame_indices(
@@ -80,7 +139,7 @@ def sample_frame_indices(
         VideoError: a video without frames.
         ConfigError: an unknown method, a number below 1 or not whole, or a generator of another kind.
     """
-    _check(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method=method)
+    check_clip(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method=method)
     if method == "uniform":
         return _uniform(num_video_frames, num_frames, generator)
     slack = num_video_frames - _span(num_frames, frame_stride, method)
@@ -89,7 +148,7 @@ def sample_frame_indices(
     elif generator is None:
         start = slack // 2
     else:
-        start = _draw_integer(generator, 0, slack + 1)
+        start = draw_integer(generator, 0, slack + 1)
     return _clip_at(start, num_video_frames, num_frames, frame_stride, method)
 
 
@@ -107,8 +166,8 @@ def dense_test_starts(num_video_frames: int, *, num_clips: int, num_frames: int,
         VideoError: a video without frames.
         ConfigError: a number below 1.
     """
-    _check(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method="dense")
-    _check_clips(0, num_clips)
+    check_clip(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method="dense")
+    check_clip_number(0, num_clips)
     if num_clips == 1:
         return np.array([max(num_video_frames - _span(num_frames, frame_stride, "dense"), 0) // 2], dtype=np.int64)
     num_strided = -(-num_video_frames // frame_stride)
@@ -147,8 +206,8 @@ def test_clip_indices(
         VideoError: a video without frames.
         ConfigError: an unknown method, a number below 1, or a clip that does not exist.
     """
-    _check(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method=method)
-    _check_clips(clip, num_clips)
+    check_clip(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method=method)
+    check_clip_number(clip, num_clips)
     if num_clips == 1:
         return sample_frame_indices(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method=method)
     if method == "uniform":
@@ -198,60 +257,5 @@ def _uniform(num_video_frames: int, num_frames: int, generator: Any) -> np.ndarr
     if generator is None:
         return (2 * segments + 1) * num_video_frames // (2 * num_frames)
     highs = np.maximum((segments + 1) * num_video_frames // num_frames, lows + 1)
-    drawn = [_draw_integer(generator, int(low), int(high)) for low, high in zip(lows, highs, strict=True)]
+    drawn = [draw_integer(generator, int(low), int(high)) for low, high in zip(lows, highs, strict=True)]
     return np.array(drawn, dtype=np.int64)
-
-
-def _draw_integer(generator: Any, low: int, high: int) -> int:
-    """Draw an integer in [low, high) from a torch or a NumPy generator."""
-    if isinstance(generator, np.random.Generator):
-        return int(generator.integers(low, high))
-    import torch
-
-    if not isinstance(generator, torch.Generator):
-        raise ConfigError(
-            f"a generator of type {type(generator).__name__}",
-            expected="a torch.Generator or a numpy.random.Generator",
-            hint="make one with torch.Generator().manual_seed(0), or leave it out for the centre",
-        )
-    return int(torch.randint(low, high, (1,), generator=generator, device=generator.device))
-
-
-def _check(num_video_frames: int, *, num_frames: int, frame_stride: int, method: str) -> None:
-    for name, number in (
-        ("num_video_frames", num_video_frames),
-        ("num_frames", num_frames),
-        ("frame_stride", frame_stride),
-    ):
-        _check_whole(name, number)
-    if num_video_frames < 1:
-        raise VideoError(
-            f"num_video_frames={num_video_frames}",
-            expected="a video with at least 1 frame",
-            hint="leave this video out, or repair it",
-        )
-    if method not in METHODS:
-        raise ConfigError(
-            f"method={method!r}", expected=f"one of {', '.join(METHODS)}", hint="choose how frames are to be sampled"
-        )
-    for name, number in (("num_frames", num_frames), ("frame_stride", frame_stride)):
-        if number < 1:
-            raise ConfigError(f"{name}={number}", expected="at least 1", hint=f"give a larger {name}")
-
-
-def _check_whole(name: str, number: Any) -> None:
-    try:
-        operator.index(number)
-    except TypeError as error:
-        raise ConfigError(f"{name}={number!r}", expected="a whole number", hint="round it first") from error
-
-
-def _check_clips(clip: int, num_clips: int) -> None:
-    _check_whole("clip", clip)
-    _check_whole("num_clips", num_clips)
-    if num_clips < 1:
-        raise ConfigError(f"num_clips={num_clips}", expected="at least 1", hint="give a larger num_clips")
-    if not 0 <= clip < num_clips:
-        raise ConfigError(
-            f"clip={clip}", expected=f"a clip from 0 to {num_clips - 1}", hint="num_clips says how many there are"
-        )
