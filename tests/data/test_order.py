@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from videomae.core.errors import ConfigError
 from videomae.data.order import BatchOrder, epoch_order, generator_for, num_steps_per_epoch
 
 
@@ -76,3 +77,36 @@ def test_neighbouring_keys_are_unrelated() -> None:
     assert abs(firsts.mean().item() - 0.5) < 4 * (1 / 12 / 2000) ** 0.5
     correlation = torch.corrcoef(torch.stack([firsts[:-1], firsts[1:]]))[0, 1].item()
     assert abs(correlation) < 4 / 2000**0.5
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 8])
+@pytest.mark.parametrize(("num_clips", "batch_size"), [(10, 4), (13, 6), (3, 8), (1, 1)])
+def test_processes_share_what_one_would_have(num_clips: int, batch_size: int, world_size: int) -> None:
+    alone = list(BatchOrder(num_clips, batch_size=batch_size, epochs=2, seed=7, first_step=1))
+    shares = [
+        list(
+            BatchOrder(
+                num_clips, batch_size=batch_size, epochs=2, seed=7, first_step=1, rank=rank, world_size=world_size
+            )
+        )
+        for rank in range(world_size)
+    ]
+
+    assert all(len(share) == len(alone) for share in shares)
+    for step, batch in enumerate(alone):
+        parts = [share[step] for share in shares]
+        assert list(itertools.chain.from_iterable(parts)) == batch
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_the_order_after_some_batches_is_its_rest() -> None:
+    order = BatchOrder(10, batch_size=4, epochs=3, seed=7, first_step=2, rank=1, world_size=2)
+
+    assert list(order.after(3)) == list(order)[3:]
+    assert order.first_step == 2
+
+
+@pytest.mark.parametrize(("rank", "world_size"), [(-1, 2), (2, 2), (0, 0)])
+def test_a_rank_that_does_not_exist_is_refused(rank: int, world_size: int) -> None:
+    with pytest.raises(ConfigError, match=f"rank={rank} of world_size={world_size}"):
+        BatchOrder(10, batch_size=4, epochs=1, seed=0, rank=rank, world_size=world_size)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 
 import numpy as np
 import torch
+
+from videomae.core.errors import ConfigError
 
 
 def epoch_order(num_clips: int, *, seed: int, epoch: int) -> np.ndarray:
@@ -26,25 +29,52 @@ def generator_for(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
+def share_of(number: int, *, rank: int, world_size: int) -> range:
+    """Which of `number` things process `rank` of `world_size` has: consecutive, as even as can be, each exactly once."""
+    return range(number * rank // world_size, number * (rank + 1) // world_size)
+
+
 class BatchOrder:
     """Batches of (epoch, index) pairs from step `first_step` to the last step of the last epoch: a batch sampler.
 
     The epoch travels with the index, so that worker processes that live through all epochs know it.
 
+    Several processes share every batch: put together in the order of their ranks, their parts are the batch that a
+    single process would have, the smaller last one of an epoch too. Parts differ by at most one clip; where a last
+    batch has fewer clips than there are processes some parts are empty, so that all processes take equally many steps.
+
     Args:
         num_clips: clips of the data set.
-        batch_size: clips in a batch.
+        batch_size: clips in a batch, over all processes.
         epochs: passes over the data.
         seed: of the order.
         first_step: steps already done; 0 starts at the beginning.
+        rank: which process this is, from 0.
+        world_size: how many processes share the batches.
+
+    Raises:
+        ConfigError: for a rank that does not exist.
     """
 
-    def __init__(self, num_clips: int, *, batch_size: int, epochs: int, seed: int, first_step: int = 0) -> None:
+    def __init__(
+        self,
+        num_clips: int,
+        *,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        first_step: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        require_rank(rank, world_size)
         self.num_clips = num_clips
         self.batch_size = batch_size
         self.epochs = epochs
         self.seed = seed
         self.first_step = first_step
+        self.rank = rank
+        self.world_size = world_size
 
     def __len__(self) -> int:
         return self.epochs * num_steps_per_epoch(self.num_clips, self.batch_size) - self.first_step
@@ -54,5 +84,21 @@ class BatchOrder:
         first_epoch, first_batch = divmod(self.first_step, steps)
         for epoch in range(first_epoch, self.epochs):
             order = epoch_order(self.num_clips, seed=self.seed, epoch=epoch)
-            for batch in range(first_batch if epoch == first_epoch else 0, steps):
-                yield [(epoch, int(index)) for index in order[batch * self.batch_size : (batch + 1) * self.batch_size]]
+            for step in range(first_batch if epoch == first_epoch else 0, steps):
+                batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+                mine = share_of(len(batch), rank=self.rank, world_size=self.world_size)
+                yield [(epoch, int(index)) for index in batch[mine.start : mine.stop]]
+
+    def after(self, num_batches: int) -> BatchOrder:
+        """The order without its first `num_batches` batches; costs nothing."""
+        rest = copy.copy(self)
+        rest.first_step += num_batches
+        return rest
+
+
+def require_rank(rank: int, world_size: int) -> None:
+    """Raise a ConfigError unless there is such a process."""
+    if not 0 <= rank < world_size:
+        raise ConfigError(
+            f"rank={rank} of world_size={world_size}", expected="a rank from 0 to world_size - 1", hint="correct it"
+        )
