@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.filter import Graph
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -83,9 +84,21 @@ def key_packets(path: Path) -> list[int]:
 
 
 def decode_plainly(path: Path) -> np.ndarray:
-    """All frames as PyAV's own loop gives them, in order of presentation and turned as they are shown."""
+    """All frames as PyAV's own loop decodes them, in order of presentation and turned as they are shown."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
         if all(frame.pts is not None for frame in frames):
             frames.sort(key=lambda frame: frame.pts)
-        return np.stack([np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in frames])
+        return np.stack([np.rot90(filter_graph_rgb(frame), frame.rotation // 90) for frame in frames])
+
+
+def filter_graph_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """A frame as FFmpeg's filter graph converts it, with a graph of its own and no say in anything: the reference."""
+    graph = Graph()
+    source = graph.add(
+        "buffer", video_size=f"{frame.width}x{frame.height}", pix_fmt=frame.format.name, time_base="1/25"
+    )
+    sink = graph.add("buffersink")
+    graph.link_nodes(source, graph.add("format", "rgb24"), sink).configure()
+    source.push(frame)
+    return sink.pull().to_ndarray()

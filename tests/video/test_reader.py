@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from video_files import SHARED, decode_plainly, encode, key_packets, moving_texture, remux
+from video_files import SHARED, decode_plainly, encode, filter_graph_rgb, key_packets, moving_texture, remux
 
 from videomae.core.errors import VideoError
 from videomae.video import reader as reader_module
@@ -123,7 +123,7 @@ def test_shared_videos_equal_a_full_decode(path):
                 chosen = sorted({number for indices in index_lists(reader.num_frames)[3:] for number in indices})
                 for number, frame in enumerate(container.decode(video=0)):
                     if number in chosen:
-                        frames.append(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
+                        frames.append(np.rot90(filter_graph_rgb(frame), frame.rotation // 90))
                 assert number + 1 == reader.num_frames
                 assert np.array_equal(reader.read(chosen[::-1])[::-1], np.stack(frames))
                 for where in (0, len(chosen) // 2):

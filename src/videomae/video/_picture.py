@@ -5,17 +5,102 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.filter import Graph
+from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
+
+from videomae.core.errors import VideoError
+
+# From these, FFmpeg's scaler has tables straight to RGB, for even heights: no filter, no chroma siting has a say.
+_TABLE_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 
 
-def to_rgb(frame: Any, converter: VideoReformatter) -> np.ndarray:
+class Converter:
+    """Makes RGB of decoded frames, bit for bit as FFmpeg's filter graph `buffer, format=rgb24` does.
+
+    One serves a whole file: it is set up by the first frame, and anew where the size, pixel format or colours change.
+    PyAV's own conversion differs from the filter graph where chroma has to be interpolated (10 bit, odd heights and so
+    on): it filters bilinearly, the graph bicubically, and it goes by the chroma siting that decoders write on frames,
+    which the graph does not. Where neither has a say, PyAV's is used, because it costs less per frame. One thread at
+    a time; it starts none, so that a process may be forked with it.
+
+    Args:
+        name: the file, for error messages.
+    """
+
+    def __init__(self, name: str = "the video") -> None:
+        self._name = name
+        self._reformatter = VideoReformatter()
+        self._key: tuple[Any, ...] | None = None
+        self._graph: Graph | None = None
+        self._source: Any = None
+        self._sink: Any = None
+
+    def convert(self, frame: Any) -> Any:
+        """Return the frame as an av.VideoFrame in rgb24; transparency is dropped.
+
+        Raises:
+            VideoError: a colour space or range that FFmpeg does not convert.
+        """
+        pixels = frame.format
+        if pixels.is_bayer and min(frame.width, frame.height) < 2:  # libswscale would abort the process
+            raise self._not_convertible(frame, "a mosaic needs 2x2 pixels")
+        # These two take no part in the conversion, but the scaler refuses values that it does not know.
+        frame.color_primaries, frame.color_trc = ColorPrimaries.UNSPECIFIED, ColorTrc.UNSPECIFIED
+        try:
+            if pixels.name in _TABLE_FORMATS and frame.height % 2 == 0:
+                return self._reformatter.reformat(frame, format="rgb24", interpolation=Interpolation.BICUBIC, threads=1)
+            key = (frame.width, frame.height, pixels.name, frame.colorspace, frame.color_range)
+            if key != self._key:
+                self._configure(key)
+            self._source.push(frame)
+            return self._sink.pull()
+        except (av.FFmpegError, ValueError) as error:
+            self._key = None
+            raise self._not_convertible(frame, " ".join(str(error).split())) from error
+
+    def _configure(self, key: tuple[Any, ...]) -> None:
+        width, height, pixels, colorspace, color_range = key
+        self._key, self._graph = None, Graph()
+        self._graph.threads = 1
+        self._source = self._graph.add(
+            "buffer",
+            video_size=f"{width}x{height}",
+            pix_fmt=pixels,
+            time_base="1/1",
+            colorspace=str(int(colorspace)),
+            range=str(int(color_range)),
+        )
+        self._sink = self._graph.add("buffersink")
+        self._graph.link_nodes(self._source, self._graph.add("format", "rgb24"), self._sink).configure()
+        self._key = key
+
+    def _not_convertible(self, frame: Any, reason: str) -> VideoError:
+        return VideoError(
+            f"{self._name} ({frame.format.name}, {frame.width}x{frame.height}, colour space {int(frame.colorspace)}, "
+            f"range {int(frame.color_range)})",
+            expected=f"colours that FFmpeg converts to RGB ({reason})",
+            hint="convert the video to H.264 with BT.709 colours",
+        )
+
+
+def to_rgb(frame: Any, converter: Converter, *, out: np.ndarray | None = None) -> np.ndarray:
     """Return uint8 RGB (height, width, 3), turned and mirrored as the frame's display matrix asks.
 
-    The converter is set up by its first frame; one for a whole file spares small frames most of their conversion time.
     A turn by anything but a multiple of 90° is left out: it would not give a rectangle of whole pixels.
+
+    Args:
+        frame: a decoded av.VideoFrame.
+        converter: the one of the frame's file.
+        out: uint8 of `picture_shape(frame)`, into which the picture is written; None for an array of its own.
+
+    Raises:
+        VideoError: colours that FFmpeg does not convert.
     """
-    picture = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+    plane = converter.convert(frame).planes[0]
+    rows = np.frombuffer(plane, dtype=np.uint8).reshape(plane.height, plane.line_size)
+    picture = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
     x_by_x, y_by_x, x_by_y, y_by_y = _display_axes(frame)
     if not x_by_x:
         picture = picture.transpose(1, 0, 2)
@@ -23,7 +108,18 @@ def to_rgb(frame: Any, converter: VideoReformatter) -> np.ndarray:
         picture = picture[:, ::-1]
     if min(y_by_x, y_by_y) < 0:
         picture = picture[::-1]
-    return picture
+    if out is None:
+        out = np.empty(picture.shape, dtype=np.uint8)
+    elif out.shape != picture.shape:  # NumPy would broadcast a picture of one row
+        raise ValueError(f"out of shape {out.shape} for a picture of shape {picture.shape}")
+    out[...] = picture
+    return out
+
+
+def picture_shape(frame: Any) -> tuple[int, int, int]:
+    """(height, width, 3) of what `to_rgb` makes of a frame."""
+    is_upright = bool(_display_axes(frame)[0])
+    return (frame.height, frame.width, 3) if is_upright else (frame.width, frame.height, 3)
 
 
 def rotation_degrees(frame: Any) -> int:

@@ -10,14 +10,13 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from videomae.core.errors import VideoError
 
 from ._decode import MAX_REFERENCES, DamagedPacketError, IndexMismatchError, Timeline, decode_run, is_sound
 from ._index import PacketIndex, build_index
 from ._open import OpenVideo
-from ._picture import rotation_degrees, to_rgb
+from ._picture import Converter, rotation_degrees, to_rgb
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class VideoReader:
         self._distrusted: set[int] = set()  # entries from which decoding did not come out right
         self._tolerated: set[int] = set()  # packets whose errors mean nothing
         self._timeline: Timeline | None = None
-        self._converter = VideoReformatter()
+        self._converter = Converter(self._video.name)
         try:
             self.index = index or build_index(self._video)
             if self.index is None:
