@@ -9,8 +9,9 @@ import av
 import numpy as np
 
 from ._bitstream import refers_back
-from ._index import PacketIndex
-from ._open import CutOffError, OpenVideo, describe
+from ._index import PacketIndex, counted_index
+from ._open import CutOffError, OpenVideo
+from ._source import describe
 
 MAX_REFERENCES = 16  # frames that any codec keeps to refer to
 
@@ -47,26 +48,28 @@ def decode_run(
         DamagedPacketError: the decoder refuses a packet.
         IndexMismatchError: packets or frames do not come as the index says.
     """
-    remaining, wanted = set(frames), frozenset(frames)
-    last_position = int(index.frame_packets[frames].max())
+    wanted_positions = index.frame_packets[frames]
+    remaining = dict(zip(index.pts[wanted_positions].tolist(), frames, strict=True))
+    last_position = int(wanted_positions.max())
+    is_unneeded = index.is_droppable[: last_position + 1].copy()
+    is_unneeded[wanted_positions] = False
     fed = (
         (position, packet)
         for position, packet in _packets_from(video, index, entry, last_position)
-        if not index.is_droppable[position] or int(index.packet_frames[position]) in wanted
+        if not is_unneeded[position]
     )
     for frame in _feed(video, fed, tolerated):
-        position = index.position_by_pts.get(frame.pts, -1)
-        number = int(index.packet_frames[position]) if position >= 0 else -1
-        if number not in remaining:
+        number = remaining.get(frame.pts)
+        if number is None:
             continue
         if frame.is_corrupt:
-            raise DamagedPacketError(position, "the decoder marks the frame as damaged")
-        remaining.discard(number)
+            raise DamagedPacketError(int(index.frame_packets[number]), "the decoder marks the frame as damaged")
+        del remaining[frame.pts]
         yield number, frame
         if not remaining:
             return
     if remaining:
-        raise IndexMismatchError(f"frames {sorted(remaining)} did not come out of the decoder")
+        raise IndexMismatchError(f"frames {sorted(remaining.values())} did not come out of the decoder")
 
 
 def is_sound(video: OpenVideo, index: PacketIndex, entry: int, position: int) -> bool:
@@ -107,15 +110,18 @@ def _packets_from(video: OpenVideo, index: PacketIndex, entry: int, last: int) -
     """Yield (position, packet) from the entry to the last one, each of them checked against the index."""
     _go_to(video, index, entry)
     position = None
+    expected: list[tuple[int, int]] = []  # (time stamp, size) of the packets still to come, the next one last
     try:
         for packet in video.packets():
             if position is None:
-                position = index.position_by_pts.get(packet.pts)
+                position = _position_of(index, packet.pts, entry)
                 if position is None:  # the rest of a packet that the seek cut in two
                     continue
                 if position > entry:
                     raise IndexMismatchError(f"the seek for packet {entry} went to packet {position}")
-            if packet.pts != index.pts[position] or packet.size != index.sizes[position]:
+                coming = slice(position, last + 1)
+                expected = list(zip(index.pts[coming].tolist(), index.sizes[coming].tolist(), strict=True))[::-1]
+            if (packet.pts, packet.size) != expected.pop():
                 raise IndexMismatchError(f"another packet in the place of packet {position}")
             if position >= entry:
                 yield position, packet
@@ -125,6 +131,16 @@ def _packets_from(video: OpenVideo, index: PacketIndex, entry: int, last: int) -
     except CutOffError as error:
         raise DamagedPacketError(position or entry, describe(error)) from error
     raise IndexMismatchError(f"the file ends before packet {last}")
+
+
+def _position_of(index: PacketIndex, pts: int | None, guess: int) -> int | None:
+    """Return the packet with that time stamp, if there is one."""
+    if index.pts[guess] == pts:
+        return guess
+    if pts is None:
+        return None
+    places = np.flatnonzero(index.pts == pts)
+    return int(places[0]) if len(places) else None
 
 
 def _go_to(video: OpenVideo, index: PacketIndex, entry: int) -> None:
@@ -209,43 +225,35 @@ def _frames_before(video: OpenVideo, damaged: Any) -> Iterator[Any]:
         yield frame
 
 
-class Timeline:
-    """The frames of a video that only decoding can count.
+def count_frames(video: OpenVideo) -> PacketIndex:
+    """Decode the whole file, keeping nothing but the frames' times."""
+    damage = None
+    times: list[int | None] = []
+    try:
+        for frame in decode_all(video):
+            times.append(frame.pts)
+    except DamagedPacketError as error:
+        damage = f"packet {error.position} cannot be decoded: {error.reason}"
+    return counted_index(times, video, damage)
 
-    Args:
-        video: the open file; all of it is decoded, nothing is kept but the frames' times.
+
+def decode_counted(video: OpenVideo, index: PacketIndex, frames: list[int]) -> Iterator[tuple[int, Any]]:
+    """Yield (frame number, decoded frame) for each of the frames wanted, in the decoder's order.
+
+    Raises:
+        IndexMismatchError: frames do not come as the index says.
     """
-
-    def __init__(self, video: OpenVideo) -> None:
-        self.damage: str | None = None
-        times: list[int | None] = []
-        try:
-            for frame in decode_all(video):
-                times.append(frame.pts)
-        except DamagedPacketError as error:
-            self.damage = f"packet {error.position} cannot be decoded: {error.reason}"
-        known = np.array([time for time in times if time is not None], dtype=np.int64)
-        order = np.arange(len(times))
-        if len(known) == len(times):
-            order = np.argsort(known, kind="stable")
-            self.pts: np.ndarray | None = known[order]
-        else:
-            self.pts = None
-        self._rank = np.empty(len(times), dtype=np.int64)
-        self._rank[order] = np.arange(len(times))
-
-    @property
-    def num_frames(self) -> int:
-        """How many frames the decoder gives."""
-        return len(self._rank)
-
-    def decode(self, video: OpenVideo, frames: list[int]) -> Iterator[tuple[int, Any]]:
-        """Yield (frame number, decoded frame) for each of the frames wanted, in any order."""
-        remaining = set(frames)
-        for rank, frame in zip(self._rank.tolist(), decode_all(video), strict=False):
-            if rank in remaining:
-                remaining.discard(rank)
-                yield rank, frame
-            if not remaining:
-                return
-        raise IndexMismatchError(f"frames {sorted(remaining)} did not come out of the decoder a second time")
+    remaining = set(frames)
+    numbers, times = index.packet_frames.tolist(), index.pts.tolist()
+    try:
+        for place, frame in enumerate(decode_all(video)):
+            if place >= len(numbers) or (frame.pts is not None and index.has_times and frame.pts != times[place]):
+                raise IndexMismatchError(f"decoded frame {place} is another one")
+            if numbers[place] in remaining:
+                remaining.discard(numbers[place])
+                yield numbers[place], frame
+                if not remaining:
+                    return
+    except DamagedPacketError as error:
+        raise IndexMismatchError(f"frames {sorted(remaining)} did not come out of the decoder: {error}") from error
+    raise IndexMismatchError(f"frames {sorted(remaining)} did not come out of the decoder")

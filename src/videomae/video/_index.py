@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
+from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
 
 from ._bitstream import inspector_for, needs_first_packet
-from ._open import CutOffError, OpenVideo, describe
+from ._index_bytes import pack_arrays, unpack_arrays
+from ._open import CutOffError, OpenVideo
+from ._source import describe
 
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PacketIndex:
     """The packets of a video stream in the order of decoding, P of them, showing N frames.
 
     It holds plain arrays only, so that it can be kept beside a list of files and spare the next reader the demuxing.
+    Where packets do not tell which frames there are, it is `is_counted`: decoding everything has told, each "packet" is
+    a decoded frame in the order of the decoder's output, and decoding always starts at the first.
 
     Attributes:
         pts: int64 (P,): when each packet's frame is shown, in units of the stream's time base.
@@ -32,7 +35,10 @@ class PacketIndex:
         entries: int64 (E,): the packets with which decoding may begin, ascending.
         frame_packets: int64 (N,): the packet of each frame, in presentation order.
         packet_frames: int64 (P,): the frame that each packet shows, -1 where it shows none.
+        time_base: seconds in a unit of `pts`.
         needs_first_packet: a decoder must have seen the first packet before any other.
+        is_counted: see above.
+        has_times: the file has time stamps; otherwise `pts` counts frames at the stream's rate.
         damage: where and why the file breaks off, if it does.
     """
 
@@ -43,18 +49,68 @@ class PacketIndex:
     entries: np.ndarray
     frame_packets: np.ndarray
     packet_frames: np.ndarray
-    needs_first_packet: bool
-    damage: str | None
+    time_base: Fraction
+    needs_first_packet: bool = False
+    is_counted: bool = False
+    has_times: bool = True
+    damage: str | None = None
 
     @property
     def num_frames(self) -> int:
         """How many frames a player shows."""
         return len(self.frame_packets)
 
-    @cached_property
-    def position_by_pts(self) -> dict[int, int]:
-        """The packet with each time stamp."""
-        return {pts: position for position, pts in enumerate(self.pts.tolist())}
+    @property
+    def frame_times(self) -> np.ndarray:
+        """float64 (N,): seconds from the first frame to each."""
+        times = self.pts[self.frame_packets]
+        return (times - times[:1]) * float(self.time_base)
+
+    def to_bytes(self) -> bytes:
+        """Return a compact form for `from_bytes`: a few bytes a packet."""
+        return pack_arrays(
+            {
+                "pts": self.pts,
+                "seek_delays": self.pts - self.seek_times,
+                "sizes": self.sizes,
+                "is_droppable": self.is_droppable,
+                "entries": self.entries,
+                "frame_packets": self.frame_packets,
+            },
+            {
+                "time_base": [self.time_base.numerator, self.time_base.denominator],
+                "needs_first_packet": self.needs_first_packet,
+                "is_counted": self.is_counted,
+                "has_times": self.has_times,
+                "damage": self.damage,
+            },
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> PacketIndex:
+        """Return what `to_bytes` wrote.
+
+        Raises:
+            ValueError: another version wrote it, or the data is damaged.
+        """
+        arrays, facts = unpack_arrays(data)
+        try:
+            return cls(
+                pts=arrays["pts"],
+                seek_times=arrays["pts"] - arrays["seek_delays"],
+                sizes=arrays["sizes"],
+                is_droppable=arrays["is_droppable"].astype(bool),
+                entries=arrays["entries"],
+                frame_packets=arrays["frame_packets"],
+                packet_frames=frames_of_packets(arrays["frame_packets"], len(arrays["pts"])),
+                time_base=Fraction(*facts["time_base"]),
+                needs_first_packet=facts["needs_first_packet"],
+                is_counted=facts["is_counted"],
+                has_times=facts["has_times"],
+                damage=facts["damage"],
+            )
+        except (KeyError, TypeError, IndexError, ZeroDivisionError) as error:
+            raise ValueError(f"a packet index that is damaged: {error!r}") from error
 
     def entry_for(self, frame: int, *, distrusted: Collection[int] = ()) -> int:
         """Return the nearest packet with which decoding may begin so that `frame` comes out right.
@@ -64,7 +120,8 @@ class PacketIndex:
         """
         position = int(self.frame_packets[frame])
         nearest = bisect_right(self.entries, position) - 1
-        for entry in self.entries[nearest::-1].tolist() if nearest >= 0 else ():
+        for place in range(nearest, -1, -1):
+            entry = int(self.entries[place])
             if self.pts[entry] <= self.pts[position] and entry not in distrusted:
                 return entry
         return 0
@@ -116,8 +173,6 @@ def build_index(video: OpenVideo) -> PacketIndex | None:
         return None
     shown = np.flatnonzero(num_shown)
     frame_packets = shown[np.argsort(pts[shown])]
-    packet_frames = np.full(len(pts), -1, dtype=np.int64)
-    packet_frames[frame_packets] = np.arange(len(frame_packets))
     return PacketIndex(
         pts=pts,
         seek_times=np.array(packets.seek_times, dtype=np.int64),
@@ -125,10 +180,46 @@ def build_index(video: OpenVideo) -> PacketIndex | None:
         is_droppable=np.array(packets.is_droppable, dtype=bool),
         entries=np.flatnonzero(packets.is_entry),
         frame_packets=frame_packets,
-        packet_frames=packet_frames,
+        packet_frames=frames_of_packets(frame_packets, len(pts)),
+        time_base=video.stream.time_base,
         needs_first_packet=packets.needs_first_packet,
         damage=packets.damage,
     )
+
+
+def counted_index(times: list[int | None], video: OpenVideo, damage: str | None) -> PacketIndex:
+    """Return the index of a video whose frames were counted by decoding it, given their time stamps as they came out.
+
+    Where any is missing, the decoder's order is that of presentation, at the stream's rate.
+    """
+    known = [time for time in times if time is not None]
+    time_base = video.stream.time_base
+    has_times = len(known) == len(times) and time_base is not None
+    if not has_times:
+        rate = video.stream.average_rate or video.stream.guessed_rate or 25
+        known, time_base = list(range(len(times))), 1 / Fraction(rate)
+    pts = np.array(known, dtype=np.int64)
+    frame_packets = np.argsort(pts, kind="stable")
+    return PacketIndex(
+        pts=pts,
+        seek_times=pts,
+        sizes=np.zeros(len(pts), dtype=np.int64),
+        is_droppable=np.zeros(len(pts), dtype=bool),
+        entries=np.zeros(1, dtype=np.int64),
+        frame_packets=frame_packets,
+        packet_frames=frames_of_packets(frame_packets, len(pts)),
+        time_base=time_base,
+        is_counted=True,
+        has_times=has_times,
+        damage=damage,
+    )
+
+
+def frames_of_packets(frame_packets: np.ndarray, num_packets: int) -> np.ndarray:
+    """Turn the packet of each frame, int64 (N,), into the frame of each packet, int64 (P,), -1 where it has none."""
+    packet_frames = np.full(num_packets, -1, dtype=np.int64)
+    packet_frames[frame_packets] = np.arange(len(frame_packets))
+    return packet_frames
 
 
 def _may_hold_single_fields(video: OpenVideo) -> bool:
@@ -173,5 +264,5 @@ def _missing_tail(video: OpenVideo) -> str | None:
     if not _is_mp4(video):
         return None
     expected = max((entry.pos + entry.size for entry in video.stream.index_entries), default=0)
-    size = os.stat(video.path).st_size
+    size = video.source.num_bytes
     return f"the file ends at byte {size} of {expected}" if expected > size else None

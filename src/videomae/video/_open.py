@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 from av.stream import Disposition
 
 from videomae.core.errors import VideoError
 
+from ._limits import ReadLimits, Stopwatch
+from ._source import Source, describe, source_of
+
 # Demuxers that make pictures out of any text.
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
-
-
-def display_path(path: str | os.PathLike[str]) -> str:
-    """Return the path as text that can always be printed, also where the file's name is not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 class CutOffError(Exception):
@@ -30,8 +26,10 @@ class OpenVideo:
     """An open container with its video stream and a decoder that has been fed nothing since the last seek.
 
     Args:
-        path: a regular file.
+        source: a regular file, or a binary file object.
         num_threads: decoder threads, at least 1.
+        limits: what the file may cost.
+        name: of the video in messages, where the source is a file object.
 
     Raises:
         VideoError: not a file, not readable, or without a video stream that can be decoded.
@@ -40,56 +38,82 @@ class OpenVideo:
     container: Any = None
     stream: Any = None
 
-    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
-        self.path = Path(path)
-        self.name = display_path(path)
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        *,
+        num_threads: int = 1,
+        limits: ReadLimits | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.source: Source = source_of(source, name)
+        self.name = self.source.name
+        self.limits = limits or ReadLimits()
+        self.stopwatch = Stopwatch(self.name, self.limits.max_seconds)
         self._num_threads = num_threads
         self.is_at_start = False
         self.is_primed = False
         self.can_seek = True
-        _check_file(self.path, self.name)
         self.reopen()
-        self._is_cut_off = _breaks_off(self.path, self.container.format.name)
+        self._is_cut_off = _breaks_off(self.source, self.container.format.name)
 
     def reopen(self) -> None:
         """Stand at the first packet with a new decoder: the one way of going back that works for every container."""
         self.close()
+        max_pixels = str(self.limits.max_pixels)
         try:
-            # The prefix keeps names with a colon from being taken for a protocol; metadata is of no interest.
-            self.container = av.open(f"file:{os.fspath(self.path)}", metadata_errors="replace")
+            self.container = av.open(
+                self.source.for_container(self.stopwatch),
+                metadata_errors="replace",  # metadata is of no interest
+                options={"max_pixels": max_pixels},
+                timeout=self.limits.max_seconds,
+            )
         except (av.FFmpegError, ValueError, RuntimeError, MemoryError) as error:
+            self.source.check()
+            self.stopwatch.check()
             raise VideoError(
                 self.name, expected="a video file", hint=f"the file is damaged or no video ({describe(error)})"
             ) from error
         try:
+            self.source.check()
             self.stream = self._choose_stream()
+            context = self.stream.codec_context
+            self._check_size(context.width, context.height)
+            self._has_size = context.width > 0
         except VideoError:
             self.close()
             raise
-        context = self.stream.codec_context
         # A damaged frame must be an error, not a guess at what it may have shown.
-        context.options = {"err_detect": "explode"}
+        context.options = {"err_detect": "explode", "max_pixels": max_pixels}
         context.thread_count = self._num_threads
         if self._num_threads > 1:
             context.thread_type = "FRAME"
         self.is_at_start = True
         self.is_primed = False
 
+    @property
+    def size_clause(self) -> str:
+        """What to add to a reason: FFmpeg keeps quiet about a size that it refuses."""
+        return "" if self._has_size else f"; frames of more than {self.limits.max_pixels} pixels are refused"
+
     def seek(self, timestamp: int) -> None:
         """Go to the last key frame before or at the timestamp (in the stream's time base) and reset the decoder."""
-        self.container.seek(timestamp, stream=self.stream, backward=True)
         self.is_at_start = False
+        self.container.seek(timestamp, stream=self.stream, backward=True)
+        self.source.check()
 
     def packets(self) -> Iterator[Any]:
         """Yield the stream's packets that hold data, from where the file stands.
 
         Raises:
             CutOffError: in place of the last packet, where the file breaks off within it.
+            VideoError: the call has used up its time.
         """
         self.is_at_start = False
         previous = None
         try:
             for packet in self.container.demux(self.stream):
+                self.stopwatch.check()
                 if not packet.size:
                     continue
                 if not self._is_cut_off:
@@ -101,6 +125,11 @@ class OpenVideo:
         except IndexError:
             # PyAV ends in this way where the container announced further streams on the way: all has been read.
             pass
+        except av.FFmpegError:
+            self.source.check()
+            self.stopwatch.check()
+            raise
+        self.source.check()
         if self._is_cut_off:
             raise CutOffError("the file breaks off within it")
 
@@ -128,43 +157,17 @@ class OpenVideo:
             )
         return stream
 
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self.limits.max_pixels:
+            raise VideoError(
+                f"{self.name} (claims frames of {width}x{height})",
+                expected=f"at most {self.limits.max_pixels} pixels a frame",
+                hint="leave this file out, or raise max_pixels if its frames are really that large",
+            )
 
-def describe(error: BaseException) -> str:
-    """Return the reason in FFmpeg's words, on one line."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
 
-
-def _breaks_off(path: Path, format_name: str) -> bool:
+def _breaks_off(source: Source, format_name: str) -> bool:
     """Whether the file ends in the midst of a unit of its container, for those where FFmpeg passes the rest on."""
     if format_name == "mpegts":
-        size = path.stat().st_size
-        return all(size % packet_size for packet_size in (188, 192, 204))
-    if format_name == "gif":
-        with path.open("rb") as file:
-            file.seek(-min(path.stat().st_size, 64), os.SEEK_END)
-            return not file.read().rstrip(b"\0\r\n ").endswith(b";")
-    return False
-
-
-def _check_file(path: Path, name: str) -> None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise VideoError(name, expected="an existing video file", hint="check the path") from None
-    except (OSError, ValueError) as error:
-        raise VideoError(
-            name, expected="a readable video file", hint=f"it cannot be opened: {describe(error)}"
-        ) from error
-    if stat.S_ISDIR(status.st_mode):
-        raise VideoError(f"{name} (a directory)", expected="a video file", hint="name a file in it")
-    if not stat.S_ISREG(status.st_mode):
-        raise VideoError(
-            f"{name} (not a regular file)",
-            expected="a video file",
-            hint="pipes, sockets and devices cannot be read; save the video to a file",
-        )
-    if status.st_size == 0:
-        raise VideoError(f"{name} (empty, 0 bytes)", expected="a video file", hint="copy or download it again")
-    if not os.access(path, os.R_OK):
-        raise VideoError(f"{name} (no permission to read)", expected="a readable video file", hint="change its mode")
+        return all(source.num_bytes % packet_size for packet_size in (188, 192, 204))
+    return format_name == "gif" and not source.tail(64).rstrip(b"\0\r\n ").endswith(b";")

@@ -7,16 +7,31 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from videomae.core.errors import VideoError
 
-from ._decode import MAX_REFERENCES, DamagedPacketError, IndexMismatchError, Timeline, decode_run, is_sound
+from ._decode import (
+    MAX_REFERENCES,
+    DamagedPacketError,
+    IndexMismatchError,
+    count_frames,
+    decode_counted,
+    decode_run,
+    is_sound,
+)
 from ._index import PacketIndex, build_index
+from ._limits import ReadLimits
 from ._open import OpenVideo
-from ._picture import Converter, rotation_degrees, to_rgb
+from ._picture import Converter, picture_shape, rotation_degrees, to_rgb
+
+__all__ = ["PacketIndex", "ReadLimits", "VideoInfo", "VideoReader", "probe_video", "read_video"]
+
+
+class _IndexProvedWrongError(Exception):
+    """Frames given out already may be others than those asked for."""
 
 
 @dataclass(frozen=True)
@@ -58,29 +73,41 @@ class VideoReader:
     Use it as a context manager, or call `close`. One thread at a time.
 
     Args:
-        path: a video file.
+        source: a video file, or a binary file object with `read` and `seek`, which stays open after `close`.
         num_threads: decoder threads. Loader workers do better with one each than with several here.
         index: the `index` of an earlier reader of the same unchanged file; spares going through its packets.
+        limits: what the file may cost.
+        name: of the video in messages, where the source is a file object.
+
+    Attributes:
+        index: which packet shows which frame, to be kept for later readers.
 
     Raises:
-        VideoError: no such file, not a readable video, or no frame in it.
+        VideoError: no such file, not a readable video, no frame in it, or beyond the limits.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1, index: PacketIndex | None = None) -> None:
+    index: PacketIndex
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        *,
+        num_threads: int = 1,
+        index: PacketIndex | None = None,
+        limits: ReadLimits | None = None,
+        name: str | None = None,
+    ) -> None:
         if num_threads < 1:
             raise VideoError(f"num_threads={num_threads}", expected="at least 1", hint="use 1 in loader workers")
-        self._video = OpenVideo(path, num_threads=num_threads)
+        self._video = OpenVideo(source, num_threads=num_threads, limits=limits, name=name)
         self._distrusted: set[int] = set()  # entries from which decoding did not come out right
         self._tolerated: set[int] = set()  # packets whose errors mean nothing
-        self._timeline: Timeline | None = None
         self._converter = Converter(self._video.name)
         try:
-            self.index = index or build_index(self._video)
-            if self.index is None:
-                self._count_by_decoding()
+            self.index = index or build_index(self._video) or count_frames(self._video)
             if self.num_frames == 0:
                 raise VideoError(
-                    f"{self._video.name} (0 frames{_clause(self._damage)})",
+                    f"{self._video.name} (0 frames{_clause(self.index.damage)}{self._video.size_clause})",
                     expected="a video with at least one frame that can be decoded",
                     hint="leave this file out, or copy it again",
                 )
@@ -91,16 +118,19 @@ class VideoReader:
     @property
     def num_frames(self) -> int:
         """How many frames can be read."""
-        if self.index is not None:
-            return self.index.num_frames
-        assert self._timeline is not None
-        return self._timeline.num_frames
+        return self.index.num_frames
+
+    @property
+    def frame_times(self) -> np.ndarray:
+        """float64 (num_frames,): seconds from the first frame to each; frame number / rate where the file has none."""
+        return self.index.frame_times
 
     @cached_property
     def info(self) -> VideoInfo:
         """Size, rate and so on; decodes the first frame, without which size and rotation are not certain."""
+        self._video.stopwatch.start()
         for _, frame in self._decode([0]):
-            height, width = to_rgb(frame, self._converter).shape[:2]
+            height, width = picture_shape(frame)[:2]
             rotation = rotation_degrees(frame)
         stream = self._video.stream
         rate = stream.average_rate or stream.guessed_rate
@@ -113,7 +143,7 @@ class VideoReader:
             frames_per_second=float(rate) if rate else None,
             duration_seconds=self._duration_seconds(),
             codec=stream.codec.canonical_name,
-            damage=self._damage,
+            damage=self.index.damage,
         )
 
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -129,20 +159,34 @@ class VideoReader:
             VideoError: a number outside the video, a damaged file, frames of unequal sizes.
         """
         numbers = self._check_indices(indices)
-        frames = None
-        for number, frame in self._decode(np.unique(numbers).tolist()):
-            picture = to_rgb(frame, self._converter)
-            if frames is None:
-                frames = np.empty((len(numbers), *picture.shape), dtype=np.uint8)
-            if picture.shape != frames.shape[1:]:
-                raise VideoError(
-                    f"{self._video.name}, frame {number} ({_size(picture)})",
-                    expected=f"the size of the frames read before, {_size(frames[0])}",
-                    hint="the size changes midway: convert the video to a single one",
-                )
-            frames[numbers == number] = picture
-        assert frames is not None
-        return frames
+        try:
+            return self._read(numbers)
+        except _IndexProvedWrongError:
+            return self._read(self._check_indices(indices))
+
+    def stream(self, indices: Sequence[int] | np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Give frames out as they are decoded: several clips cost one pass, and the memory of one frame.
+
+        Args:
+            indices: as for `read`.
+
+        Yields:
+            (frame number, uint8 RGB (height, width, 3)) once for each distinct number, mostly ascending. The next read
+            from this reader ends the stream.
+
+        Raises:
+            VideoError: a number outside the video, a damaged file, or an index of another file.
+        """
+        frames = np.unique(self._check_indices(indices)).tolist()
+        try:
+            for number, frame in self._frames(frames):
+                yield number, to_rgb(frame, self._converter)
+        except _IndexProvedWrongError as error:
+            raise VideoError(
+                f"{self._video.name} (does not match its packet index)",
+                expected="the file that the index was made of",
+                hint="open it without the kept index",
+            ) from error
 
     def close(self) -> None:
         """Release the file."""
@@ -156,15 +200,47 @@ class VideoReader:
     ) -> None:
         self.close()
 
-    @property
-    def _damage(self) -> str | None:
-        if self.index is not None:
-            return self.index.damage
-        return self._timeline.damage if self._timeline is not None else None
+    def _read(self, numbers: np.ndarray) -> np.ndarray:
+        distinct, first_places = np.unique(numbers, return_index=True)
+        place_of = dict(zip(distinct.tolist(), first_places.tolist(), strict=True))
+        pictures = None
+        for number, frame in self._frames(distinct.tolist()):
+            shape = picture_shape(frame)
+            if pictures is None:
+                pictures = np.empty((len(numbers), *shape), dtype=np.uint8)
+            if shape != pictures.shape[1:]:
+                raise VideoError(
+                    f"{self._video.name}, frame {number} ({_size(shape)})",
+                    expected=f"the size of the frames read before, {_size(pictures.shape[1:])}",
+                    hint="the size changes midway: convert the video to a single one",
+                )
+            to_rgb(frame, self._converter, out=pictures[place_of[number]])
+        assert pictures is not None
+        if len(distinct) < len(numbers):
+            for place, number in enumerate(numbers.tolist()):
+                if place != place_of[number]:
+                    pictures[place] = pictures[place_of[number]]
+        return pictures
 
-    def _count_by_decoding(self) -> None:
-        self.index = None
-        self._timeline = Timeline(self._video)
+    def _frames(self, frames: list[int]) -> Iterator[tuple[int, Any]]:
+        """Yield (number, decoded frame) once for each of the ascending numbers, within the time limit.
+
+        Raises:
+            _IndexProvedWrongError: only after a frame was given out; the reader now has the right index.
+        """
+        stopwatch = self._video.stopwatch
+        stopwatch.start()
+        given: set[int] = set()
+        index = self.index
+        for number, frame in self._decode(frames):
+            if self.index is not index and given:
+                raise _IndexProvedWrongError
+            index = self.index
+            if number not in given:
+                given.add(number)
+                seconds_left = stopwatch.pause()
+                yield number, frame
+                stopwatch.resume(seconds_left)
 
     def _duration_seconds(self) -> float | None:
         stream, container = self._video.stream, self._video.container
@@ -182,7 +258,7 @@ class VideoReader:
             )
         outside = numbers[(numbers < 0) | (numbers >= self.num_frames)]
         if len(outside):
-            count = f"{self.num_frames} frames{_clause(self._damage)}"
+            count = f"{self.num_frames} frames{_clause(self.index.damage)}"
             raise VideoError(
                 f"frame {outside[0]} of {self._video.name}",
                 expected=f"a number from 0 to {self.num_frames - 1} ({count})",
@@ -191,17 +267,30 @@ class VideoReader:
         return numbers.astype(np.int64)
 
     def _decode(self, frames: list[int]) -> Iterator[tuple[int, Any]]:
-        """Yield (number, decoded frame) for ascending numbers; a frame may come twice where an index proves wrong."""
-        if self.index is not None:
+        """Yield (number, decoded frame) for ascending numbers; all again where the index proves wrong."""
+        if not self.index.is_counted:
             try:
                 for entry, run in self.index.plan(frames, distrusted=self._distrusted):
                     yield from self._decode_run(self.index, entry, run)
                 return
             except IndexMismatchError:
-                self._count_by_decoding()
-                self._check_indices(frames)
-        assert self._timeline is not None
-        yield from self._timeline.decode(self._video, frames)
+                self._recount(frames)
+        try:
+            yield from decode_counted(self._video, self.index, frames)
+        except IndexMismatchError:
+            self._recount(frames)
+            try:
+                yield from decode_counted(self._video, self.index, frames)
+            except IndexMismatchError as error:
+                raise VideoError(
+                    f"{self._video.name} (decodes differently every time)",
+                    expected="undamaged data",
+                    hint=f"copy or download the file again ({error})",
+                ) from error
+
+    def _recount(self, frames: list[int]) -> None:
+        self.index = count_frames(self._video)
+        self._check_indices(frames)
 
     def _decode_run(self, index: PacketIndex, entry: int, run: list[int]) -> Iterator[tuple[int, Any]]:
         """Decode from the entry; where that fails, from the one before, and at last from the start with a new decoder.
@@ -250,13 +339,14 @@ class VideoReader:
         lost = next((frame for frame in remaining if frame >= first_lost), remaining[-1])
         return VideoError(
             f"frame {lost} of {self._video.name}",
-            expected=f"undamaged data, but packet {error.position} cannot be decoded ({error.reason})",
+            expected=f"undamaged data, but packet {error.position} cannot be decoded "
+            f"({error.reason}{self._video.size_clause})",
             hint=f"{readable}; copy or download the file again",
         )
 
 
 def read_video(
-    path: str | os.PathLike[str], indices: Sequence[int] | np.ndarray, *, num_threads: int = 1
+    source: str | os.PathLike[str] | BinaryIO, indices: Sequence[int] | np.ndarray, *, num_threads: int = 1
 ) -> np.ndarray:
     """Read frames of a video file by number.
 
@@ -264,7 +354,7 @@ def read_video(
     which serves better for several reads of one file.
 
     Args:
-        path: a video file.
+        source: a video file, or a binary file object.
         indices: frame numbers in [0, number of frames), in any order, repeats allowed, at least one.
         num_threads: decoder threads.
 
@@ -274,17 +364,17 @@ def read_video(
     Raises:
         VideoError: no such file, not a readable video, a number outside it, damaged data.
     """
-    with VideoReader(path, num_threads=num_threads) as reader:
+    with VideoReader(source, num_threads=num_threads) as reader:
         return reader.read(indices)
 
 
-def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
+def probe_video(source: str | os.PathLike[str] | BinaryIO) -> VideoInfo:
     """Return number of frames, size, rate and so on, mostly without decoding.
 
     Raises:
         VideoError: no such file, not a readable video, or no frame in it.
     """
-    with VideoReader(path) as reader:
+    with VideoReader(source) as reader:
         return reader.info
 
 
@@ -292,5 +382,5 @@ def _clause(damage: str | None) -> str:
     return f"; {damage}" if damage else ""
 
 
-def _size(picture: np.ndarray) -> str:
-    return f"{picture.shape[1]}x{picture.shape[0]}"
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from videomae.core.errors import ConfigError, ShapeError, VideoError
 
-from ._open import describe, display_path
+from ._source import describe, display_path
 
 
 def write_video(
