@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from videomae.core.errors import VideoError
-from videomae.data.clips import Broken, Crop, Sample, TrainingClips, ViewClips, label_indices
+from videomae.data.catalog import Catalog, VideoRecord
+from videomae.data.clips import Broken, Crop, Sample, TrainingClips, ViewClips, cut_clips, label_indices
 from videomae.data.manifest import VideoEntry
 from videomae.data.order import generator_for
 from videomae.processing.transforms import CropBox, crop_and_resize
+from videomae.processing.transforms import test_crop_boxes as crop_boxes
 from videomae.video.reader import VideoReader, read_video
 from videomae.video.sampling import ClipSampling
 from videomae.video.writer import write_video
@@ -192,3 +199,181 @@ def test_clips_of_another_shape_than_square(videos: list[Path]) -> None:
     ]
 
     assert views.clips.shape == drawn.clips.shape == (1, 4, 3, 16, 24)
+
+
+def test_a_view_is_the_same_however_many_views_there_are(videos: list[Path]) -> None:
+    def drawn(num_views: int, crop: Crop) -> torch.Tensor:
+        dataset = TrainingClips(
+            entries(videos), (), sampling=SAMPLING, crop=crop, image_size=16, seed=3, num_views=num_views
+        )
+        sample = dataset[(1, 2)]
+        assert isinstance(sample, Sample)
+        return sample.clips
+
+    for crop in (Crop("multi-scale"), Crop("resized", flip=True)):
+        eight = drawn(8, crop)
+        for num_views in (1, 2, 5):
+            assert torch.equal(drawn(num_views, crop), eight[:num_views])
+        assert len({view.numpy().tobytes() for view in eight}) > 4
+
+
+def test_training_views_are_those_of_the_whole_clip_in_full_size(videos: list[Path]) -> None:
+    """Cut frame by frame as they are decoded, they are bit for bit what the plain way gives."""
+    crop = Crop("resized", flip=True)
+    dataset = TrainingClips(entries(videos), (), sampling=SAMPLING, crop=crop, image_size=(24, 20), seed=3, num_views=3)
+
+    for index in range(3):
+        sample = dataset[(4, index)]
+
+        frames = read_video(videos[index], SAMPLING.training_indices(30, generator_for(3, 4, index)))
+        assert isinstance(sample, Sample)
+        for view in range(3):
+            box = crop.draw(32, 48, generator_for(3, 4, index, view + 1))
+            assert torch.equal(sample.clips[view], crop_and_resize(frames, box, (24, 20)))
+
+
+class Frames:
+    """Stands in for a reader: counts the frames that are held at once."""
+
+    def __init__(self, num_frames: int, shapes: dict[int, tuple[int, ...]] | None = None) -> None:
+        self.num_frames = num_frames
+        self.shapes = shapes or {}
+        self.alive: list[weakref.ref[np.ndarray]] = []
+        self.most = 0
+        self.info = SimpleNamespace(path="frames.mp4")
+
+    def stream(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        for number in np.unique(indices).tolist():
+            frame = np.full(self.shapes.get(number, (40, 60, 3)), number, dtype=np.uint8)
+            self.alive = [other for other in self.alive if other() is not None] + [weakref.ref(frame)]
+            self.most = max(self.most, len(self.alive))
+            yield number, frame
+            del frame
+
+
+def test_one_frame_at_a_time_is_held_in_full_size() -> None:
+    reader = Frames(200)
+    indices = ClipSampling("dense", 8, 4).test_indices(200, num_clips=5)
+
+    clips = cut_clips(reader, indices, lambda height, width: crop_boxes(height, width, 3), 16)
+
+    assert reader.most <= 2  # the one that is cut, and the one before it until its name is taken
+    assert clips.shape == (5, 3, 8, 3, 16, 16)
+    assert (clips == torch.from_numpy(indices)[:, None, :, None, None, None]).all()
+
+
+def test_frames_that_change_their_size_are_refused() -> None:
+    reader = Frames(8, {3: (60, 40, 3)})
+    with pytest.raises(
+        VideoError, match=r"frame 3 of 40x60 pixels in frames\.mp4: expected .* 60x40; the size changes"
+    ):
+        cut_clips(reader, np.array([[2, 3]]), lambda height, width: crop_boxes(height, width, 1), 16)
+
+
+def test_only_the_part_of_a_video_counts(videos: list[Path]) -> None:
+    """Ten frames a second: 1.0 to 2.2 s are the frames 10 to 21."""
+    part = VideoEntry(videos[0], start_seconds=1.0, end_seconds=2.2)
+    _, frames = ViewClips([part], sampling=SAMPLING, image_size=16).read(0)
+    assert frames.tolist() == [[11, 14, 17, 20]]
+
+    whole = read_video(videos[0], range(30))
+    dataset = TrainingClips([part], (), sampling=SAMPLING, crop=Crop("center"), image_size=32, seed=0)
+    starts = set()
+    for epoch in range(12):
+        clip = dataset[(epoch, 0)].clips[0].permute(0, 2, 3, 1).numpy()
+        (start,) = [s for s in range(21) if all((clip[k] == whole[s + 3 * k][:, 8:40]).all() for k in range(4))]
+        starts.add(start)
+    assert starts == {10, 11, 12}
+
+
+def test_a_part_that_the_video_does_not_have_is_broken(videos: list[Path]) -> None:
+    broken = ViewClips([VideoEntry(videos[0], start_seconds=9.0)], sampling=SAMPLING, image_size=16)[0]
+
+    assert isinstance(broken, Broken)
+    assert "0.mp4 from 9 to its end s" in str(broken.error)
+
+
+def test_clips_by_time(videos: list[Path]) -> None:
+    sampling = ClipSampling("dense", 4, frame_rate=2.5)
+    _, frames = ViewClips([videos[0]], sampling=sampling, image_size=16, num_clips=2).read(0)
+    assert frames.tolist() == [[0, 4, 8, 12], [17, 21, 25, 29]]
+
+    part = VideoEntry(videos[0], start_seconds=0.5, end_seconds=1.8)
+    _, frames = ViewClips([part], sampling=sampling, image_size=16).read(0)
+    assert frames.tolist() == [[5, 9, 13, 17]]
+
+
+def test_a_video_too_large_for_memory_is_broken(videos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry(*_: object) -> Iterator[object]:
+        raise MemoryError
+        yield
+
+    monkeypatch.setattr(VideoReader, "stream", hungry)
+    broken = training(videos)[(0, 1)]
+
+    assert isinstance(broken, Broken)
+    assert "1.mp4 (memory ran out): expected frames that fit" in str(broken.error)
+
+
+# --- packet indices ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The packet index that each reader is given."""
+    indices: list[object] = []
+    original = VideoReader.__init__
+
+    def recording(self: VideoReader, path: Path, **options: object) -> None:
+        indices.append(options["index"])
+        original(self, path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(VideoReader, "__init__", recording)
+    return indices
+
+
+def test_packets_are_gone_through_once_while_the_file_stays(videos: list[Path], given: list[object]) -> None:
+    path = videos[0].with_name("changing.mp4")
+    shutil.copy(videos[0], path)
+    dataset = training([path])
+    first = dataset[(0, 0)]
+    again = dataset[(0, 0)]
+    shutil.copy(videos[1], path)
+    os.utime(path, ns=(1, 1))
+    dataset[(0, 0)]
+
+    assert torch.equal(first.clips, again.clips)
+    assert given[0] is None
+    assert given[1] is not None
+    assert given[2] is None
+
+
+def test_a_catalog_spares_the_first_time_as_well(videos: list[Path], tmp_path: Path, given: list[object]) -> None:
+    catalog = Catalog(tmp_path / "catalog.sqlite")
+    with VideoReader(videos[0], index=None) as reader:
+        catalog.put(videos[0], VideoRecord(num_frames=30), packet_index=reader.index)
+    given.clear()
+
+    plain = ViewClips([videos[0]], sampling=SAMPLING, image_size=16)[0]
+    indexed = ViewClips([videos[0]], sampling=SAMPLING, image_size=16, catalog=catalog)[0]
+
+    assert given[0] is None
+    assert given[1] is not None
+    assert torch.equal(plain.clips, indexed.clips)
+
+
+def test_the_index_of_another_file_is_noticed_and_replaced(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file was exchanged for a shorter one behind the catalog's back."""
+    write_video(tmp_path / "short.mp4", np.zeros((12, 32, 48, 3), np.uint8), frames_per_second=10)
+    with VideoReader(videos[0]) as reader:
+        wrong = reader.index
+    dataset = ViewClips([tmp_path / "short.mp4"], sampling=SAMPLING, image_size=16, num_clips=2)
+    monkeypatch.setattr(dataset._indices, "find", lambda source: wrong)
+
+    clips, frames = dataset.read(0)
+
+    assert frames.max() < 12
+    plain, _ = ViewClips([tmp_path / "short.mp4"], sampling=SAMPLING, image_size=16, num_clips=2).read(0)
+    assert torch.equal(clips, plain)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from videomae.core.errors import VideoError
+from videomae.data.catalog import Catalog
+from videomae.data.index_memory import IndexMemory
 from videomae.data.manifest import VideoEntry
 from videomae.data.order import generator_for
 from videomae.processing.transforms import (
@@ -23,8 +25,10 @@ from videomae.processing.transforms import (
     random_resized_crop,
     test_crop_boxes,
 )
-from videomae.video.reader import VideoReader
+from videomae.video.reader import ReadLimits, VideoReader
 from videomae.video.sampling import ClipSampling
+from videomae.video.source import VideoSource
+from videomae.video.time_sampling import frames_between
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,130 @@ def label_indices(entries: Sequence[VideoEntry], class_names: Sequence[str]) -> 
     return [index_of.get(entry.label, -1) if entry.label is not None else -1 for entry in entries]
 
 
-class TrainingClips(Dataset[Sample | Broken]):
-    """Random clips for training; time and crop are a function of (seed, epoch, index), whatever worker draws them.
+# (number of frames, seconds of each or None) to frame numbers (K, T).
+_ChooseFrames = Callable[[int, np.ndarray | None], np.ndarray]
+# (height, width) of the frames to boxes.
+_ChooseBoxes = Callable[[int, int], Sequence[CropBox]]
+
+
+class _VideoClips(Dataset[Sample | Broken]):
+    """Clips cut from videos, with what both data sets share.
+
+    However long the video and large its frames, one frame at a time is held in full size.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[VideoEntry],
+        labels: Sequence[int],
+        *,
+        sampling: ClipSampling,
+        image_size: int | tuple[int, int],
+        catalog: Catalog | None,
+        limits: ReadLimits,
+    ) -> None:
+        self.entries = list(entries)
+        self.labels = list(labels)
+        self.sampling = sampling
+        self.image_size = image_size
+        self.limits = limits
+        self._indices = IndexMemory(catalog)
+
+    @property
+    def paths(self) -> list[VideoSource]:
+        """Where the videos are."""
+        return [entry.path for entry in self.entries]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def _sample(self, index: int, choose_frames: _ChooseFrames, choose_boxes: _ChooseBoxes) -> Sample | Broken:
+        try:
+            clips, _ = self._cut(index, choose_frames, choose_boxes)
+        except VideoError as error:
+            return Broken(index, error)
+        return Sample(clips.flatten(0, 1), index, self.labels[index])
+
+    def _cut(self, index: int, choose_frames: _ChooseFrames, choose_boxes: _ChooseBoxes) -> tuple[Tensor, np.ndarray]:
+        """Clips uint8 (K, V, T, C, H, W): V boxes out of K clips, and the frame numbers (K, T) in the whole video."""
+        entry = self.entries[index]
+        known = self._indices.find(entry.path)
+        try:
+            with VideoReader(entry.path, index=known, limits=self.limits) as reader:
+                while True:
+                    before = reader.index
+                    try:
+                        frames = _choose(reader, entry, self.sampling, choose_frames)
+                        clips = cut_clips(reader, frames, choose_boxes, self.image_size)
+                        break
+                    except VideoError:
+                        # A reader finds out while it decodes that its index is wrong about the file; it has a new one.
+                        if reader.index is before:
+                            raise
+                self._indices.keep(entry.path, reader.index)
+        except MemoryError as error:
+            raise VideoError(
+                f"{entry.path} (memory ran out)",
+                expected="frames that fit into memory",
+                hint="convert it to a smaller size, or lower --num-workers",
+            ) from error
+        return clips, frames
+
+
+def _choose(reader: Any, entry: VideoEntry, sampling: ClipSampling, choose_frames: _ChooseFrames) -> np.ndarray:
+    """Frame numbers (K, T) within the part of the video that counts."""
+    part = range(reader.num_frames)
+    if entry.start_seconds is not None or entry.end_seconds is not None:
+        part = frames_between(
+            reader.frame_times, start_seconds=entry.start_seconds, end_seconds=entry.end_seconds, name=entry.path
+        )
+    times = reader.frame_times[part.start : part.stop] if sampling.frame_rate is not None else None
+    return part.start + choose_frames(len(part), times)
+
+
+def cut_clips(reader: Any, frames: np.ndarray, choose_boxes: _ChooseBoxes, size: int | tuple[int, int]) -> Tensor:
+    """Cut boxes out of clips, each frame as it is decoded, so that no more than one is held in full size.
+
+    Args:
+        reader: of a video, with `stream`.
+        frames: numbers (K, T) of the frames of K clips.
+        choose_boxes: called once, with the (height, width) of the frames, for the V boxes.
+        size: height and width of the result, or one number for both.
+
+    Returns:
+        uint8 (K, V, T, C, height, width), bit for bit what `crop_and_resize` makes of whole clips.
+
+    Raises:
+        VideoError: if the video cannot be read, or its size changes midway.
+    """
+    high, wide = (size, size) if isinstance(size, int) else size
+    clips = torch.empty(0)
+    shape: tuple[int, ...] = ()
+    boxes: Sequence[CropBox] = ()
+    for number, frame in reader.stream(frames.ravel()):
+        if not shape:
+            shape, boxes = frame.shape, choose_boxes(*frame.shape[:2])
+            num_clips, num_frames = frames.shape
+            clips = torch.empty((num_clips, len(boxes), num_frames, shape[2], high, wide), dtype=torch.uint8)
+        if frame.shape != shape:
+            raise VideoError(
+                f"frame {number} of {frame.shape[1]}x{frame.shape[0]} pixels in {reader.info.path}",
+                expected=f"the size of the frames before, {shape[1]}x{shape[0]}",
+                hint="the size changes midway: convert the video to a single one",
+            )
+        places = np.argwhere(frames == number).tolist()
+        for view, box in enumerate(boxes):
+            picture = crop_and_resize(frame[None], box, size)[0]  # (C, height, width)
+            for clip, time in places:
+                clips[clip, view, time] = picture
+    return clips
+
+
+class TrainingClips(_VideoClips):
+    """Random clips for training.
+
+    The time of a clip is a function of (seed, epoch, index), its crop of (seed, epoch, index, view), whatever worker
+    draws them and however many views there are.
 
     Args:
         entries: the videos.
@@ -93,6 +219,8 @@ class TrainingClips(Dataset[Sample | Broken]):
         image_size: height and width of a clip in pixels, or a (height, width) pair.
         seed: of time and crop.
         num_views: crops of each decoded clip (repeated augmentation, Hoffer et al. 2020).
+        catalog: knows packet indices, with which files open faster.
+        limits: what one file may cost.
     """
 
     def __init__(
@@ -105,71 +233,77 @@ class TrainingClips(Dataset[Sample | Broken]):
         image_size: int | tuple[int, int],
         seed: int,
         num_views: int = 1,
+        catalog: Catalog | None = None,
+        limits: ReadLimits | None = None,
     ) -> None:
-        self.paths = [entry.path for entry in entries]
-        self.labels = label_indices(entries, class_names)
-        self.sampling = sampling
+        super().__init__(
+            entries,
+            label_indices(entries, class_names),
+            sampling=sampling,
+            image_size=image_size,
+            catalog=catalog,
+            limits=limits or ReadLimits(),
+        )
         self.crop = crop
-        self.image_size = image_size
         self.seed = seed
         self.num_views = num_views
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample | Broken:
         """The clip of (epoch, index): `clips` (num_views, T, C, H, W)."""
         epoch, index = key
-        generator = generator_for(self.seed, epoch, index)
-        try:
-            with VideoReader(self.paths[index]) as reader:
-                frames = reader.read(self.sampling.training_indices(reader.num_frames, generator))
-        except VideoError as error:
-            return Broken(index, error)
-        boxes = [self.crop.draw(frames.shape[1], frames.shape[2], generator) for _ in range(self.num_views)]
-        clips = torch.stack([crop_and_resize(frames, box, self.image_size) for box in boxes])
-        return Sample(clips, index, self.labels[index])
+
+        def choose_frames(num_frames: int, times: np.ndarray | None) -> np.ndarray:
+            generator = generator_for(self.seed, epoch, index)
+            return self.sampling.training_indices(num_frames, generator, frame_times=times)[None]
+
+        def choose_boxes(height: int, width: int) -> list[CropBox]:
+            # From 1: a key's zeros at the end count for nothing, and view 0 would draw what the time draws.
+            generators = [generator_for(self.seed, epoch, index, view + 1) for view in range(self.num_views)]
+            return [self.crop.draw(height, width, generator) for generator in generators]
+
+        return self._sample(index, choose_frames, choose_boxes)
 
 
-class ViewClips(Dataset[Sample | Broken]):
+class ViewClips(_VideoClips):
     """All test views of each video, from one decode: `num_clips` in time × `num_crops` along the longer side.
 
     Args:
-        paths: the videos.
+        videos: the videos, or their entries where only a part of a video counts.
         labels: class indices, -1 for none.
         sampling: which frames make a clip.
         image_size: height and width of a clip in pixels, or a (height, width) pair.
         num_clips: views in time; 1 is the video's centre.
         num_crops: views in space; 1 is the centre square.
+        catalog: knows packet indices, with which files open faster.
+        limits: what one file may cost.
     """
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        videos: Sequence[VideoEntry | VideoSource],
         labels: Sequence[int] | None = None,
         *,
         sampling: ClipSampling,
         image_size: int | tuple[int, int],
         num_clips: int = 1,
         num_crops: int = 1,
+        catalog: Catalog | None = None,
+        limits: ReadLimits | None = None,
     ) -> None:
-        self.paths = list(paths)
-        self.labels = list(labels) if labels is not None else [-1] * len(self.paths)
-        self.sampling = sampling
-        self.image_size = image_size
+        super().__init__(
+            [video if isinstance(video, VideoEntry) else VideoEntry(video) for video in videos],
+            labels if labels is not None else [-1] * len(videos),
+            sampling=sampling,
+            image_size=image_size,
+            catalog=catalog,
+            limits=limits or ReadLimits(),
+        )
         self.num_clips = num_clips
         self.num_crops = num_crops
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def __getitem__(self, index: int) -> Sample | Broken:
         """The views of one video: `clips` (num_clips · num_crops, T, C, H, W)."""
-        try:
-            clips, _ = self.read(index)
-        except VideoError as error:
-            return Broken(index, error)
-        return Sample(clips, index, self.labels[index])
+        return self._sample(index, self._choose_frames, self._choose_boxes)
 
     def read(self, index: int) -> tuple[Tensor, np.ndarray]:
         """Views of one video (V, T, C, H, W) uint8, and which frames the clips are (num_clips, T).
@@ -177,10 +311,11 @@ class ViewClips(Dataset[Sample | Broken]):
         Raises:
             VideoError: if the video cannot be read.
         """
-        with VideoReader(self.paths[index]) as reader:
-            indices = self.sampling.test_indices(reader.num_frames, num_clips=self.num_clips)
-            frames = reader.read(indices.ravel())
-        boxes = test_crop_boxes(frames.shape[1], frames.shape[2], self.num_crops)
-        crops = [crop_and_resize(frames, box, self.image_size) for box in boxes]
-        views = [crop.unflatten(0, (self.num_clips, -1)) for crop in crops]  # (clips, T, C, H, W) each
-        return torch.stack(views, dim=1).flatten(0, 1), indices
+        clips, frames = self._cut(index, self._choose_frames, self._choose_boxes)
+        return clips.flatten(0, 1), frames
+
+    def _choose_frames(self, num_frames: int, times: np.ndarray | None) -> np.ndarray:
+        return self.sampling.test_indices(num_frames, num_clips=self.num_clips, frame_times=times)
+
+    def _choose_boxes(self, height: int, width: int) -> list[CropBox]:
+        return test_crop_boxes(height, width, self.num_crops)
