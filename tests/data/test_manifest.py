@@ -243,8 +243,8 @@ def test_one_video_and_other_files_are_no_data(place: Place) -> None:
     place("labels.json", "labels", content=b"{}")
 
     refused(folder / "a.mp4", "this is one video; put it in a folder")
-    refused(folder / "labels.json", r"name lists \.csv, \.tsv, \.txt, \.list")
-    refused(folder / "labels", "name lists")
+    refused(folder / "labels.json", "expected a list of videos: .*; labels.json only names the classes")
+    refused(folder / "labels", r"name lists \.csv, \.tsv, \.txt, \.list, \.json")
 
 
 # --- tables
@@ -365,14 +365,14 @@ def test_files_keep_their_order(place: Place) -> None:
         ("path,label\na.mp4,run,train\n", "line 2: 3 columns: expected 2 columns.*quote a path that holds"),
         ("path,label,split\na.mp4,run\n", "line 2: 2 columns: expected 3 columns"),
         ("path,label\nsub dir/b, c.mp4,run\n", "line 2: 3 columns"),
-        ("path,label,split\na.mp4,run,training\n", "line 2: split 'training': expected train or val or test"),
+        ("path,label,split\na.mp4,run,trainer\n", "line 2: split 'trainer': expected train or val or test"),
         ("file,label\na.mp4,run\n", "line 1: 'file,label'.*; name the column of the videos path$"),
         ('"Video"\t"Label"\na.mp4\trun\n', "line 1: .*; name the column of the videos path$"),
         ("path;label\na.mp4;run\n", "line 1: 'path;label'.*; separate the columns by commas or tabs$"),
         ("file;label\na.mp4;run\n", "; name the column of the videos path and separate the columns by commas or tabs$"),
         ("a.mp4;run\n", "line 1: 'a.mp4;run'.*; separate the columns by commas or tabs$"),
         ("a.mp4\nlabel\n", "line 2: 'label'.*; write path,label,split in the first line"),
-        ("a.mp4 0 -1\n", "line 1: 'a.mp4 0 -1'"),
+        ("a.mp4 0 7\n", "line 1: 0 7 after a video file: expected 0 -1"),
         ("a.mp4,run,train\n", "line 1: 'a.mp4,run,train'"),
         ("words " * 1000, "line 1: 'words words"),
         ("\x00\n", "line 1"),

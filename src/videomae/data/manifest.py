@@ -2,61 +2,38 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import re
+import glob
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from videomae.core.errors import DataError
+from videomae.data.entries import SPLITS, VIDEO_SUFFIXES, VideoEntry
+from videomae.data.folders import folder_entries
+from videomae.data.groups import assign_groups, leaking_groups
+from videomae.data.lists import LIST_SUFFIXES, is_list, lists_in_folder, read_lists
+from videomae.data.tables import Listed
 from videomae.video.source import VideoSource
 
-# Those that people have most come first: an error lists them all.
-_SUFFIXES = ".mp4 .avi .mkv .webm .mov .m4v .wmv .flv .mpg .mpeg .gif .3gp .asf .m2ts .mts .ogv .ts .vob"
-VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
-SPLITS = ("train", "val", "test")
-_TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".list")
-# What people call the columns of their tables.
-_HEADER_NAMES = frozenset(
-    (
-        *("path", "paths", "file", "files", "filename", "file_name", "filepath", "file_path", "clip", "clip_path"),
-        *("video", "videos", "video_path", "video_name", "video_id", "name", "id", "label", "labels", "class"),
-        *("class_name", "category", "action", "target", "split"),
-    )
-)
 _FORMS = "a folder of class folders, a folder of videos, a CSV or TSV with path,label[,split], or a text file of paths"
 
 
 @dataclass(frozen=True)
-class VideoEntry:
-    """One video of a data set.
+class Manifest:
+    """The videos of a data set, in a fixed order.
 
     Args:
-        path: where it is.
-        label: the name of its class.
-        split: train, val or test.
-        start_seconds: where the part that counts begins; None for the video's start.
-        end_seconds: where it ends; None for the video's end.
-        group: what it shares with others that must stay on the same side of a split (a source, a person).
+        source: what they were read from: a path, or the URL of shards.
+        entries: the videos.
+        class_names: names of their classes, sorted, by value where all are numbers.
+        notices: what the user should know before these are used, one line each.
     """
 
-    path: VideoSource
-    label: str | None = None
-    split: str | None = None
-    start_seconds: float | None = None
-    end_seconds: float | None = None
-    group: str | None = None
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The videos of a data set, in a fixed order, and the names of its classes, sorted."""
-
-    source: Path
+    source: Path | str
     entries: tuple[VideoEntry, ...]
     class_names: tuple[str, ...]
+    notices: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -89,7 +66,7 @@ class Manifest:
         unlabelled = next((entry for entry in self.entries if entry.label is None), None)
         if unlabelled is not None:
             raise DataError(
-                f"{unlabelled.path} without a class",
+                f"{unlabelled.named} without a class",
                 expected="a class for every video",
                 hint="put the videos of each class in a folder of its name, or list them in a CSV with path,label",
             )
@@ -101,12 +78,12 @@ class Manifest:
                 hint="give a folder that holds one folder for each class",
             )
         known_names = set(self.class_names if known is None else known)
-        unknown = [name for name in found if name not in known_names]
-        if unknown:
+        unknown = next((entry for entry in self.entries if entry.label not in known_names), None)
+        if unknown is not None:
             raise DataError(
-                f"{self.source} with the class {unknown[0]!r}",
-                expected=f"the classes {', '.join(sorted(known_names)[:10])}",
-                hint="rename the class, or choose a model that was trained on it",
+                f"{self.source if unknown.place is None else unknown.named} with the class {unknown.label!r}",
+                expected=f"the classes {', '.join(_sorted_names(known_names)[:10])}",
+                hint=_unknown_hint(set(found), known_names),
             )
         return self
 
@@ -116,51 +93,47 @@ class Manifest:
         return {name: counts[name] for name in self.class_names}
 
 
-def read_manifest(data: str | Path) -> Manifest:
-    """Find the videos of DATA.
+def read_manifest(data: str | Path, *, root: str | Path | None = None, group: str | None = None) -> Manifest:
+    """Find the videos of DATA; docs/data.md describes all forms.
 
     Forms: a folder of class folders; a folder that holds only `train`, `val`, `test` (each any of the other folders);
-    a folder of videos, at any depth, without classes; a CSV or TSV with the columns `path`, `label` and optionally
-    `split`; the original code's lines `path label` without a header; a text file of paths. Paths in a file are relative
-    to it. Videos are sorted by path (files keep their order), classes by name, or by value where all are numbers.
+    a folder of videos, at any depth, without classes; a CSV or TSV with the columns `path` and optionally `label`,
+    `split`, `start`, `end` (seconds) and `group`, or JSON objects with these keys; the original code's lines
+    `path label` without a header, `path 0 -1`, `folder start total` and `folder total label`; a text file of paths; the
+    lists that Kinetics, Something-Something V2, UCF101 and HMDB51 are published with; several lists by a pattern with
+    `*`, or by the folder that holds them; packed shards by their folder or URL. A folder of numbered images is a video.
+    Paths in a file are relative to it. Videos of folders are sorted by path, lists keep their order; classes are sorted
+    by name, or by value where all are numbers. Numbered classes get their names from a list of classes beside the file.
+
+    Args:
+        data: a path, a pattern or a URL.
+        root: of lists: what their paths are relative to, or the folder below which videos that are named lie.
+        group: what names a video's group: a column, `parent` for the folder that holds it, or a regular expression
+            with one pair of brackets, searched in its path. None for the column `group`, where there is one.
 
     Raises:
         DataError: if there is no such file or folder, it holds no video, or a line is malformed (says which).
     """
-    source = Path(data).expanduser()
-    if source.is_dir():
-        entries = list(_folder_entries(source))
-    elif source.is_file() and source.suffix.lower() in _TABLE_SUFFIXES:
-        entries = list(_table_entries(source))
-    elif source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
-        raise DataError(source, expected=_FORMS, hint="this is one video; put it in a folder")
-    elif source.exists():
-        raise DataError(source, expected=_FORMS, hint=f"name lists {', '.join(_TABLE_SUFFIXES)}")
-    else:
-        raise DataError(source, expected=_FORMS, hint="there is no such file or folder; check the path")
-    if not entries and source.is_file():
-        raise DataError(
-            f"{source} without videos",
-            expected="a line for each video",
-            hint="the list is empty; write the paths of the videos into it",
-        )
-    if not entries:
-        raise DataError(
-            f"{source} without videos",
-            expected=f"files that end in {_SUFFIXES.replace(' ', ', ')}",
-            hint="give the folder that holds the videos or the folders of classes",
-        )
+    source, listed = _read(str(data), None if root is None else Path(root).expanduser(), group)
+    if not listed.entries:
+        raise _without_videos(source)
+    entries = listed.entries
+    if group is not None:
+        base = Path(root) if root is not None else _folder_of(source)
+        entries = assign_groups(entries, group, base=base, columns=listed.columns)
+    leak = leaking_groups(entries)
     names = {entry.label for entry in entries if entry.label is not None}
-    return Manifest(source=source, entries=tuple(entries), class_names=_sorted_names(names))
+    notices = listed.notices if leak is None else (*listed.notices, f"{source}: {leak}")
+    return Manifest(source=source, entries=entries, class_names=_sorted_names(names), notices=notices)
 
 
-def find_videos(paths: Iterable[str | Path]) -> list[Path]:
+def find_videos(paths: Iterable[str | Path]) -> list[VideoSource]:
     """Files as given, and all videos of folders that are given, sorted.
 
     Raises:
         DataError: if a folder holds no video.
     """
-    found: list[Path] = []
+    found: list[VideoSource] = []
     for given in paths:
         path = Path(given).expanduser()
         # A path that does not exist is kept: reading it gives the clearest error.
@@ -168,127 +141,64 @@ def find_videos(paths: Iterable[str | Path]) -> list[Path]:
     return found
 
 
-def _folder_entries(folder: Path) -> Iterator[VideoEntry]:
-    videos = list(_videos_below(folder))
-    tops = _tops(folder, videos)
-    # Videos decide: a licence or a folder of annotations beside train/ and val/ does not make classes of these.
-    if tops and tops <= set(SPLITS):
-        for split in (split for split in SPLITS if split in tops):
-            inside = folder / split
-            yield from _labelled(inside, [video for video in videos if inside in video.parents], split)
-    else:
-        yield from _labelled(folder, videos, None)
+def _read(data: str, root: Path | None, group: str | None) -> tuple[Path | str, Listed]:
+    """What DATA says, by its form."""
+    source = Path(data).expanduser()
+    column = None if group is None else group.lower()
+    if source.is_dir():
+        return source, _read_folder(source, root, column)
+    if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
+        raise DataError(source, expected=_FORMS, hint="this is one video; put it in a folder")
+    if source.is_file() and source.suffix.lower() in LIST_SUFFIXES:
+        return source, read_lists([source], root=root, group_column=column)
+    if source.exists():
+        raise DataError(source, expected=_FORMS, hint=f"name lists {', '.join(LIST_SUFFIXES)}")
+    lists = [path for path in map(Path, sorted(glob.glob(str(source)))) if path.is_file() and is_list(path)]
+    if not lists:
+        raise DataError(source, expected=_FORMS, hint="there is no such file or folder; check the path")
+    return source, read_lists(lists, root=root, group_column=column)
 
 
-def _labelled(folder: Path, videos: list[Path], split: str | None) -> Iterator[VideoEntry]:
-    """Each video with the folder below `folder` that holds it as its class."""
-    # Videos that lie beside folders belong to no class, so then none does: a mixed folder is a collection.
-    classes = _tops(folder, videos)
-    for video in videos:
-        yield VideoEntry(video, label=video.relative_to(folder).parts[0] if classes else None, split=split)
-
-
-def _tops(folder: Path, videos: list[Path]) -> set[str]:
-    """The names of the folders right below `folder` that hold the videos; none if any lies in `folder` itself."""
-    parts = [video.relative_to(folder).parts for video in videos]
-    return set() if any(len(names) == 1 for names in parts) else {names[0] for names in parts}
-
-
-def _videos_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """All videos at any depth, sorted by path, through links too; hidden files and folders are left out."""
-    here = os.path.realpath(folder)
-    if here in above:  # a link to a folder that holds it
-        return
-    try:
-        with os.scandir(folder) as children:
-            shown = sorted((child for child in children if not child.name.startswith(".")), key=lambda c: c.name)
-    except OSError as error:
+def _read_folder(folder: Path, root: Path | None, column: str | None) -> Listed:
+    entries = tuple(folder_entries(folder))
+    lists, notices = ([], ()) if entries else lists_in_folder(folder)
+    if lists:
+        listed = read_lists(lists, root=root, group_column=column)
+        return replace(listed, notices=(*notices, *listed.notices))
+    if root is not None:
         raise DataError(
-            f"{folder} ({error.strerror})", expected="a folder that can be read", hint="change its permissions"
-        ) from error
-    for child in shown:
-        path = folder / child.name
-        if os.path.isdir(path):
-            yield from _videos_below(path, above | {here})
-        elif path.suffix.lower() in VIDEO_SUFFIXES and (os.path.isfile(path) or child.is_symlink()):
-            yield path  # a link to nowhere too: reading it names it, leaving it out would hide the loss
+            f"the folder {folder} with --video-root {root}",
+            expected="a list of videos, whose paths begin there",
+            hint="leave --video-root out, or give a list",
+        )
+    return Listed(entries)
 
 
-def _table_entries(table: Path) -> Iterator[VideoEntry]:
-    try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{table} ({error.reason})", expected="UTF-8 text", hint="save the file as UTF-8") from error
-    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not numbered:
-        return
-    delimiter = "\t" if "\t" in numbered[0][1] else ","
-    header = [name.strip().lower() for name in next(csv.reader([numbered[0][1]], delimiter=delimiter))]
-    if "path" in header:
-        yield from _headed_entries(table, numbered[1:], header, delimiter)
-    else:
-        for number, line in numbered:
-            yield _bare_entry(table, number, line.strip(), is_first=number == numbered[0][0])
+def _folder_of(source: Path | str) -> Path:
+    path = Path(source)
+    return path if path.is_dir() else path.parent
 
 
-def _headed_entries(
-    table: Path, numbered: list[tuple[int, str]], header: list[str], delimiter: str
-) -> Iterator[VideoEntry]:
-    for number, line in numbered:
-        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
-        if len(cells) != len(header):
-            raise DataError(
-                f"{table}, line {number}: {len(cells)} columns",
-                expected=f"{len(header)} columns, as in the first line: {', '.join(header)}",
-                hint="quote a path that holds the delimiter",
-            )
-        row = dict(zip(header, cells, strict=True))
-        split = row.get("split") or None
-        if split is not None and split not in SPLITS:
-            raise DataError(
-                f"{table}, line {number}: split {split!r}",
-                expected=" or ".join(SPLITS),
-                hint="correct the split column",
-            )
-        yield VideoEntry(_existing(table, number, row["path"]), row.get("label") or None, split)
-
-
-def _bare_entry(table: Path, number: int, line: str, *, is_first: bool) -> VideoEntry:
-    """A path alone, or the original code's `path label`; a path may hold spaces, so what exists decides."""
-    if Path(line).suffix.lower() in VIDEO_SUFFIXES or os.path.isfile(table.parent / line):
-        return VideoEntry(_existing(table, number, line))
-    for separator in ("\t", ",", " "):
-        path, _, label = (part.strip() for part in line.rpartition(separator))
-        if path.startswith('"') and path.endswith('"'):  # as spreadsheets write a path that holds a comma
-            path = path[1:-1].replace('""', '"')
-        if Path(path).suffix.lower() in VIDEO_SUFFIXES:
-            return VideoEntry(_existing(table, number, path), label or None)
-    raise DataError(
-        f"{table}, line {number}: {line[:120]!r}",
-        expected="a video's path, or a path and a label",
-        hint=_column_hint(line, is_first=is_first),
+def _without_videos(source: Path | str) -> DataError:
+    if not Path(source).is_dir():
+        return DataError(
+            f"{source} without videos",
+            expected="a line for each video",
+            hint="the list is empty; write the paths of the videos into it",
+        )
+    return DataError(
+        f"{source} without videos",
+        expected=f"files that end in {', '.join(VIDEO_SUFFIXES)}",
+        hint="give the folder that holds the videos or the folders of classes",
     )
 
 
-def _column_hint(line: str, *, is_first: bool) -> str:
-    """What to do about a line that names no video: often the header of a table whose columns we do not know."""
-    names = {cell.strip(' "').lower() for cell in re.split(r"[,;|\t]", line)}
-    is_header = is_first and not names.isdisjoint(_HEADER_NAMES)
-    name_it = ["name the column of the videos path"] if is_header and "path" not in names else []
-    split_it = ["separate the columns by commas or tabs"] if ";" in line or "|" in line else []
-    return " and ".join(name_it + split_it) or "write path,label,split in the first line if the file has columns"
-
-
-def _existing(table: Path, number: int, path: str) -> Path:
-    # Joining keeps an absolute path as it is.
-    found = table.parent / path
-    if not os.path.isfile(found):
-        raise DataError(
-            f"{table}, line {number}: {path!r}",
-            expected=f"a path of an existing file, relative to {table.parent}",
-            hint="correct the path or remove the line",
-        )
-    return found
+def _unknown_hint(found: set[str], known: set[str]) -> str:
+    if all(name.isdecimal() for name in found | known):
+        firsts = {min(map(int, found)), min(map(int, known))}
+        if firsts == {0, 1}:
+            return "one list seems to count its classes from 0 and the other from 1; make both count alike"
+    return "rename the class, or choose a model that was trained on it"
 
 
 def _sorted_names(names: set[str]) -> tuple[str, ...]:

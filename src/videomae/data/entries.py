@@ -1,0 +1,102 @@
+"""What a data set consists of: videos, their classes and splits, and where they are listed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from videomae.core.errors import DataError
+from videomae.video.source import VideoSource
+
+# Those that people have most come first: an error lists them all.
+_SUFFIXES = ".mp4 .avi .mkv .webm .mov .m4v .wmv .flv .mpg .mpeg .gif .3gp .asf .m2ts .mts .ogv .ts .vob"
+VIDEO_SUFFIXES = tuple(_SUFFIXES.split())
+_IS_VIDEO_SUFFIX = frozenset(VIDEO_SUFFIXES)
+SPLITS = ("train", "val", "test")
+_SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validate", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_SPLIT_IN_NAME = re.compile(
+    rf"(?<![a-z])({'|'.join(sorted(_SPLIT_NAMES, key=len, reverse=True))})(?:list|set)?(?![a-z])"
+)
+
+
+class Place(NamedTuple):
+    """Where a list names a video: its file, and the number of the line or item, counted from 1."""
+
+    file: Path
+    number: int
+    unit: str = "line"
+
+    def __str__(self) -> str:
+        return f"{self.file}, {self.unit} {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoEntry:
+    """One video of a data set.
+
+    Args:
+        path: where it is.
+        label: the name of its class.
+        split: train, val or test.
+        start_seconds: where the part that counts begins; None for the video's start.
+        end_seconds: where it ends; None for the video's end.
+        group: what it shares with others that must stay on the same side of a split (a source, a person).
+        place: where a list names it; None for a video found in a folder. Entries are equal whatever their place.
+    """
+
+    path: VideoSource
+    label: str | None = None
+    split: str | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    group: str | None = None
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def named(self) -> str:
+        """The video for an error: its line, where there is one, and its path."""
+        return f"{self.path}" if self.place is None else f"{self.place}: {self.path}"
+
+
+def split_named(text: str) -> str | None:
+    """The split that people call `text` (`validation`, `Training`, ...); None if it is no name of a split."""
+    return _SPLIT_NAMES.get(text.strip().lower())
+
+
+def split_in_file_name(stem: str) -> str | None:
+    """The split in the name of a list: `train`, `kinetics_val`, `testlist01`; None if there is none."""
+    found = _SPLIT_IN_NAME.search(stem.lower())
+    return _SPLIT_NAMES[found[1]] if found else None
+
+
+def bare_name(name: str) -> str:
+    """A file's name without the suffix of a video."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in _IS_VIDEO_SUFFIX else name
+
+
+def has_video_suffix(path: str) -> bool:
+    """Whether the name ends as a video's does."""
+    name = path.rpartition("/")[2]
+    stem, dot, suffix = name.rpartition(".")
+    return bool(stem and dot) and f".{suffix.lower()}" in _IS_VIDEO_SUFFIX
+
+
+def read_split(text: str, place: Place) -> str | None:
+    """The split in a cell of a table; None for an empty one.
+
+    Raises:
+        DataError: if it names no split.
+    """
+    if not text:
+        return None
+    split = split_named(text)
+    if split is None:
+        raise DataError(f"{place}: split {text!r}", expected=" or ".join(SPLITS), hint="correct the split column")
+    return split
