@@ -172,6 +172,22 @@ class TestCropAndResize:
         frames.flags.writeable = False
         assert crop_and_resize(frames, CropBox(0, 0, 60, 60), 16).shape == (3, 3, 16, 16)
 
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_frame_by_frame_into_given_memory(self, flip: bool) -> None:
+        box = CropBox(3, 5, 41, 50, flip=flip)
+        whole = crop_and_resize(self.frames, box, (24, 32))
+        clips = torch.zeros(2, len(self.frames), 3, 24, 32, dtype=torch.uint8)
+        for number in range(len(self.frames)):
+            frame, place = self.frames[number : number + 1], clips[1, number : number + 1]
+            assert crop_and_resize(frame, box, (24, 32), out=place) is place
+        assert torch.equal(clips[1], whole)
+        assert clips[0].max() == 0
+
+    @pytest.mark.parametrize("out", [torch.zeros(1, 3, 16, 16, dtype=torch.uint8), torch.zeros(3, 3, 16, 16)])
+    def test_memory_that_does_not_fit(self, out: torch.Tensor) -> None:
+        with pytest.raises(ShapeError, match=r"out of type .* expected uint8 \(3, 3, 16, 16\)"):
+            crop_and_resize(self.frames, CropBox(0, 0, 40, 40), 16, out=out)
+
     def test_one_channel(self) -> None:
         clip = crop_and_resize(self.frames[..., :1], CropBox(1, 2, 40, 40), 16)
         assert torch.equal(clip, crop_and_resize(self.frames, CropBox(1, 2, 40, 40), 16)[:, :1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from videomae.core.errors import ConfigError, ShapeError
 from videomae.processing._frames import Stack
+from videomae.processing._resize import chunks_of, resize_window
 from videomae.processing._steps import CHANNELS_LAST, Steps
 
 logger = logging.getLogger(__name__)
@@ -34,14 +36,27 @@ def process(stack: Stack, steps: Steps, *, data_format: str | None) -> list[tupl
     parts = [(stack, 1.0)] if steps.size is None else level_stacks(stack)
     results = []
     for part, unit in parts:
-        pixels = part.tensor()
-        if steps.size is not None:
-            pixels = resize(pixels, steps.output_size(*pixels.shape[-2:]), steps.resample)
-        if steps.crop_size is not None:
-            pixels = center_crop(pixels, steps.crop_size)
         channels_last = (data_format or part.layout) == CHANNELS_LAST
-        results.append((part.positions, scale_and_normalize(pixels, unit, steps, channels_last=channels_last)))
+        results.append((part.positions, _process_part(part.tensor(), unit, steps, channels_last=channels_last)))
     return results
+
+
+def _process_part(pixels: torch.Tensor, unit: float, steps: Steps, *, channels_last: bool) -> torch.Tensor:
+    """Take frames (n, C, H, W) through all steps, some at a time, into new memory of the wanted layout."""
+    num_frames, num_channels, *size = pixels.shape
+    values = values_of(pixels, unit, steps)
+    high, wide = steps.crop_size or steps.output_size(*size)
+    shape = (num_frames, high, wide, num_channels) if channels_last else (num_frames, num_channels, high, wide)
+    result = torch.empty(shape, dtype=values.dtype)
+    view = result.permute(0, 3, 1, 2) if channels_last else result
+    for chunk in chunks_of(pixels):
+        piece = pixels[chunk]
+        if steps.size is not None:
+            piece = resize(piece, steps.output_size(*size), steps.resample, steps.crop_size)
+        if steps.crop_size is not None:
+            piece = center_crop(piece, steps.crop_size)
+        values.write(piece, view[chunk])
+    return result
 
 
 def level_stacks(stack: Stack) -> list[tuple[Stack, float]]:
@@ -96,17 +111,30 @@ def _warn_of_rescaling_twice() -> None:
     )
 
 
-def resize(pixels: torch.Tensor, size: tuple[int, int], resample: Image.Resampling) -> torch.Tensor:
+def resize(
+    pixels: torch.Tensor,
+    size: tuple[int, int],
+    resample: Image.Resampling,
+    crop_size: tuple[int, int] | None = None,
+) -> torch.Tensor:
     """Resize uint8 frames (n, C, H, W) to (height, width), within 2 levels of Pillow's result.
 
     Bilinear, the usual filter, resizes all frames at once in torch (1 level off at most but for rare pixels). Its
     bicubic differs from Pillow's by up to 30 levels, and the other filters it has not: these go through Pillow.
+
+    Args:
+        pixels: the frames.
+        size: height and width of a resized frame.
+        resample: the filter.
+        crop_size: what `center_crop` will keep; what it will not need may be left away already.
     """
     if tuple(pixels.shape[-2:]) == size:
         return pixels
-    if resample == Image.Resampling.BILINEAR:
-        return F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
-    return resize_with_pillow(pixels, size, resample)
+    if resample != Image.Resampling.BILINEAR:
+        return resize_with_pillow(pixels, size, resample)
+    spans = [_kept_span(*lengths) for lengths in zip(size, crop_size or size, strict=True)]
+    (top, high), (left, wide) = spans
+    return resize_window(pixels, size, (top, left, high, wide))
 
 
 def resize_with_pillow(pixels: torch.Tensor, size: tuple[int, int], resample: Image.Resampling) -> torch.Tensor:
@@ -132,26 +160,46 @@ def center_crop(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     transformers 4.34.0 drops the last row or column where an odd number of them has to be padded.
     """
     for axis, length in ((-2, size[0]), (-1, size[1])):
-        surplus = pixels.shape[axis] - length
-        if surplus >= 0:
-            pixels = pixels.narrow(axis, surplus // 2, length)
+        found = pixels.shape[axis]
+        if found >= length:
+            pixels = pixels.narrow(axis, *_kept_span(found, length))
         else:
-            before = -surplus // 2
-            after = -surplus - before
+            before = (length - found) // 2
+            after = length - found - before
             pixels = F.pad(pixels, (before, after) if axis == -1 else (0, 0, before, after))
     return pixels
 
 
-def scale_and_normalize(pixels: torch.Tensor, unit: float, steps: Steps, *, channels_last: bool) -> torch.Tensor:
-    """Rescale and normalise frames (n, C, H, W) in one pass, into new memory of the wanted layout.
+def _kept_span(found: int, wanted: int) -> tuple[int, int]:
+    """Start and length of what a centre crop keeps of an axis."""
+    return max(found - wanted, 0) // 2, min(found, wanted)
 
-    Returns:
-        (n, C, H, W) or (n, H, W, C): float32; without either step the input's type, and normalised only, its own
-        floating type.
+
+@dataclass(frozen=True)
+class Values:
+    """How pixels become the values of the result: `pixel * scale + shift`, each (C, 1, 1) or None for 1 and 0."""
+
+    dtype: torch.dtype
+    scale: torch.Tensor | None
+    shift: torch.Tensor | None
+
+    def write(self, pixels: torch.Tensor, target: torch.Tensor) -> None:
+        """Write the values of pixels (n, C, H, W) into `target` of the same shape."""
+        target.copy_(pixels)
+        if self.scale is not None:
+            target.mul_(self.scale)
+        if self.shift is not None:
+            target.add_(self.shift)
+
+
+def values_of(pixels: torch.Tensor, unit: float, steps: Steps) -> Values:
+    """Rescaling and normalising in one; see `Values`.
+
+    The result is float32; without either step of the pixels' type, and normalised only, of their own floating type.
     """
-    num_frames, num_channels, height, width = pixels.shape
-    scale = torch.full((num_channels, 1, 1), unit, dtype=torch.float64)
-    shift = torch.zeros_like(scale)
+    num_channels = pixels.shape[1]
+    scale = np.full(num_channels, unit)
+    shift = None
     if steps.rescale_factor is not None:
         scale = scale * steps.rescale_factor
     if steps.mean is not None and steps.std is not None:
@@ -161,25 +209,21 @@ def scale_and_normalize(pixels: torch.Tensor, unit: float, steps: Steps, *, chan
         scale = scale / std
         shift = -_per_channel(steps.mean, num_channels, name="image_mean") / std
     changes_values = steps.rescale_factor is not None or steps.mean is not None or unit != 1
-    dtype = pixels.dtype
+    dtype = pixels.dtype if steps.size is None else torch.uint8
     if steps.rescale_factor is not None or (changes_values and not dtype.is_floating_point):
         dtype = torch.float32
-    shape = (num_frames, height, width, num_channels) if channels_last else tuple(pixels.shape)
-    result = torch.empty(shape, dtype=dtype)
-    view = result.permute(0, 3, 1, 2) if channels_last else result
-    view.copy_(pixels)
-    if changes_values:
-        view.mul_(scale.to(dtype))
-    if steps.mean is not None:
-        view.add_(shift.to(dtype))
-    return result
+    return Values(
+        dtype,
+        torch.tensor(scale, dtype=dtype).reshape(-1, 1, 1) if changes_values else None,
+        torch.tensor(shift, dtype=dtype).reshape(-1, 1, 1) if shift is not None else None,
+    )
 
 
-def _per_channel(values: tuple[float, ...], num_channels: int, *, name: str) -> torch.Tensor:
+def _per_channel(values: tuple[float, ...], num_channels: int, *, name: str) -> np.ndarray:
     if len(values) not in (1, num_channels):
         raise ConfigError(
             f"{name}={list(values)}",
             expected=f"one number, or {num_channels}, as the frames have {num_channels} channels",
             hint=f"set {name}, or pass input_data_format if the channels are elsewhere",
         )
-    return torch.tensor(values, dtype=torch.float64).expand(num_channels).reshape(num_channels, 1, 1)
+    return np.broadcast_to(np.array(values, dtype=np.float64), (num_channels,))

@@ -9,10 +9,10 @@ from itertools import product
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from videomae.core.errors import ConfigError, ShapeError
 from videomae.processing._frames import as_tensor
+from videomae.processing._resize import chunks_of, resize_window, write_planes
 
 MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)
 # Where a multi-scale crop may lie, in quarters of the free (vertical, horizontal) space: corners, middles of the sides,
@@ -116,22 +116,29 @@ def random_flip(box: CropBox, generator: torch.Generator, probability: float = 0
     return replace(box, flip=box.flip != (_draw_uniform(0.0, 1.0, generator) < probability))
 
 
-def crop_and_resize(frames: np.ndarray | torch.Tensor, box: CropBox, size: int | tuple[int, int]) -> torch.Tensor:
+def crop_and_resize(
+    frames: np.ndarray | torch.Tensor,
+    box: CropBox,
+    size: int | tuple[int, int],
+    *,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Cut a box out of a clip and resize it (bilinear with antialiasing).
 
     Cropping comes first, so that only its pixels are resized; at the box's border this differs from cropping a resized
-    frame by a few grey levels.
+    frame by a few grey levels. Frame by frame or all at once, the result is the same.
 
     Args:
-        frames: uint8 (T, H, W, C).
+        frames: uint8 (T, H, W, C) on the CPU; a single frame is (1, H, W, C).
         box: inside the frames.
         size: height and width of the result, or one number for both.
+        out: where the result goes, uint8 (T, C, height, width); a part of a larger tensor will do. None: new memory.
 
     Returns:
-        uint8 (T, C, height, width).
+        uint8 (T, C, height, width): `out`, where it is given.
 
     Raises:
-        ShapeError: other frames, or a box that reaches out of them.
+        ShapeError: other frames, a box that reaches out of them, or an `out` that does not fit.
     """
     high, wide = (size, size) if isinstance(size, int) else size
     if min(high, wide) < 1:
@@ -149,9 +156,22 @@ def crop_and_resize(frames: np.ndarray | torch.Tensor, box: CropBox, size: int |
     clip = frames if isinstance(frames, torch.Tensor) else as_tensor(frames)
     clip = clip[:, box.top : box.top + box.height, box.left : box.left + box.width]
     clip = clip.permute(0, 3, 1, 2)  # (T, C, H, W)
-    if (box.height, box.width) != (high, wide):
-        clip = F.interpolate(clip, size=(high, wide), mode="bilinear", antialias=True)
-    return (clip.flip(-1) if box.flip else clip).clone(memory_format=torch.contiguous_format)
+    result = _result_of((*clip.shape[:2], high, wide), out)
+    for chunk in chunks_of(clip):
+        write_planes(resize_window(clip[chunk], (high, wide)), result[chunk], flip=box.flip)
+    return result
+
+
+def _result_of(shape: tuple[int, ...], out: torch.Tensor | None) -> torch.Tensor:
+    if out is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    if tuple(out.shape) != shape or out.dtype != torch.uint8 or out.device.type != "cpu":
+        raise ShapeError(
+            f"out of type {out.dtype} and shape {tuple(out.shape)} on {out.device}",
+            expected=f"uint8 {shape} on the CPU",
+            hint="give memory that fits the clip, or leave it out",
+        )
+    return out
 
 
 def normalize(clips: torch.Tensor, mean: float | Sequence[float], std: float | Sequence[float]) -> torch.Tensor:
@@ -187,7 +207,14 @@ def normalize(clips: torch.Tensor, mean: float | Sequence[float], std: float | S
         torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1).to(clips.device)
         for values in (1 / (255 * stds), -means / stds)
     )
-    return torch.mul(clips, scale).add_(shift)
+    if clips.device.type != "cpu":
+        return torch.mul(clips, scale).add_(shift)
+    normalized = torch.empty(clips.shape, dtype=torch.float32)
+    if clips.numel():
+        sources, targets = (tensor.reshape(-1, *clips.shape[-3:]) for tensor in (clips, normalized))
+        for chunk in chunks_of(sources):
+            targets[chunk].copy_(sources[chunk]).mul_(scale).add_(shift)
+    return normalized
 
 
 def _check_frame(height: int, width: int) -> None:
