@@ -71,3 +71,24 @@ def test_push_to_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     with pytest.raises(TypeError, match="private"):
         config.save_pretrained(tmp_path, private=True)
+
+
+def test_keys_of_ours_are_written_only_where_they_say_something(tmp_path: Path) -> None:
+    """So that a file of a network without them is the file that transformers writes."""
+    plain = json.loads(VideoMAEConfig().to_json_string())
+    assert not {"drop_path_rate", "classifier_dropout"} & plain.keys()
+    assert VideoMAEConfig(classifier_dropout=None).classifier_dropout == 0  # as other models' files may say
+
+    VideoMAEConfig(drop_path_rate=0.1, classifier_dropout=0.5).save_pretrained(tmp_path)
+
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert (written["drop_path_rate"], written["classifier_dropout"]) == (0.1, 0.5)
+    read = VideoMAEConfig.from_pretrained(tmp_path, drop_path_rate=0.2)
+    assert (read.drop_path_rate, read.classifier_dropout) == (0.2, 0.5)
+
+
+@pytest.mark.parametrize("name", ["drop_path_rate", "classifier_dropout"])
+@pytest.mark.parametrize("value", [-0.1, 1.5, "0.1", float("nan"), True])
+def test_rates_out_of_range(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"{name}=.*a number from 0 to 1"):
+        VideoMAEConfig(**{name: value})

@@ -60,6 +60,7 @@ class VideoMAEConfig:
         norm_pix_loss: rebuild each tubelet normalised to zero mean and unit variance per channel.
         **kwargs: what every transformers configuration has (`num_labels`, `id2label`, `label2id`, `problem_type`,
             `output_attentions`, `output_hidden_states`, `return_dict`, `attn_implementation`: "sdpa" or "eager");
+            `drop_path_rate` of the last encoder layer and `classifier_dropout`, 0–1, both ours, heeded in training;
             any other key is kept as an attribute and saved.
 
     Raises:
@@ -126,6 +127,8 @@ class VideoMAEConfig:
         self.architectures: list[str] | None = kwargs.pop("architectures", None)
         self.problem_type: str | None = kwargs.pop("problem_type", None)
         self.attn_implementation: str = kwargs.pop("attn_implementation", None) or "sdpa"
+        self.drop_path_rate: float = kwargs.pop("drop_path_rate", 0.0)
+        self.classifier_dropout: float = kwargs.pop("classifier_dropout", None) or 0.0
         for key in _WRITER_KEYS:
             kwargs.pop(key, None)
         num_labels, id2label, label2id = (kwargs.pop(key, None) for key in ("num_labels", "id2label", "label2id"))
@@ -196,16 +199,14 @@ class VideoMAEConfig:
         limits.check_labels(self.id2label)
         _ = self.grid
         for part, width_key, heads_key in (
-            ("encoder", "hidden_size", "num_attention_heads"),
-            ("decoder", "decoder_hidden_size", "decoder_num_attention_heads"),
+            ("an encoder", "hidden_size", "num_attention_heads"),
+            ("a decoder", "decoder_hidden_size", "decoder_num_attention_heads"),
         ):
             width, heads = getattr(self, width_key), getattr(self, heads_key)
             if width % heads:
                 raise ConfigError(
                     f"{width_key}={width} with {heads_key}={heads}",
-                    expected=f"an {part} width that its heads divide"
-                    if part == "encoder"
-                    else "a decoder width that its heads divide",
+                    expected=f"{part} width that its heads divide",
                     hint=f"choose a {width_key} that is a multiple of {heads_key}",
                 )
         if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
@@ -394,4 +395,6 @@ _COMMON_DEFAULTS: dict[str, Any] = {
     "return_dict": True,
     "architectures": None,
     "problem_type": None,
+    "drop_path_rate": 0.0,
+    "classifier_dropout": 0.0,
 }

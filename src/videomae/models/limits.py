@@ -28,6 +28,8 @@ _LEAST = {
 _RANGES = {
     "hidden_dropout_prob": (0.0, 1.0),
     "attention_probs_dropout_prob": (0.0, 1.0),
+    "drop_path_rate": (0.0, 1.0),
+    "classifier_dropout": (0.0, 1.0),
     "initializer_range": (0.0, math.inf),
     "layer_norm_eps": (math.nextafter(0.0, 1.0), math.inf),
 }

@@ -269,6 +269,7 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
         )
         tokens = encoded.last_hidden_state  # (B, N, D)
         pooled = tokens[:, 0] if self.fc_norm is None else self.fc_norm(tokens.mean(dim=1))
+        pooled = F.dropout(pooled, self.config.classifier_dropout, self.training)
         logits = self.classifier(pooled)  # (B, num_labels)
         output = ImageClassifierOutput(
             loss=None if labels is None else self._loss(logits, labels),

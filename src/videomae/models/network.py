@@ -211,13 +211,43 @@ class Layer(nn.Module):
         self.output = DenseDropout(block.mlp_width, block.width, block.dropout)
 
     def forward(
-        self, hidden_states: Tensor, head_mask: Tensor | None = None, output_attentions: bool = False
+        self,
+        hidden_states: Tensor,
+        head_mask: Tensor | None = None,
+        output_attentions: bool = False,
+        branch_scales: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """(B, N, D) to (B, N, D), and the attention weights where asked for."""
+        """(B, N, D) to (B, N, D), and the attention weights where asked for.
+
+        `branch_scales` (2, B) multiplies what attention and MLP add to each sample; None adds it as it is.
+        """
         attended, attentions = self.attention(self.layernorm_before(hidden_states), head_mask, output_attentions)
-        hidden_states = hidden_states + attended
-        hidden_states = hidden_states + self.output(self.intermediate(self.layernorm_after(hidden_states)))
-        return hidden_states, attentions
+        after_attention, after_mlp = (None, None) if branch_scales is None else branch_scales
+        hidden_states = _add_branch(hidden_states, attended, after_attention)
+        added = self.output(self.intermediate(self.layernorm_after(hidden_states)))
+        return _add_branch(hidden_states, added, after_mlp), attentions
+
+
+def _add_branch(hidden_states: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
+    if scale is None:
+        return hidden_states + branch
+    # The product is taken in float32: 1 / keep has no exact half-precision value and would scale every layer wrongly.
+    return hidden_states + (branch * scale[:, None, None]).to(hidden_states.dtype)
+
+
+def draw_branch_scales(rate: float, num_layers: int, batch_size: int, device: torch.device) -> Tensor:
+    """Drop path (stochastic depth, Huang et al. 2016), drawn for all layers at once from torch's global generator.
+
+    The share of dropped branches grows evenly from 0 in the first layer to `rate` in the last one.
+
+    Returns:
+        (num_layers, 2, B) float32: of attention and MLP of each layer and sample 0 with probability p, else
+        1 / (1 − p).
+    """
+    dropped = torch.arange(num_layers, device=device) * (rate / max(num_layers - 1, 1))
+    kept = (1.0 - dropped).reshape(-1, 1, 1)
+    draws = torch.rand(num_layers, 2, batch_size, device=device)
+    return (draws < kept) / kept.clamp(min=torch.finfo(torch.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -240,14 +270,22 @@ class LayerStack(nn.Module):
         self.checkpoint_every = 1
         self.checkpoint_options: dict[str, Any] = {"use_reentrant": False}
 
-    def run(self, layers: nn.ModuleList, x: Tensor, head_masks: Sequence[Tensor | None], keep: Recording) -> Kept:
+    def run(
+        self,
+        layers: nn.ModuleList,
+        x: Tensor,
+        head_masks: Sequence[Tensor | None],
+        keep: Recording,
+        branch_scales: Tensor | None = None,
+    ) -> Kept:
         """The last layer's output, all hidden states and all attentions (the latter two where `keep` asks)."""
         states, attentions = [x], []
         for index, (layer, head_mask) in enumerate(zip(layers, head_masks, strict=True)):
+            scales = None if branch_scales is None else branch_scales[index]
             if self.gradient_checkpointing and self.training and index % self.checkpoint_every == 0:
-                x, weights = checkpoint(layer, x, head_mask, keep.attentions, **self.checkpoint_options)
+                x, weights = checkpoint(layer, x, head_mask, keep.attentions, scales, **self.checkpoint_options)
             else:
-                x, weights = layer(x, head_mask, keep.attentions)
+                x, weights = layer(x, head_mask, keep.attentions, scales)
             if keep.hidden_states:
                 states.append(x)
             if keep.attentions:
@@ -260,12 +298,19 @@ class Encoder(LayerStack):
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
+        self.config = config
         block = BlockConfig.encoder(config)
         self.layer = nn.ModuleList(Layer(block, config.attn_implementation) for _ in range(block.num_layers))
 
     def forward(self, embeddings: Tensor, head_masks: Sequence[Tensor | None], keep: Recording) -> Kept:
         """(B, N, D) to (B, N, D), and what `keep` asks for."""
-        return self.run(self.layer, embeddings, head_masks, keep)
+        scales = None
+        # Read at each call, so that a loaded model trains with drop path once its configuration says so. Drawn before
+        # the layers run: neither the way of computing attention nor recomputing a layer changes what is dropped.
+        if self.training and self.config.drop_path_rate > 0:
+            rate = self.config.drop_path_rate
+            scales = draw_branch_scales(rate, len(self.layer), len(embeddings), embeddings.device)
+        return self.run(self.layer, embeddings, head_masks, keep, scales)
 
 
 class Decoder(LayerStack):
