@@ -122,11 +122,17 @@ class _FolderReader:
 
     def _read_json(self, file: Path) -> Listed:
         items = json_items(file)
+        if not items:
+            return Listed(())
         if not all("path" in item for _, item in items):
             return something_entries(items, self._finder(), self.class_list())
         header = list(dict.fromkeys(key.lower() for _, item in items for key in item))
         rows = []
         for place, item in items:
+            if isinstance(item.get("label"), list | dict):
+                raise DataError(
+                    f"{place}: the label {item['label']}", expected="one class", hint="keep the one that counts"
+                )
             cells = {key.lower(): "" if value is None else str(value).strip() for key, value in item.items()}
             rows.append(Row(place, [cells.get(name, "") for name in header]))
         paths = Paths(file, self._root)

@@ -1,0 +1,231 @@
+"""Splits of one's own: what belongs together stays together, classes are shared out, the seed decides alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from videomae.core.errors import ConfigError, DataError
+from videomae.data.entries import VideoEntry
+from videomae.data.groups import leaking_groups
+from videomae.data.manifest import Manifest, read_manifest
+from videomae.data.splitting import leaks_between, split_by_group
+
+HALVES = {"train": 0.5, "val": 0.5}
+FIFTH = {"train": 0.8, "val": 0.2}
+
+
+def manifest_of(*groups: tuple[str | None, str, int]) -> Manifest:
+    """Videos as (group, class, how many)."""
+    entries = [
+        VideoEntry(Path(f"{group}_{label}_{place}_{number}.mp4"), label=label, group=group)
+        for place, (group, label, count) in enumerate(groups)
+        for number in range(count)
+    ]
+    names = tuple(sorted({label for _, label, _ in groups}))
+    return Manifest(Path("set"), tuple(entries), names)
+
+
+def shares(manifest: Manifest) -> dict[str, Counter[str | None]]:
+    found: dict[str, Counter[str | None]] = {}
+    for entry in manifest.entries:
+        assert entry.split is not None
+        found.setdefault(entry.split, Counter())[entry.label] += 1
+    return found
+
+
+def test_videos_without_groups_are_divided_by_class() -> None:
+    whole = manifest_of((None, "run", 50), (None, "jump", 20), (None, "swim", 5), (None, "fly", 2))
+
+    divided = split_by_group(whole, FIFTH, seed=0)
+
+    assert shares(divided) == {
+        "train": Counter(run=40, jump=16, swim=4, fly=1),
+        "val": Counter(run=10, jump=4, swim=1, fly=1),
+    }
+    assert [entry.path for entry in divided.entries] == [entry.path for entry in whole.entries]
+    assert divided.notices == ()
+
+
+def test_groups_stay_together_and_classes_are_shared_out() -> None:
+    whole = manifest_of(*((f"g{number}", label, 1 + number % 3) for number in range(40) for label in ("run", "jump")))
+
+    divided = split_by_group(whole, FIFTH, seed=3)
+
+    assert leaking_groups(divided.entries) is None
+    for label in ("run", "jump"):
+        parts = {split: count[label] for split, count in shares(divided).items()}
+        assert parts["val"] / sum(parts.values()) == pytest.approx(0.2, abs=0.02)
+
+
+def test_three_splits() -> None:
+    whole = manifest_of(*((f"g{number}", f"c{number % 3}", 2) for number in range(60)))
+
+    divided = split_by_group(whole, {"train": 0.6, "val": 0.2, "test": 0.2}, seed=1)
+
+    assert {split: count.total() for split, count in shares(divided).items()} == {"train": 72, "val": 24, "test": 24}
+    assert divided.splits == ("train", "val", "test")
+
+
+def test_the_seed_decides_alone() -> None:
+    whole = manifest_of(*((f"g{number}", "run" if number % 2 else "jump", 1) for number in range(40)))
+
+    assert split_by_group(whole, FIFTH, seed=5) == split_by_group(whole, FIFTH, seed=5)
+    assert split_by_group(whole, FIFTH, seed=5) != split_by_group(whole, FIFTH, seed=6)
+
+
+def test_two_groups_of_each_class_are_on_both_sides_whatever_the_shares() -> None:
+    whole = manifest_of(*((f"{label}{number}", label, 9) for label in ("run", "jump", "swim") for number in range(2)))
+
+    for fractions in (FIFTH, HALVES, {"train": 0.05, "val": 0.95}):
+        divided = split_by_group(whole, fractions, seed=0)
+        assert {split: set(count) for split, count in shares(divided).items()} == {
+            "train": {"run", "jump", "swim"},
+            "val": {"run", "jump", "swim"},
+        }
+
+
+def test_a_class_of_one_group_is_learnt_and_told() -> None:
+    whole = manifest_of(("a", "run", 5), ("b", "run", 5), ("c", "jump", 5), ("d", "run", 5))
+
+    divided = split_by_group(whole, HALVES, seed=0)
+
+    assert "jump" not in shares(divided)["val"]
+    assert divided.notices == ("val has no video of jump: too few groups have that class",)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_groups_of_several_classes(seed: int) -> None:
+    whole = manifest_of(
+        *(("big", label, 30) for label in ("run", "jump")),
+        *((f"g{number}", "run", 3) for number in range(6)),
+        *((f"h{number}", "jump", 3) for number in range(6)),
+        *((f"m{number}", label, 2) for number in range(3) for label in ("run", "jump", "swim")),
+    )
+
+    divided = split_by_group(whole, {"train": 0.75, "val": 0.25}, seed=seed)
+
+    assert leaking_groups(divided.entries) is None
+    assert all(set(count) == {"run", "jump", "swim"} for count in shares(divided).values())
+    assert 0.15 < shares(divided)["val"].total() / len(whole) < 0.35
+
+
+def test_one_group_of_everything() -> None:
+    with pytest.raises(DataError, match=r"set with 1 group: expected a group or more for each of train, val; .*finer"):
+        split_by_group(manifest_of(("all", "run", 5), ("all", "jump", 5)), FIFTH, seed=0)
+
+
+def test_groups_that_are_the_classes() -> None:
+    with pytest.raises(DataError, match="leaves nothing for val: expected classes that come from several groups"):
+        split_by_group(manifest_of(("run", "run", 5), ("jump", "jump", 5)), FIFTH, seed=0)
+
+
+@pytest.mark.parametrize(
+    "fractions",
+    [{"train": 1.0, "val": 0.0}, {"train": 0.5, "val": 0.6}, {"train": 1.0}, {"learn": 0.5, "val": 0.5}, {}],
+)
+def test_fractions_that_are_none(fractions: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="expected shares between 0 and 1 that sum to 1"):
+        split_by_group(manifest_of(("a", "run", 5), ("b", "jump", 5)), fractions, seed=0)
+
+
+def test_videos_without_labels() -> None:
+    entries = tuple(VideoEntry(Path(f"{number}.mp4")) for number in range(10))
+
+    divided = split_by_group(Manifest(Path("set"), entries, ()), FIFTH, seed=0)
+
+    assert {split: count.total() for split, count in shares(divided).items()} == {"train": 8, "val": 2}
+
+
+# --- what a group is
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    for name in ("fight/s01_a.mp4", "fight/s02_b.mp4", "calm/s01_c.mp4", "calm/s03_d.mp4"):
+        (tmp_path / "s99_set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "s99_set" / name).write_bytes(b"x")
+    return tmp_path / "s99_set"
+
+
+def groups(manifest: Manifest) -> list[str | None]:
+    return [entry.group for entry in manifest.entries]
+
+
+def test_a_group_from_the_path_below_the_data(sources: Path) -> None:
+    # The folder above is called s99_set, and must not count.
+    assert groups(read_manifest(sources, group=r"(s\d+)_")) == ["s01", "s03", "s01", "s02"]
+
+
+def test_a_group_from_the_paths_of_a_list(sources: Path) -> None:
+    (sources / "list.csv").write_text("path,label\nfight/s01_a.mp4,fight\ncalm/s03_d.mp4,calm\n")
+
+    assert groups(read_manifest(sources / "list.csv", group=r"(s\d+)_")) == ["s01", "s03"]
+
+
+def test_a_group_from_the_folder(sources: Path) -> None:
+    found = groups(read_manifest(sources, group="parent"))
+
+    assert found == [str(sources / "calm")] * 2 + [str(sources / "fight")] * 2
+
+
+def test_a_group_from_other_columns(sources: Path) -> None:
+    (sources / "list.csv").write_text("path,Person\nfight/s01_a.mp4,ann\ncalm/s03_d.mp4,bob\n")
+
+    assert groups(read_manifest(sources / "list.csv", group="person")) == ["ann", "bob"]
+    with pytest.raises(DataError, match=r"group 'who': expected a column \(path, person\), parent, or a regular"):
+        read_manifest(sources / "list.csv", group="who")
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        (r"s\d+_", "expected parent, or a regular expression .*; put brackets round"),
+        (r"(s)(\d+)_", "put brackets round"),
+        (r"(s\d+", "correct the expression"),
+        (r"(x\d+)_", r"s01_c\.mp4 without a group: expected a group for every video, by '\(x"),
+    ],
+)
+def test_groups_that_are_none(sources: Path, group: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_manifest(sources, group=group)
+
+
+def test_leaks_of_split_folders_are_told(sources: Path, tmp_path: Path) -> None:
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both/train").symlink_to(sources)
+    (tmp_path / "both/val").symlink_to(sources)
+
+    (notice,) = read_manifest(tmp_path / "both", group=r"(s\d+)_").notices
+
+    assert "group 's01' has videos in train and in val, and so have 2 more of 3 groups" in notice
+
+
+def test_leaks_between_two_data_sets() -> None:
+    train = manifest_of(("a", "run", 2), ("b", "jump", 2))
+    clean = manifest_of(("c", "swim", 2))
+    same_group = Manifest(Path("val"), (VideoEntry(Path("new.mp4"), label="run", group="b"),), ("run",))
+
+    assert leaks_between(train, clean) is None
+    assert "group 'b' has videos in train and in val" in str(leaks_between(train, same_group))
+    assert "a_run_0_0.mp4 is among the videos that are learnt too (4 of 4 are)" in str(leaks_between(train, train))
+
+
+def test_the_generated_sources_are_divided(shared_actions: Path) -> None:
+    manifest = read_manifest(shared_actions, group=r"(s\d+)_")
+
+    divided = split_by_group(manifest, FIFTH, seed=0)
+
+    assert leaking_groups(divided.entries) is None
+    assert all(set(count) == set(manifest.class_names) for count in shares(divided).values())
+
+
+@pytest.fixture
+def shared_actions() -> Callable[..., Path] | Path:
+    folder = Path(__file__).parents[3] / "shared" / "actions"
+    if not folder.is_dir():
+        pytest.skip("the folder of real actions is not there")
+    return folder
