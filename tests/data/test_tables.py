@@ -427,10 +427,10 @@ def test_files_are_asked_for_or_listed(put: Put) -> None:
     files = Files()
 
     for _ in range(2):  # the second time from the listing
-        assert all(files.is_file(str(base / f"x/{number}.mp4")) for number in range(9))
+        assert all(files.is_file(str(base / "x"), f"{number}.mp4") for number in range(9))
         for name, there in (("folder.mp4", False), ("lost.mp4", False), ("link.mp4", True), ("9.mp4", False)):
-            assert files.is_file(str(base / "x" / name)) is there
-    assert not files.is_file("\x00")
+            assert files.is_file(str(base / "x"), name) is there
+    assert not files.is_file(str(base), "\x00")
 
 
 def test_a_long_list_asks_the_disk_little(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ class VideoEntry:
 
 def split_named(text: str) -> str | None:
     """The split that people call `text` (`validation`, `Training`, ...); None if it is no name of a split."""
-    return _SPLIT_NAMES.get(text.strip().lower())
+    return _SPLIT_NAMES.get(text) or _SPLIT_NAMES.get(text.strip().lower())
 
 
 def split_in_file_name(stem: str) -> str | None:

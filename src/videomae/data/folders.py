@@ -121,16 +121,15 @@ class Files:
         self._asked: dict[str, int] = {}
         self._names: dict[str, frozenset[str]] = {}
 
-    def is_file(self, path: str) -> bool:
-        """Whether `path` is an existing file, or a link to one."""
-        folder, name = os.path.split(path)
+    def is_file(self, folder: str, name: str) -> bool:
+        """Whether `name` in `folder` is an existing file, or a link to one."""
         names = self._names.get(folder)
         if names is None:
             asked = self._asked[folder] = self._asked.get(folder, 0) + 1
             if asked > _FEW_FILES:
                 names = self._names[folder] = _file_names(folder)
         # What the listing lacks is asked for: names may be told apart by case in the list and not by the disk.
-        return (names is not None and name in names) or _is_file(path)
+        return (names is not None and name in names) or _is_file(os.path.join(folder, name))
 
     @staticmethod
     def is_frame_folder(path: str) -> bool:

@@ -33,6 +33,7 @@ from videomae.data.tables import (
     split_header,
     table_rows,
 )
+from videomae.video.source import FrameFolder
 
 LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json")
 
@@ -162,7 +163,7 @@ def without_repeats(
     in_splits: set[object] = set()
     kept, repeated, contradicted, shared = [], [], [], []
     for entry in entries:
-        key = (entry.path, entry.start_seconds, entry.end_seconds)
+        key = _identity(entry)
         first = first_of.setdefault(key, entry)
         if first is entry:
             kept.append(entry)
@@ -183,6 +184,15 @@ def without_repeats(
         *_tell(contradicted, "has another class; the first is kept"),
         *_tell(shared, "is in both val and test"),
     )
+
+
+def _identity(entry: VideoEntry) -> object:
+    """What makes two lines name one video; text, because paths are slow to hash."""
+    source = entry.path
+    part = (source.first_frame, source.num_frames) if isinstance(source, FrameFolder) else None
+    if part is None and entry.start_seconds is None and entry.end_seconds is None:
+        return str(source)
+    return str(source), part, entry.start_seconds, entry.end_seconds
 
 
 def _contradiction(first: VideoEntry, second: VideoEntry, what: str, one: str, other: str) -> DataError:

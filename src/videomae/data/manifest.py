@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import glob
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -114,7 +116,8 @@ def read_manifest(data: str | Path, *, root: str | Path | None = None, group: st
     Raises:
         DataError: if there is no such file or folder, it holds no video, or a line is malformed (says which).
     """
-    source, listed = _read(str(data), None if root is None else Path(root).expanduser(), group)
+    with _without_collection():
+        source, listed = _read(str(data), None if root is None else Path(root).expanduser(), group)
     if not listed.entries:
         raise _without_videos(source)
     entries = listed.entries
@@ -139,6 +142,18 @@ def find_videos(paths: Iterable[str | Path]) -> list[VideoSource]:
         # A path that does not exist is kept: reading it gives the clearest error.
         found += [entry.path for entry in read_manifest(path).entries] if path.is_dir() else [path]
     return found
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Stop the collection of cycles for the time being: among a million new objects it costs a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _read(data: str, root: Path | None, group: str | None) -> tuple[Path | str, Listed]:

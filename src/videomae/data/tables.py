@@ -185,6 +185,7 @@ class Paths:
         self.base = root or file.parent
         self._prefix = os.path.join(str(self.base), "")
         self._files = Files()
+        self._folders: dict[str, Path] = {}
         self._missing: list[tuple[Place, str]] = []
         self.num_found = 0
 
@@ -201,8 +202,12 @@ class Paths:
         """The file, or the folder of numbered frames, or None."""
         # Joining keeps an absolute path as it is.
         joined = os.path.join(self._prefix, path)
-        if self._files.is_file(joined):
-            return Path(joined)
+        folder, name = os.path.split(joined)
+        if self._files.is_file(folder, name):
+            parent = self._folders.get(folder)
+            if parent is None:
+                parent = self._folders[folder] = Path(folder)
+            return parent / name  # half the cost of a path from text, for lists of a million lines
         return FrameFolder(Path(joined)) if path and self._files.is_frame_folder(joined) else None
 
     def finish(self) -> None:
