@@ -1,0 +1,145 @@
+"""Opening a video wherever its bytes are, with whichever library decodes it."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import BinaryIO, Literal, cast, get_args
+
+from videomae.core.errors import VideoError
+
+from ._source import describe, display_path
+from .frame_folder import FrameFolderReader
+from .reader import PacketIndex, ReadLimits, VideoReader
+from .remote import is_url, read_url
+from .source import FrameFolder, ShardMember, VideoSource
+
+Backend = Literal["pyav", "torchcodec"]
+BACKENDS: tuple[str, ...] = get_args(Backend)
+
+
+def open_video(
+    source: VideoSource | str | os.PathLike[str],
+    *,
+    num_threads: int = 1,
+    index: PacketIndex | None = None,
+    backend: str = "pyav",
+    limits: ReadLimits | None = None,
+) -> VideoReader | FrameFolderReader:
+    """Open a video for reading frames by number.
+
+    All readers have `num_frames`, `info`, `index` (None where there is none), `frame_times`, `read`, `stream` and
+    `close`, and are context managers; `VideoReader` says what these do.
+
+    Args:
+        source: a file, a folder of frames, or a member of a shard. A member of a shard at a URL is read into memory.
+        num_threads: decoder threads. Loader workers do better with one each than with several here.
+        index: the `index` of an earlier reader of the same unchanged video.
+        backend: "pyav" or "torchcodec": what decodes video files. Folders of frames are read without either.
+        limits: what the video may cost.
+
+    Raises:
+        VideoError: nothing there, not readable, no frame in it, beyond the limits, or a backend that is not installed.
+    """
+    if backend not in BACKENDS:
+        raise VideoError(f"backend={backend!r}", expected=" or ".join(BACKENDS), hint="leave it out for pyav")
+    if isinstance(source, FrameFolder):
+        return FrameFolderReader(source, limits=limits)
+    if isinstance(source, ShardMember):
+        return _MemberReader(source, num_threads=num_threads, index=index, limits=limits)
+    return VideoReader(source, num_threads=num_threads, index=index, limits=limits)
+
+
+class _MemberReader(VideoReader):
+    """A reader that owns the file object that it reads from."""
+
+    def __init__(
+        self, member: ShardMember, *, num_threads: int, index: PacketIndex | None, limits: ReadLimits | None
+    ) -> None:
+        self._file = open_member(member, max_seconds=(limits or ReadLimits()).max_seconds)
+        try:
+            super().__init__(self._file, num_threads=num_threads, index=index, limits=limits, name=_name(member))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Release the decoder and the shard."""
+        super().close()
+        self._file.close()
+
+
+def open_member(member: ShardMember, *, max_seconds: float | None) -> BinaryIO:
+    """Open the bytes of a shard's member: a window into a local file, or what a URL gives, in memory.
+
+    Raises:
+        VideoError: no such shard, or one that ends before the member does; a URL that cannot be read.
+    """
+    if member.offset < 0 or member.size < 1:
+        raise VideoError(
+            f"{_name(member)} ({member.size} bytes at {member.offset})",
+            expected="a member of at least one byte",
+            hint="pack the videos again",
+        )
+    if is_url(member.url):
+        return io.BytesIO(read_url(member.url, offset=member.offset, size=member.size, max_seconds=max_seconds))
+    return cast(BinaryIO, _FileWindow(member))
+
+
+class _FileWindow(io.RawIOBase):
+    """The bytes [offset, offset + size) of a file."""
+
+    def __init__(self, member: ShardMember) -> None:
+        super().__init__()
+        self._offset, self._size, self._position = member.offset, member.size, 0
+        path = Path(member.url)
+        shard = display_path(path)
+        if path.exists() and not path.is_file():
+            raise VideoError(f"{shard} (not a regular file)", expected="a tar file", hint="check the path")
+        try:
+            self._file = path.open("rb", buffering=0)
+            num_bytes = os.fstat(self._file.fileno()).st_size
+        except (OSError, ValueError) as error:
+            raise VideoError(
+                shard, expected="a tar file that can be read", hint=f"it cannot be opened: {describe(error)}"
+            ) from error
+        if num_bytes < self._offset + self._size:
+            self.close()
+            raise VideoError(
+                f"{shard} ({num_bytes} bytes)",
+                expected=f"at least {self._offset + self._size} bytes, for {member.name}",
+                hint="the file was cut off: copy it again",
+            )
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        num_bytes = min(len(buffer), max(self._size - self._position, 0))
+        self._file.seek(self._offset + self._position)
+        count = self._file.readinto(memoryview(buffer)[:num_bytes])
+        self._position += count
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            raise ValueError(f"seek to {start + offset}")
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_file"):
+            self._file.close()
+        super().close()
+
+
+def _name(member: ShardMember) -> str:
+    return member.url + "::" + display_path(member.name)
