@@ -19,11 +19,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "videomae finetune CLIPS --init pretrained --output classifier",
     ),
     "evaluate": ("judge a classifier on labelled videos", "videomae evaluate CLIPS --model classifier"),
+    "probe": ("judge the features of a frozen encoder", "videomae probe CLIPS --model pretrained --method linear"),
     "predict": ("name what happens in videos", "videomae predict VIDEO --model classifier"),
+    "embed": ("write the features of videos", "videomae embed VIDEOS --model pretrained --output features.npz"),
     "reconstruct": (
         "picture what a pre-trained model rebuilds",
         "videomae reconstruct VIDEO --model pretrained --output x.png",
     ),
+    "scan": ("find broken, copied and leaking videos of a data set", "videomae scan VIDEOS"),
     "info": ("what a checkpoint is", "videomae info pretrained"),
 }
 

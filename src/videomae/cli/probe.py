@@ -1,0 +1,140 @@
+"""`videomae probe`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from videomae.cli.arguments import UsageError, parse
+from videomae.cli.console import EXIT_DONE, print_json, stderr_console
+from videomae.cli.model_options import ViewRunOptions
+
+if TYPE_CHECKING:
+    from videomae.evaluation.probe_data import ProbeResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeCommandOptions:
+    """Judge the features of a frozen encoder: train a small classifier on them, and score held-out videos with it.
+
+    Learning rates are chosen on training videos that are held out, never on the test videos.
+    """
+
+    data: Annotated[Positional[str], arg(metavar="DATA")]
+    """Labelled videos with the splits train and test (or val), or training videos beside --val."""
+    model: str
+    """Checkpoint of any kind: a folder or a hub name."""
+    method: Literal["knn", "linear", "attentive"] = "linear"
+    """knn: nearest training clips vote; linear: one layer on pooled features; attentive: a query over all tokens."""
+    val: str | None = None
+    """Labelled videos that judge, where DATA names no split for it."""
+    per_class: int | None = None
+    """Few-shot: so many training videos of each class, drawn anew for each seed; by default all."""
+    seeds: int = 1
+    """Probes to train; mean and deviation are told."""
+    seed: int = 0
+    """The first seed."""
+    neighbours: int = 20
+    """Of knn."""
+    learning_rates: tuple[float, ...] = ()
+    """To try, all at once; by default a range that suits the method."""
+    epochs: int = 100
+    """Passes over the features."""
+    count_broken_as_wrong: bool = False
+    """Count a test video that cannot be read as wrong, and name it, instead of stopping."""
+    run: OmitArgPrefixes[ViewRunOptions] = field(default_factory=ViewRunOptions)
+    json: bool = False
+    """Print one JSON document on stdout."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, probe, print."""
+    options = parse(ProbeCommandOptions, arguments, command="probe")
+
+    from rich.progress import Progress
+
+    from videomae.cli.models import open_for_views
+    from videomae.data.catalog import Catalog
+    from videomae.data.manifest import read_manifest
+    from videomae.evaluation.probe_data import probe_checkpoint
+    from videomae.evaluation.probes import ProbeOptions
+    from videomae.inference.embed import EmbedOptions
+
+    probing = ProbeOptions(
+        method=options.method,
+        num_neighbours=options.neighbours,
+        learning_rates=options.learning_rates,
+        epochs=options.epochs,
+        seed=options.seed,
+    )
+    embed = EmbedOptions(
+        num_clips=options.run.clips,
+        num_crops=options.run.crops,
+        precision=options.run.precision,
+        num_workers=options.run.num_workers,
+        dense=options.method == "attentive",
+    )
+    whole = read_manifest(options.data)
+    train = whole.take_split("train")
+    if options.val is None and not {"test", "val"} & set(whole.splits):
+        raise UsageError(
+            f"{options.data} without a split to test on",
+            expected="a split named test or val",
+            hint="give --val DATA, or put the videos into train/ and val/",
+        )
+    test = (whole if options.val is None else read_manifest(options.val)).take_split("test", "val")
+    checkpoint, _, device = open_for_views(options.model, options.run, for_features=True)
+    console = stderr_console()
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("embedding", total=len(train) + len(test))
+        result = probe_checkpoint(
+            checkpoint,
+            train,
+            test,
+            options=probing,
+            embed=embed,
+            device=device,
+            per_class=options.per_class,
+            num_seeds=options.seeds,
+            catalog=Catalog(),
+            count_broken_as_wrong=options.count_broken_as_wrong,
+            on_video=lambda: progress.advance(bar),
+        )
+    for _, error in result.broken:
+        console.print(f"cannot be read: {error}", markup=False)
+    if options.json:
+        print_json(_as_json(result, options))
+    else:
+        _print(result, options)
+    return EXIT_DONE
+
+
+def _as_json(result: ProbeResult, options: ProbeCommandOptions) -> dict[str, object]:
+    mean, deviation = result.top1
+    runs = [
+        {
+            "seed": run.seed,
+            "num_train": run.num_train,
+            "learning_rate": run.scores.learning_rate,
+            **{name: getattr(run.metrics, name) for name in ("num_videos", "top1", "top5", "mean_class_accuracy")},
+        }
+        for run in result.runs
+    ]
+    return {"method": options.method, "top1": mean, "top1_deviation": deviation, "runs": runs}
+
+
+def _print(result: ProbeResult, options: ProbeCommandOptions) -> None:
+    first = result.runs[0]
+    print(
+        f"{options.method} probe of {options.model}: {first.num_train} training videos, "
+        f"{first.metrics.num_videos} test videos, {len(result.class_names)} classes"
+    )
+    for run in result.runs:
+        rate = "" if run.scores.learning_rate is None else f"  learning rate {run.scores.learning_rate:g}"
+        seed = f"seed {run.seed}  " if len(result.runs) > 1 else ""
+        print(f"{seed}top-1 {run.metrics.top1:6.1%}  mean class accuracy {run.metrics.mean_class_accuracy:6.1%}{rate}")
+    if len(result.runs) > 1:
+        mean, deviation = result.top1
+        print(f"top-1 {mean:.1%} ± {deviation:.1%} over {len(result.runs)} seeds")

@@ -1,0 +1,54 @@
+"""Clips whose frames are known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from videomae.data.catalog import Catalog
+from videomae.data.clips import Sample, _VideoClips
+from videomae.data.manifest import VideoEntry
+from videomae.data.workers import Broken
+from videomae.processing.transforms import test_crop_boxes
+from videomae.video.reader import ReadLimits
+from videomae.video.sampling import ClipSampling
+
+
+class ListedClips(_VideoClips):
+    """The centre squares of listed frames.
+
+    Args:
+        entries: the videos; one may come several times.
+        frames: of each, the frame numbers (K, T) of K clips.
+        sampling: what the frames were chosen by.
+        image_size: height and width of a clip in pixels, or a (height, width) pair.
+        catalog: knows packet indices, with which files open faster.
+        limits: what one file may cost.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[VideoEntry],
+        frames: Sequence[np.ndarray],
+        *,
+        sampling: ClipSampling,
+        image_size: int | tuple[int, int],
+        catalog: Catalog | None = None,
+        limits: ReadLimits | None = None,
+    ) -> None:
+        super().__init__(
+            entries,
+            [-1] * len(entries),
+            sampling=sampling,
+            image_size=image_size,
+            catalog=catalog,
+            limits=limits or ReadLimits(),
+        )
+        self.frames = list(frames)
+
+    def __getitem__(self, index: int) -> Sample | Broken:
+        """The clips of one item: `clips` (K, T, C, H, W)."""
+        return self._sample(
+            index, lambda _, __: self.frames[index], lambda height, width: test_crop_boxes(height, width, 1)
+        )

@@ -1,0 +1,239 @@
+"""Features of videos: what a frozen encoder says about them, nothing masked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videomae.core.errors import ConfigError, VideoError
+from videomae.data.catalog import Catalog
+from videomae.data.clips import ViewClips
+from videomae.data.listed_clips import ListedClips
+from videomae.data.loader import view_loader
+from videomae.data.manifest import VideoEntry
+from videomae.inference.device import autocast
+from videomae.inference.scores import MAX_VIEWS_PER_FORWARD
+from videomae.loading.checkpoint import LoadedCheckpoint
+from videomae.processing.transforms import normalize
+from videomae.video.opening import open_video
+from videomae.video.sampling import ClipSampling
+
+# Windows of one video that a worker decodes in one go.
+_WINDOWS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedOptions:
+    """Which clips of a video are embedded, and how.
+
+    Args:
+        num_clips: clips spread over the video, whose features are averaged.
+        num_crops: crops along the longer side, whose features are averaged.
+        windows: instead, consecutive clips that cover the whole video, each a row of its own.
+        overlap: of windows: the share of a window that the next one repeats.
+        dense: every token's features, not their mean; of one clip and crop, or of windows.
+        precision: "fp32", "bf16" or "fp16".
+        num_workers: processes that decode; -1 chooses, 0 decodes in this one.
+
+    Raises:
+        ConfigError: for values out of range or that exclude each other.
+    """
+
+    num_clips: int = 1
+    num_crops: int = 1
+    windows: bool = False
+    overlap: float = 0.0
+    dense: bool = False
+    precision: str = "fp32"
+    num_workers: int = -1
+
+    def __post_init__(self) -> None:
+        for name in ("num_clips", "num_crops"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}", expected="at least 1", hint=f"give a larger {name}")
+        if not 0 <= self.overlap < 1:
+            raise ConfigError(f"overlap={self.overlap}", expected="a share from 0 to below 1", hint="change --overlap")
+        if (self.dense or self.windows) and self.num_clips * self.num_crops > 1:
+            raise ConfigError(
+                f"{self.num_clips} clips × {self.num_crops} crops with {'dense' if self.dense else 'windows'}",
+                expected="1 clip and 1 crop: only pooled features of views can be averaged",
+                hint="leave --clips and --crops out",
+            )
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Features of a video, or of one window of it.
+
+    Args:
+        index: place in the list of videos.
+        values: float32 on the CPU, (D,), or with `dense` (T', H', W', D) in tokens; None where the video is broken.
+        start_seconds: of a window: when its first frame is shown; None for a whole video.
+        end_seconds: of a window: when its last frame is shown; None for a whole video.
+        error: why the video could not be read.
+    """
+
+    index: int
+    values: Tensor | None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    error: VideoError | None = None
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A part of a video: its place in the list, its frames, and when the first and the last are shown."""
+
+    index: int
+    frames: np.ndarray
+    start_seconds: float
+    end_seconds: float
+
+
+def embed_videos(
+    checkpoint: LoadedCheckpoint,
+    entries: Sequence[VideoEntry],
+    *,
+    options: EmbedOptions,
+    device: torch.device,
+    catalog: Catalog | None = None,
+) -> Iterator[Embedding]:
+    """Features of each video in order, or with `windows` of each window; a broken video comes once, with its error.
+
+    The pooled features of a classifier are what its head reads; those of any other checkpoint the mean of the encoder's
+    tokens. The model must be on `device` and in evaluation mode.
+
+    Raises:
+        ConfigError: for windows of a model that samples segments of a whole video.
+    """
+    _, _, height, width = checkpoint.model.config.grid.clip_shape
+    settings: dict[str, Any] = {"sampling": checkpoint.sampling, "image_size": (height, width), "catalog": catalog}
+    if not options.windows:
+        views = ViewClips(entries, num_clips=options.num_clips, num_crops=options.num_crops, **settings)
+        yield from _rows(checkpoint, views, [[_whole(index)] for index in range(len(entries))], options, device)
+        return
+    parts: list[tuple[VideoEntry, list[_Window]]] = []
+    for index, entry in enumerate(entries):
+        try:
+            windows = _windows(index, entry, checkpoint.sampling, options.overlap, catalog)
+        except VideoError as error:
+            yield Embedding(index, None, error=error)
+            continue
+        for first in range(0, len(windows), _WINDOWS_AT_ONCE):
+            parts.append((entry, windows[first : first + _WINDOWS_AT_ONCE]))
+    clips = ListedClips(
+        [replace(entry, start_seconds=None, end_seconds=None) for entry, _ in parts],
+        [np.stack([window.frames for window in windows]) for _, windows in parts],
+        **settings,
+    )
+    yield from _rows(checkpoint, clips, [windows for _, windows in parts], options, device)
+
+
+def _rows(
+    checkpoint: LoadedCheckpoint,
+    clips: Any,
+    windows: Sequence[Sequence[_Window]],
+    options: EmbedOptions,
+    device: torch.device,
+) -> Iterator[Embedding]:
+    """Embed a data set whose item i gives a row for each of windows[i], or the mean of its clips for a whole video."""
+    named: set[int] = set()
+    num_views = options.num_clips * options.num_crops
+    loader = view_loader(
+        clips,
+        batch_size=1 if options.windows else max(1, MAX_VIEWS_PER_FORWARD // num_views),
+        num_workers=0 if len(clips) == 1 else options.num_workers,
+        pin_memory=device.type == "cuda",
+    )
+    for batch in loader:
+        if len(batch.indices):
+            views = batch.clips.to(device, non_blocking=True).flatten(0, 1)
+            values = embed_clips(checkpoint, views, dense=options.dense, precision=options.precision)
+            values = values.unflatten(0, batch.clips.shape[:2]).cpu()  # (B, V, …)
+            for item, rows in zip(batch.indices.tolist(), values, strict=True):
+                averaged = rows if options.windows else rows.mean(dim=0, keepdim=True)
+                for window, row in zip(windows[item], averaged, strict=True):
+                    yield Embedding(window.index, row, *_seconds(window))
+        for broken in batch.broken:
+            index = windows[broken.index][0].index
+            if index not in named:  # one line for a video, however many of its windows cannot be read
+                named.add(index)
+                yield Embedding(index, None, error=broken.error)
+
+
+@torch.inference_mode()
+def embed_clips(checkpoint: LoadedCheckpoint, clips: Tensor, *, dense: bool, precision: str) -> Tensor:
+    """Features of clips.
+
+    Args:
+        checkpoint: any, in evaluation mode on the clips' device.
+        clips: uint8 (B, T, C, H, W).
+        dense: every token's features.
+        precision: of the matrix products.
+
+    Returns:
+        float32 (B, D), or with `dense` (B, T', H', W', D).
+    """
+    model, processor = checkpoint.model, checkpoint.processor
+    features = []
+    for part in clips.split(MAX_VIEWS_PER_FORWARD):
+        pixel_values = normalize(part, processor.image_mean, processor.image_std)
+        with autocast(part.device, precision):
+            tokens = getattr(model, "videomae", model)(pixel_values).last_hidden_state  # (B, N, D)
+            if dense:
+                features.append(tokens.float().unflatten(1, model.config.grid.shape))
+            else:
+                features.append(_pool(model, tokens).float())
+    return torch.cat(features)
+
+
+def _pool(model: Any, tokens: Tensor) -> Tensor:
+    if not hasattr(model, "fc_norm"):
+        return tokens.float().mean(dim=1)
+    return tokens[:, 0] if model.fc_norm is None else model.fc_norm(tokens.mean(dim=1))
+
+
+def _whole(index: int) -> _Window:
+    return _Window(index, np.zeros(0, dtype=np.int64), float("nan"), float("nan"))
+
+
+def _seconds(window: _Window) -> tuple[float | None, float | None]:
+    return (window.start_seconds, window.end_seconds) if len(window.frames) else (None, None)
+
+
+def _windows(
+    index: int, entry: VideoEntry, sampling: ClipSampling, overlap: float, catalog: Catalog | None
+) -> list[_Window]:
+    """The consecutive clips of a video; the last one ends with it; a shorter video repeats its last frame."""
+    if sampling.method != "dense" or sampling.frame_rate is not None:
+        raise ConfigError(
+            f"windows of a model with sampling {sampling.to_dict()}",
+            expected="dense sampling by stride",
+            hint="leave --windows out: its clips reach over the whole video",
+        )
+    known = catalog.packet_index(entry.path) if catalog is not None else None
+    with open_video(entry.path, index=known) as reader:
+        times = reader.frame_times
+    first = int(np.searchsorted(times, entry.start_seconds)) if entry.start_seconds is not None else 0
+    last = int(np.searchsorted(times, entry.end_seconds)) if entry.end_seconds is not None else len(times)
+    if last <= first:
+        raise VideoError(
+            f"{entry.path} from {entry.start_seconds} s to {entry.end_seconds} s",
+            expected=f"a part of its {times[-1]:.2f} s",
+            hint="correct start and end",
+        )
+    span = (sampling.num_frames - 1) * sampling.frame_stride + 1
+    hop = max(1, round(sampling.num_frames * sampling.frame_stride * (1 - overlap)))
+    slack = max(last - first - span, 0)
+    starts = sorted({*range(first, first + slack + 1, hop), first + slack})
+    offsets = np.arange(sampling.num_frames, dtype=np.int64) * sampling.frame_stride
+    windows = []
+    for start in starts:
+        frames = np.minimum(start + offsets, last - 1)
+        windows.append(_Window(index, frames, float(times[frames[0]]), float(times[frames[-1]])))
+    return windows

@@ -1,0 +1,135 @@
+"""Features of videos in a file: NumPy or Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from videomae.core.errors import ConfigError
+from videomae.core.files import write_atomically
+
+SUFFIXES = (".npz", ".parquet")
+# Rows that are gathered before they go to a Parquet file.
+_ROWS_AT_ONCE = 256
+
+
+class FeatureFile:
+    """Gathers rows and makes the file of them in one step, when the `with` block ends without an error.
+
+    `.npz` holds the arrays `path`, `label` (empty where there is none), `start_seconds`, `end_seconds` (nan for a whole
+    video), `features` (rows, …) float32 and is kept in memory until the end. `.parquet` has columns of the same names,
+    features as lists of floats (row-major, with their shape in the file's metadata under `feature_shape`), and is
+    written as rows come.
+
+    Args:
+        path: ends in .npz or .parquet; an older file is replaced.
+
+    Raises:
+        ConfigError: another ending, or pyarrow is missing.
+        InputError: the folder cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if self.path.suffix not in SUFFIXES:
+            raise ConfigError(str(path), expected=f"a file name ending in {' or '.join(SUFFIXES)}", hint="rename it")
+        self._arrow: Any = _import_arrow() if self.path.suffix == ".parquet" else None
+        self._rows: list[dict[str, Any]] = []
+        self._writer: Any = None
+        self._aside = self.path.with_name(f".{self.path.name}.part")
+        self.num_rows = 0
+
+    def add(
+        self,
+        path: str,
+        label: str | None,
+        values: np.ndarray,
+        *,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+    ) -> None:
+        """Append a row."""
+        row = {"path": path, "label": label, "start_seconds": start_seconds, "end_seconds": end_seconds}
+        self._rows.append({**row, "features": np.asarray(values, dtype=np.float32)})
+        self.num_rows += 1
+        if self._arrow is not None and len(self._rows) == _ROWS_AT_ONCE:
+            self._flush()
+
+    def __enter__(self) -> FeatureFile:
+        # Hours of work must not end at a folder that cannot be written: that is found out now.
+        write_atomically(self._aside, lambda aside: aside.write_bytes(b""))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and self.num_rows:
+                self._finish()
+            elif self._writer is not None:
+                self._writer.close()
+        finally:
+            self._aside.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        if self._arrow is None:
+            write_atomically(self.path, self._write_npz)
+            return
+        if self._rows:
+            self._flush()
+        self._writer.close()
+        self._aside.replace(self.path)
+
+    def _write_npz(self, aside: Path) -> None:
+        columns = {name: [row[name] for row in self._rows] for name in self._rows[0]}
+        with aside.open("wb") as file:
+            np.savez(
+                file,
+                path=np.array(columns["path"]),
+                label=np.array([label or "" for label in columns["label"]]),
+                start_seconds=np.array(columns["start_seconds"], dtype=np.float64),
+                end_seconds=np.array(columns["end_seconds"], dtype=np.float64),
+                features=np.stack(columns["features"]),
+            )
+
+    def _flush(self) -> None:
+        arrow, rows = self._arrow, self._rows
+        shape = rows[0]["features"].shape
+        if self._writer is None:
+            kinds = {"path": arrow.string(), "label": arrow.string()}
+            kinds.update(start_seconds=arrow.float64(), end_seconds=arrow.float64())
+            schema = arrow.schema([*kinds.items(), ("features", arrow.list_(arrow.float32()))])
+            schema = schema.with_metadata({"feature_shape": ",".join(map(str, shape))})
+            self._writer = arrow.parquet.ParquetWriter(self._aside, schema)
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        flat = np.concatenate([values.ravel() for values in columns.pop("features")])
+        ends = np.arange(len(rows) + 1, dtype=np.int32) * int(np.prod(shape))
+        lists = arrow.ListArray.from_arrays(arrow.array(ends), arrow.array(flat))
+        table = arrow.Table.from_arrays(
+            [
+                *(
+                    arrow.array(column, kind.type)
+                    for column, kind in zip(columns.values(), self._writer.schema, strict=False)
+                ),
+                lists,
+            ],
+            schema=self._writer.schema,
+        )
+        self._writer.write_table(table)
+        self._rows = []
+
+
+def _import_arrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ConfigError(
+            "a .parquet file without pyarrow installed",
+            expected="pyarrow",
+            hint="pip install pyarrow, or write .npz",
+        ) from error
+    return pyarrow
