@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "scan": ("find broken, copied and leaking videos of a data set", "videomae scan VIDEOS"),
     "info": ("what a checkpoint is", "videomae info pretrained"),
+    "bench-data": ("clips per second of your videos on this machine, and what to set", "videomae bench-data VIDEOS"),
 }
 
 

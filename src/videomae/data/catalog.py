@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from videomae.core.errors import InputError
 from videomae.video._index import PacketIndex
+from videomae.video.remote import is_url
 from videomae.video.source import FrameFolder, ShardMember, VideoSource
 
 logger = logging.getLogger("videomae")
@@ -81,7 +82,7 @@ def stamp_of(source: VideoSource | str) -> FileStamp | None:
     """
     path: str | os.PathLike[str]
     if isinstance(source, ShardMember):
-        if "://" in source.url:
+        if is_url(source.url):
             return FileStamp(source.size, 0)
         path = source.url
     else:
@@ -254,7 +255,7 @@ class Catalog:
 
 def _key(source: VideoSource | str) -> bytes:
     if isinstance(source, ShardMember):
-        url = source.url if "://" in source.url else os.path.abspath(source.url)
+        url = source.url if is_url(source.url) else os.path.abspath(source.url)
         return os.fsencode(f"{url}::{source.offset}+{source.size}")
     if isinstance(source, FrameFolder):
         return os.fsencode(f"{os.path.abspath(source.path)}::{source.first_frame}+{source.num_frames}")

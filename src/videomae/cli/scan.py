@@ -1,0 +1,83 @@
+"""`videomae scan`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from videomae.cli.arguments import UsageError, parse, require_at_least
+from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_json, stderr_console
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanOptions:
+    """Try every video of a data set: what is broken, too short, there twice or leaking, and what the set is like.
+
+    What is found out is kept, and training uses it; files that have not changed since are not read again, so that a
+    scan that was broken off goes on where it was.
+    """
+
+    data: Annotated[Positional[str], arg(metavar="DATA")]
+    """Videos, with classes and splits or without, as for training."""
+    full: bool = False
+    """Decode every frame, not only the first, the middle and the last one."""
+    num_workers: int = -1
+    """Processes that read videos; -1 for one a core."""
+    limit_seconds: float | None = None
+    """Time for one video, after which it counts as broken; 60 unless given, 1800 with --full."""
+    num_frames: int = 16
+    """Frames of the clips that you want to draw, to find what is too short for them."""
+    frame_stride: int = 4
+    """Distance of these frames."""
+    report: Path | None = None
+    """Write a CSV file with a line for each video: what is wrong with it, and all that is known of it."""
+    strict: bool = False
+    """Leave with status 2 if a video is broken, leaks into another split or is under two classes."""
+    json: bool = False
+    """Print one JSON document on stdout."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, scan, print."""
+    options = parse(ScanOptions, arguments, command="scan")
+    require_at_least(-1, "--num-workers", options.num_workers)
+    require_at_least(1, "--num-frames", options.num_frames)
+    require_at_least(1, "--frame-stride", options.frame_stride)
+    if options.limit_seconds is not None and not options.limit_seconds > 0:
+        raise UsageError(
+            f"--limit-seconds {options.limit_seconds:g}", expected="more than 0", hint="leave it out for 60 seconds"
+        )
+
+    from videomae.cli.scan_report import ScanProgress, as_document, print_report, strict_error, write_csv
+    from videomae.data.catalog import Catalog
+    from videomae.data.manifest import read_manifest
+    from videomae.data.scan import scan_videos
+
+    manifest = read_manifest(options.data)
+    catalog = Catalog()
+    console = stderr_console()
+    with ScanProgress(console, total=len({entry.path for entry in manifest.entries})) as progress:
+        report = scan_videos(
+            manifest,
+            catalog=catalog,
+            num_workers=options.num_workers,
+            full=options.full,
+            limit_seconds=options.limit_seconds,
+            num_frames=options.num_frames,
+            frame_stride=options.frame_stride,
+            on_video=progress.advance,
+        )
+    if options.report is not None:
+        write_csv(report, options.report)
+    error = strict_error(report) if options.strict else None
+    if options.json:
+        document = as_document(report, catalog)
+        print_json(document if error is None else {**document, "error": describe_error(error)})
+    else:
+        print_report(report, catalog, csv=options.report)
+        if error is not None:
+            console.print(f"videomae: {error}", markup=False)
+    return EXIT_DONE if error is None else EXIT_BAD_INPUT

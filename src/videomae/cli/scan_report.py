@@ -1,0 +1,301 @@
+"""What `videomae scan` shows: progress, the summary for people, the document for programs, the table of all videos."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from videomae.core.errors import DataError
+from videomae.core.files import write_text
+from videomae.data.catalog import Catalog, VideoRecord
+from videomae.data.findings import Finding, FindingKind, clip_span, frames_of
+from videomae.data.manifest import VideoEntry
+from videomae.data.scan import ScanReport
+from videomae.video.source import VideoSource
+
+_MAX_FINDINGS = 20
+_MAX_CLASSES = 20
+_MAX_VALUES = 4
+# kind → (key in the document, heading)
+_KINDS: dict[FindingKind, tuple[str, str]] = {
+    "broken": ("broken", "broken, cannot be used"),
+    "leak": ("leaks", "leaking: a model is judged on what it was trained on"),
+    "conflict": ("conflicts", "in two classes at once"),
+    "repeated": ("repeated", "listed several times: counted as often"),
+    "duplicate": ("duplicates", "copies: counted as often as there are files"),
+    "cut_off": ("cut_off", "cut off: what comes before can be used"),
+    "too_short": ("too_short", "shorter than a clip"),
+}
+_GRAVE: tuple[FindingKind, ...] = ("broken", "leak", "conflict")
+
+
+class ScanProgress:
+    """A bar with videos a second and the time left; where stderr is no terminal, a line for each tenth."""
+
+    def __init__(self, console: Console, *, total: int) -> None:
+        self._console = console
+        self._total = total
+        self._num_done = self._num_scanned = self._num_broken = 0
+        self._start = time.monotonic()
+        columns = (
+            TextColumn("scanning"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._progress.add_task("scanning", total=total, text="")
+
+    def __enter__(self) -> ScanProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        if isinstance(error, KeyboardInterrupt):
+            self._console.print(
+                f"{self._num_done} of {self._total} videos are known; the same command goes on from here"
+            )
+
+    def advance(self, source: VideoSource, record: VideoRecord, is_known: bool) -> None:
+        """One video more."""
+        tenths = 10 * self._num_done // self._total
+        self._num_done += 1
+        self._num_broken += record.problem is not None
+        if not is_known:
+            self._num_scanned += 1
+        elif self._num_scanned == 0:
+            self._start = time.monotonic()
+        text = f"{self._num_scanned / max(1e-3, time.monotonic() - self._start):.1f} videos/s"
+        if self._num_broken:
+            text += f"  {self._num_broken} broken"
+        if self._console.is_terminal:
+            self._progress.update(self._task, completed=self._num_done, text=text)
+        elif not is_known and 10 * self._num_done // self._total > tenths:
+            self._console.print(f"{self._num_done}/{self._total} videos  {text}", markup=False)
+
+
+def strict_error(report: ScanReport) -> DataError | None:
+    """What `--strict` refuses."""
+    counts = {_KINDS[kind][0]: len(report.of_kind(kind)) for kind in _GRAVE}
+    found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    if not found:
+        return None
+    return DataError(
+        f"{report.manifest.source} with {found}",
+        expected="no broken, leaking or contradictory video (--strict)",
+        hint="leave them out of the data set, or correct them",
+    )
+
+
+def as_document(report: ScanReport, catalog: Catalog) -> dict[str, Any]:
+    """What `--json` prints."""
+    manifest, usable = report.manifest, _usable(report)
+    frames = [record.num_frames for record in usable]
+    return {
+        "data": str(manifest.source),
+        "num_videos": len(manifest),
+        "num_scanned": report.num_scanned,
+        "num_bytes": sum(record.num_bytes for record in usable),
+        "duration_seconds": round(sum(record.duration_seconds or 0.0 for record in usable), 3),
+        "splits": dict(Counter(entry.split for entry in manifest.entries if entry.split)),
+        "classes": {name: dict(counts) for name, counts in _class_counts(report).items()},
+        "num_frames": {"min": min(frames), "median": median(frames), "max": max(frames)} if frames else None,
+        "frame_rates": dict(_rates(usable).most_common()),
+        "sizes": dict(_sizes(usable).most_common()),
+        "codecs": dict(Counter(record.codec for record in usable).most_common()),
+        **{
+            key: [{"paths": [str(entry.path) for entry in f.entries], "reason": f.reason} for f in report.of_kind(kind)]
+            for kind, (key, _) in _KINDS.items()
+        },
+        "notes": list(report.notes),
+        "catalog": str(catalog.path),
+        "catalog_problem": str(report.catalog_problem) if report.catalog_problem else None,
+    }
+
+
+def write_csv(report: ScanReport, path: Path) -> None:
+    """A line for each entry of the data set: where it is, what is wrong with it, what is known of it."""
+    found: dict[int, list[Finding]] = {}
+    for finding in report.findings:
+        for entry in finding.entries:
+            found.setdefault(id(entry), []).append(finding)
+    text = io.StringIO()
+    facts = [name for name in asdict(VideoRecord()) if name not in ("problem", "is_problem_certain", "damage")]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", "split", "start", "end", "findings", "reasons", *facts])
+    for entry, record in report.known:
+        about = found.get(id(entry), [])
+        kinds, reasons = "; ".join(f.kind for f in about), "; ".join(f.reason for f in about)
+        known = asdict(record)
+        where = [entry.path, entry.label, entry.split, entry.start_seconds, entry.end_seconds]
+        writer.writerow([*where, kinds, reasons, *(known[name] for name in facts)])
+    write_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def print_report(report: ScanReport, catalog: Catalog, *, csv: Path | None) -> None:
+    """The summary for people on stdout."""
+    usable = _usable(report)
+    hours = sum(record.duration_seconds or 0.0 for record in usable) / 3600
+    rows = {
+        "videos": f"{len(report.manifest)}{_split_counts(report)}, {_hours(hours)}, "
+        f"{_bytes(sum(record.num_bytes for record in usable))}",
+        "frames": _range([record.num_frames for record in usable], ""),
+        "seconds": _range([record.duration_seconds for record in usable if record.duration_seconds], ""),
+        "rate": _most_common(_rates(usable)),
+        "size": _most_common(_sizes(usable)),
+        "codec": _most_common(Counter(record.codec for record in usable)),
+    }
+    for name, value in rows.items():
+        if value:
+            print(f"{name:<9} {value}")
+    _print_classes(report)
+    for kind, (_, heading) in _KINDS.items():
+        if kind != "too_short":
+            _print_findings(report, report.of_kind(kind), heading, csv)
+    if not report.findings:
+        print("\nno video is broken, cut off, too short, there twice or in two splits")
+    elif {finding.kind for finding in report.findings} == {"too_short"}:
+        print("\nno video is broken, cut off, there twice or in two splits")
+    for note in (*_on_length(report), *report.notes):
+        print(f"note: {note}")
+    _print_catalog(report, catalog, csv)
+
+
+def _print_classes(report: ScanReport) -> None:
+    counts = _class_counts(report)
+    if not counts:
+        return
+    splits = report.manifest.splits
+    if len(counts) > _MAX_CLASSES:
+        sizes = [sum(by_split.values()) for by_split in counts.values()]
+        print(f"{'classes':<9} {len(counts)}, with {min(sizes)} to {max(sizes)} videos")
+        return
+    width = max(9, *(len(name) + 2 for name in counts))
+    print(f"{'classes':<{width}} " + "".join(f"{split:>8}" for split in splits or ["videos"]))
+    for name, by_split in counts.items():
+        print(f"  {name:<{width - 2}} " + "".join(f"{by_split[split]:>8}" for split in splits or ["all"]))
+
+
+def _print_findings(report: ScanReport, findings: tuple[Finding, ...], heading: str, csv: Path | None) -> None:
+    if not findings:
+        return
+    print(f"\n{len(findings)} {heading}")
+    for finding in findings[:_MAX_FINDINGS]:
+        names = " = ".join(_name(entry, report) for entry in finding.entries)
+        print(f"  {names}: {finding.reason}")
+    if len(findings) > _MAX_FINDINGS:
+        rest = "" if csv else "; --report FILE.csv lists all"
+        print(f"  and {len(findings) - _MAX_FINDINGS} more{rest}")
+
+
+def _on_length(report: ScanReport) -> Iterator[str]:
+    """One line for all that are too short: they may be most of the data set, and the remedy is one option."""
+    num_short = len(report.of_kind("too_short"))
+    if not num_short:
+        return
+    frames = [frames_of(entry, record) for entry, record in report.known if not record.problem]
+    stride = max(
+        (s for s in range(1, report.frame_stride) if _fit(frames, report.num_frames, s) == len(frames)), default=1
+    )
+    fitting = _fit(frames, report.num_frames, stride)
+    advice = f"--frame-stride {stride} fits {'all' if fitting == len(frames) else f'{fitting} of them'}"
+    yield (
+        f"{num_short} of {len(frames)} videos are shorter than a clip of {report.num_frames} frames at a stride of "
+        f"{report.frame_stride}, which spans {clip_span(report.num_frames, report.frame_stride)}; their clips end with "
+        f"the last frame repeated; the shortest has {min(frames)}" + (f"; {advice}" if report.frame_stride > 1 else "")
+    )
+
+
+def _fit(frames: list[int], num_frames: int, frame_stride: int) -> int:
+    return sum(count >= clip_span(num_frames, frame_stride) for count in frames)
+
+
+def _print_catalog(report: ScanReport, catalog: Catalog, csv: Path | None) -> None:
+    print()
+    if csv is not None:
+        print(f"all videos are in {csv}")
+    if report.catalog_problem is not None:
+        print(f"not kept: {report.catalog_problem}")
+        return
+    num_known = len({entry.path for entry in report.manifest.entries}) - report.num_scanned
+    before = f"{num_known} known from before, {report.num_scanned} read now; " if num_known else ""
+    print(f"{before}kept in {catalog.path}, which training uses")
+
+
+# --- words and figures -------------------------------------------------------------------------------------------
+
+
+def _usable(report: ScanReport) -> list[VideoRecord]:
+    """What is known of each file once, without broken ones."""
+    return [record for record in {e.path: r for e, r in report.known}.values() if not record.problem]
+
+
+def _class_counts(report: ScanReport) -> dict[str, Counter[str]]:
+    counts: dict[str, Counter[str]] = {name: Counter() for name in report.manifest.class_names}
+    for entry in report.manifest.entries:
+        if entry.label is not None:
+            counts[entry.label][entry.split or "all"] += 1
+    return counts
+
+
+def _rates(records: Iterable[VideoRecord]) -> Counter[str]:
+    return Counter(f"{record.frames_per_second:.4g}" for record in records if record.frames_per_second)
+
+
+def _sizes(records: Iterable[VideoRecord]) -> Counter[str]:
+    return Counter(f"{record.width}x{record.height}" for record in records)
+
+
+def _name(entry: VideoEntry, report: ScanReport) -> str:
+    """The path below the data set's folder, where it is there."""
+    path, source = str(entry.path), str(report.manifest.source)
+    prefix = f"{source if os.path.isdir(source) else os.path.dirname(source)}{os.sep}"
+    return path.removeprefix(prefix)
+
+
+def _split_counts(report: ScanReport) -> str:
+    counts = Counter(entry.split for entry in report.manifest.entries)
+    named = [f"{split} {counts[split]}" for split in report.manifest.splits]
+    return f" ({', '.join(named)})" if named else ""
+
+
+def _range(values: list[int] | list[float], unit: str) -> str:
+    if not values:
+        return ""
+    least, middle, most = (f"{value:.4g}{unit}" for value in (min(values), median(values), max(values)))
+    return most if least == most else f"{least} to {most}, half have {middle} or more"
+
+
+def _most_common(counts: Counter[str]) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    shown = ", ".join(f"{value} ({count})" for value, count in counts.most_common(_MAX_VALUES))
+    return shown + (f", {len(counts) - _MAX_VALUES} others" if len(counts) > _MAX_VALUES else "")
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+
+
+def _bytes(num_bytes: float) -> str:
+    units = ["bytes", "KB", "MB", "GB", "TB"]
+    while num_bytes >= 1000 and len(units) > 1:
+        num_bytes /= 1000
+        del units[0]
+    return f"{num_bytes:.3g} {units[0]}"
