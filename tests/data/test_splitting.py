@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from videomae.core.errors import ConfigError, DataError
 from videomae.data.entries import VideoEntry
 from videomae.data.groups import leaking_groups
 from videomae.data.manifest import Manifest, read_manifest
-from videomae.data.splitting import leaks_between, split_by_group
+from videomae.data.splitting import leaks_between, read_train_and_val, split_by_group
 
 HALVES = {"train": 0.5, "val": 0.5}
 FIFTH = {"train": 0.8, "val": 0.2}
@@ -214,7 +213,70 @@ def test_leaks_between_two_data_sets() -> None:
     assert "a_run_0_0.mp4 is among the videos that are learnt too (4 of 4 are)" in str(leaks_between(train, train))
 
 
-def test_the_generated_sources_are_divided(shared_actions: Path) -> None:
+# --- what a training command asks for
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    for label in ("run", "jump"):
+        for source in range(5):
+            for clip in range(2):
+                target = tmp_path / "labelled" / label / f"s{source}_{clip}.mp4"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(b"x")
+    return tmp_path / "labelled"
+
+
+def test_a_share_is_held_out(labelled: Path) -> None:
+    train, val = read_train_and_val(labelled, val_share=0.2, group=r"(s\d)_", seed=1)
+
+    assert val is not None
+    assert (len(train), len(val)) == (16, 4)
+    assert set(groups(train)).isdisjoint(groups(val))
+    assert train.notices == ("4 of 20 videos in 1 of 5 groups are held out to judge each epoch",)
+    alone, held = read_train_and_val(labelled, val_share=0.1, seed=1)
+    assert held is not None
+    assert (len(alone), len(held)) == (18, 2)
+    assert alone.notices == ("2 of 20 videos are held out to judge each epoch",)
+
+
+def test_nothing_judges_unless_asked_for(labelled: Path) -> None:
+    train, val = read_train_and_val(labelled)
+
+    assert (len(train), val) == (20, None)
+
+
+def test_other_videos_judge(labelled: Path, tmp_path: Path) -> None:
+    (tmp_path / "val.csv").write_text("path,label\nlabelled/run/s0_0.mp4,run\n")
+
+    train, val = read_train_and_val(labelled, val=tmp_path / "val.csv")
+
+    assert val is not None
+    assert len(val) == 1
+    assert "val.csv, line 2" in train.notices[0]
+    assert "is among the videos that are learnt too (1 of 1 are)" in train.notices[0]
+
+
+def test_a_share_beside_other_videos(labelled: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--val-share 0\.2 with --val: expected one of the two"):
+        read_train_and_val(labelled, val=labelled, val_share=0.2)
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both/train").symlink_to(labelled)
+    (tmp_path / "both/val").symlink_to(labelled)
+    with pytest.raises(ConfigError, match=r"--val-share 0\.2 with the split val"):
+        read_train_and_val(tmp_path / "both", val_share=0.2)
+    with pytest.raises(ConfigError, match="--val-share 2: expected a share between 0 and 1"):
+        read_train_and_val(labelled, val_share=2)
+
+
+def test_a_class_that_is_not_learnt_is_named_with_its_line(labelled: Path, tmp_path: Path) -> None:
+    (tmp_path / "val.csv").write_text("path,label\nlabelled/run/s0_0.mp4,run\nlabelled/run/s0_1.mp4,swim\n")
+
+    with pytest.raises(DataError, match=r"val\.csv, line 3: .*s0_1\.mp4 with the class 'swim'"):
+        read_train_and_val(labelled, val=tmp_path / "val.csv")
+
+
+def test_the_sources_of_real_actions_are_divided(shared_actions: Path) -> None:
     manifest = read_manifest(shared_actions, group=r"(s\d+)_")
 
     divided = split_by_group(manifest, FIFTH, seed=0)
@@ -224,7 +286,7 @@ def test_the_generated_sources_are_divided(shared_actions: Path) -> None:
 
 
 @pytest.fixture
-def shared_actions() -> Callable[..., Path] | Path:
+def shared_actions() -> Path:
     folder = Path(__file__).parents[3] / "shared" / "actions"
     if not folder.is_dir():
         pytest.skip("the folder of real actions is not there")

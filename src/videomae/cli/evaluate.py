@@ -9,6 +9,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import parse
 from videomae.cli.console import EXIT_DONE, print_json, stderr_console
+from videomae.cli.data_options import ListOptions
 from videomae.cli.model_options import ViewRunOptions
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class EvaluateOptions:
     """Classifier: a checkpoint folder or a hub name."""
     count_broken_as_wrong: bool = False
     """Count a video that cannot be read as wrong, and name it, instead of stopping."""
+    lists: OmitArgPrefixes[ListOptions] = field(default_factory=ListOptions)
     run: OmitArgPrefixes[ViewRunOptions] = field(default_factory=lambda: ViewRunOptions(clips=5, crops=3))
     json: bool = False
     """Print one JSON document on stdout."""
@@ -40,9 +42,11 @@ def run(arguments: list[str]) -> int:
     from videomae.data.manifest import read_manifest
     from videomae.evaluation.validate import evaluate_classifier
 
-    manifest = read_manifest(options.data).take_split("test", "val")
+    manifest = read_manifest(options.data, root=options.lists.video_root).take_split("test", "val")
     checkpoint, views, device = open_for_views(options.model, options.run)
     console = stderr_console()
+    for notice in manifest.notices:
+        console.print(notice, markup=False)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("evaluating", total=len(manifest))
         evaluation = evaluate_classifier(

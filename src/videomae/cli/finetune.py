@@ -10,6 +10,7 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import parse
+from videomae.cli.data_options import SplitOptions
 from videomae.recipes.finetune import FinetuneRecipe
 
 
@@ -22,13 +23,14 @@ class FinetuneOptions:
     """
 
     data: Annotated[Positional[str], arg(metavar="DATA")]
-    """Labelled videos: a folder of class folders, train/ and val/ of such folders, or a CSV with path,label[,split]."""
+    """Labelled videos: a folder of class folders, train/ and val/ of such folders, or a list (see docs/data.md)."""
     output: Path
     """Folder of the run, afterwards a checkpoint."""
     init: str
     """Checkpoint to start from (folder or hub name), or scratch for new weights."""
     val: str | None = None
     """Labelled videos that judge each epoch, where DATA has no split val."""
+    split: OmitArgPrefixes[SplitOptions] = field(default_factory=SplitOptions)
     recipe: OmitArgPrefixes[FinetuneRecipe] = field(default_factory=FinetuneRecipe)
     json: bool = False
     """Print one JSON document on stdout at the end."""
@@ -44,7 +46,15 @@ def run(arguments: list[str]) -> int:
 
     return run_training(
         lambda monitor: finetune(
-            options.data, options.output, options.recipe, init=options.init, val=options.val, monitor=monitor
+            options.data,
+            options.output,
+            options.recipe,
+            init=options.init,
+            val=options.val,
+            val_share=options.split.val_share,
+            group=options.split.group,
+            video_root=options.split.video_root,
+            monitor=monitor,
         ),
         words=["finetune", *arguments],
         next_command=f"videomae predict VIDEO --model {shlex.quote(str(options.output))}",

@@ -10,6 +10,7 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import parse
+from videomae.cli.data_options import ListOptions
 from videomae.recipes.pretrain import PretrainRecipe
 
 
@@ -27,6 +28,7 @@ class PretrainOptions:
     """Folder of the run, afterwards a checkpoint."""
     init: str | None = None
     """Pre-training checkpoint (folder or hub name) to start from; its network is taken, whatever --size says."""
+    lists: OmitArgPrefixes[ListOptions] = field(default_factory=ListOptions)
     recipe: OmitArgPrefixes[PretrainRecipe] = field(default_factory=PretrainRecipe)
     json: bool = False
     """Print one JSON document on stdout at the end."""
@@ -41,7 +43,14 @@ def run(arguments: list[str]) -> int:
     from videomae.training.pretrain import pretrain
 
     return run_training(
-        lambda monitor: pretrain(options.data, options.output, options.recipe, init=options.init, monitor=monitor),
+        lambda monitor: pretrain(
+            options.data,
+            options.output,
+            options.recipe,
+            init=options.init,
+            video_root=options.lists.video_root,
+            monitor=monitor,
+        ),
         words=["pretrain", *arguments],
         next_command=f"videomae finetune LABELLED --init {shlex.quote(str(options.output))} --output CLASSIFIER",
         as_json=options.json,

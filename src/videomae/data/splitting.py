@@ -6,11 +6,72 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from videomae.core.errors import ConfigError, DataError
 from videomae.data.entries import SPLITS
 from videomae.data.groups import leaking_groups
-from videomae.data.manifest import Manifest
+from videomae.data.manifest import Manifest, read_manifest
+
+
+def read_train_and_val(
+    data: str | Path,
+    *,
+    val: str | Path | None = None,
+    val_share: float | None = None,
+    group: str | None = None,
+    root: str | Path | None = None,
+    seed: int = 0,
+) -> tuple[Manifest, Manifest | None]:
+    """The labelled videos to learn from, and those that judge: of `val`, of DATA's split val, or a share held out.
+
+    Args:
+        data: DATA; of one that names splits, train is learnt.
+        val: other DATA that judges.
+        val_share: share of the videos to hold out, between 0 and 1; groups stay together.
+        group: what a group is, as for `read_manifest`.
+        root: where the videos of lists are, as for `read_manifest`.
+        seed: of the choice of the videos that are held out.
+
+    Returns:
+        Both manifests, the second None where nothing judges; the first's notices are for the user.
+
+    Raises:
+        ConfigError: if `val_share` is no share, or there are other videos to judge.
+        DataError: if a video has no class, or one that is not learnt; if there are too few groups.
+    """
+    whole = read_manifest(data, root=root, group=group)
+    if val_share is not None:
+        whole = _hold_out(whole, val_share, others="--val" if val is not None else "", seed=seed)
+    manifest = whole.take_split("train").require_classes()
+    if val is None and "val" not in whole.splits:
+        return manifest, None
+    if val is None:
+        validation = whole.take_split("val")
+    else:
+        validation = read_manifest(val, root=root, group=group).take_split("val", "test")
+        leak = leaks_between(manifest, validation)
+        told = (*validation.notices, leak) if leak is not None else validation.notices
+        manifest = replace(manifest, notices=(*manifest.notices, *told))
+    return manifest, validation.require_classes(manifest.class_names)
+
+
+def _hold_out(whole: Manifest, val_share: float, *, others: str, seed: int) -> Manifest:
+    """Train and val of the videos that are to be learnt, and a notice of what was chosen."""
+    others = others or ("the split val" if "val" in whole.splits else "")
+    if others:
+        raise ConfigError(
+            f"--val-share {val_share} with {others}", expected="one of the two", hint="leave --val-share out"
+        )
+    if not 0 < val_share < 1:
+        raise ConfigError(f"--val-share {val_share}", expected="a share between 0 and 1", hint="0.2 is a fifth")
+    learnt = whole.take_split("train")
+    divided = split_by_group(learnt, {"train": 1 - val_share, "val": val_share}, seed=seed)
+    held = divided.take_split("val")
+    groups = {entry.group for entry in divided.entries if entry.group is not None}
+    of_groups = f" in {len({entry.group for entry in held.entries})} of {len(groups)} groups" if groups else ""
+    notice = f"{len(held)} of {len(learnt)} videos{of_groups} are held out to judge each epoch"
+    return replace(divided, notices=(*divided.notices, notice))
 
 
 def leaks_between(train: Manifest, other: Manifest) -> str | None:

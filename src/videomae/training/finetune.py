@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from videomae.data.clips import Crop, TrainingClips
 from videomae.data.loader import ClipBatch
-from videomae.data.manifest import Manifest, read_manifest
+from videomae.data.manifest import Manifest
+from videomae.data.splitting import read_train_and_val
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
 from videomae.inference.device import choose_device
 from videomae.inference.scores import ViewOptions
@@ -66,6 +67,9 @@ def finetune(
     *,
     init: str,
     val: str | Path | None = None,
+    val_share: float | None = None,
+    group: str | None = None,
+    video_root: str | Path | None = None,
     monitor: Monitor | None = None,
 ) -> FinetuneResult:
     """Train a classifier on labelled videos. Goes on where an interrupted run in `output` stopped.
@@ -76,6 +80,9 @@ def finetune(
         recipe: all settings.
         init: a checkpoint to start from, or "scratch" for new weights.
         val: labelled videos that judge each epoch, where `data` names no split `val`.
+        val_share: share of the videos of `data` that judge instead, chosen by the recipe's seed.
+        group: what stays on one side of that split, as for `read_manifest`.
+        video_root: where the videos of lists are, as for `read_manifest`.
         monitor: is told what happens.
 
     Raises:
@@ -84,7 +91,11 @@ def finetune(
     """
     monitor = monitor or Monitor()
     recipe.validate()
-    manifest, validation = _read_data(data, val)
+    manifest, validation = read_train_and_val(
+        data, val=val, val_share=val_share, group=group, root=video_root, seed=recipe.seed
+    )
+    for notice in manifest.notices:
+        monitor.note(notice)
     device = choose_device(recipe.device)
     checkpoint, recipe = _make_checkpoint(recipe, init, manifest.class_names)
     checkpoint.model.to(device)
@@ -95,6 +106,8 @@ def finetune(
             "data": str(data),
             "num_videos": len(manifest),
             "val": None if val is None else str(val),
+            "val_share": val_share,
+            "group": group,
             "init": init,
             "recipe": recipe.to_dict(),
         },
@@ -122,16 +135,6 @@ def finetune(
         num_broken_validation=len(training.extra.get("broken_validation", {})),
         was_finished=was_finished,
     )
-
-
-def _read_data(data: str | Path, val: str | Path | None) -> tuple[Manifest, Manifest | None]:
-    whole = read_manifest(data)
-    manifest = whole.take_split("train").require_classes()
-    if val is not None:
-        validation: Manifest | None = read_manifest(val).take_split("val", "test")
-    else:
-        validation = whole.take_split("val") if "val" in whole.splits else None
-    return manifest, validation.require_classes(manifest.class_names) if validation is not None else None
 
 
 def _make_checkpoint(

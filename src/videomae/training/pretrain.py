@@ -65,6 +65,7 @@ def pretrain(
     recipe: PretrainRecipe,
     *,
     init: str | None = None,
+    video_root: str | Path | None = None,
     monitor: Monitor | None = None,
 ) -> PretrainResult:
     """Pre-train on the videos of `data`; labels are not used. Goes on where an interrupted run in `output` stopped.
@@ -74,6 +75,7 @@ def pretrain(
         output: the run's folder, afterwards a checkpoint.
         recipe: all settings.
         init: a pre-training checkpoint to start from; its network replaces the recipe's size, frames and pixels.
+        video_root: where the videos of lists are, as for `read_manifest`.
         monitor: is told what happens.
 
     Raises:
@@ -82,7 +84,9 @@ def pretrain(
     """
     monitor = monitor or Monitor()
     recipe.validate()
-    manifest = read_manifest(data).take_split("train")
+    manifest = read_manifest(data, root=video_root).take_split("train")
+    for notice in manifest.notices:
+        monitor.note(notice)
     device = choose_device(recipe.device)
     model, recipe = _make_model(recipe, init)
     masks = _Masks(recipe, model.config)
