@@ -16,6 +16,7 @@ from videomae.data.catalog import Catalog
 from videomae.data.index_memory import IndexMemory
 from videomae.data.manifest import VideoEntry
 from videomae.data.order import generator_for
+from videomae.data.workers import Broken
 from videomae.processing.transforms import (
     CropBox,
     center_crop_box,
@@ -25,7 +26,8 @@ from videomae.processing.transforms import (
     random_resized_crop,
     test_crop_boxes,
 )
-from videomae.video.reader import ReadLimits, VideoReader
+from videomae.video.opening import open_video
+from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
 from videomae.video.source import VideoSource
 from videomae.video.time_sampling import frames_between
@@ -70,14 +72,6 @@ class Sample:
     clips: Tensor
     index: int
     label: int
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A video that could not be read, in the place of its sample: it is reported, never replaced."""
-
-    index: int
-    error: VideoError
 
 
 def label_indices(entries: Sequence[VideoEntry], class_names: Sequence[str]) -> list[int]:
@@ -135,7 +129,7 @@ class _VideoClips(Dataset[Sample | Broken]):
         entry = self.entries[index]
         known = self._indices.find(entry.path)
         try:
-            with VideoReader(entry.path, index=known, limits=self.limits) as reader:
+            with open_video(entry.path, index=known, limits=self.limits) as reader:
                 while True:
                     before = reader.index
                     try:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import gc
+import math
 import os
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from videomae.data.clips import Broken, Sample
-from videomae.data.order import BatchOrder
+from videomae.core.errors import ConfigError, VideoError
+from videomae.data.clips import Sample
+from videomae.data.order import BatchOrder, require_rank, share_of
+from videomae.data.workers import Broken, Failure, Watch, WatchedItems, watched_batches
 
 MAX_AUTOMATIC_WORKERS = 8
 
@@ -41,17 +42,59 @@ class ClipBatch:
 
 
 def training_loader(
-    dataset: Dataset[Sample | Broken], order: BatchOrder, *, num_workers: int, pin_memory: bool
+    dataset: Dataset[Sample | Broken],
+    order: BatchOrder | Sequence[list[tuple[int, int]]],
+    *,
+    num_workers: int,
+    pin_memory: bool,
+    limit_seconds: float | None = None,
+    excluded: dict[int, VideoError] | None = None,
+    note: Callable[[str], object] | None = None,
 ) -> Iterator[ClipBatch]:
-    """Batches in the given order; the same whatever the number of workers (-1: `automatic_workers`)."""
-    return _batches(dataset, num_workers=num_workers, pin_memory=pin_memory, batch_sampler=order)
+    """Batches in the given order; the same whatever the number of workers.
+
+    Args:
+        dataset: gives samples by (epoch, index).
+        order: which samples make which batch.
+        num_workers: processes that decode; -1 for `automatic_workers`, 0 decodes in this one, where a file that
+            crashes or hangs takes the process with it.
+        pin_memory: put batches where a GPU can fetch them while it computes.
+        limit_seconds: a worker that is longer at one file is ended, and the file is broken; None never.
+        excluded: index → why, of videos that are not opened at all but broken in their batch; the files that ended a
+            worker are added.
+        note: is told, a line each, what happens to workers.
+
+    Raises:
+        ConfigError: workers end again and again without a file to blame, or shared memory is too small.
+    """
+    return _batches(dataset, order, num_workers, pin_memory, limit_seconds, excluded, note)
 
 
 def view_loader(
-    dataset: Dataset[Sample | Broken], *, batch_size: int, num_workers: int, pin_memory: bool
+    dataset: Dataset[Sample | Broken],
+    *,
+    batch_size: int,
+    num_workers: int,
+    pin_memory: bool,
+    limit_seconds: float | None = None,
+    excluded: dict[int, VideoError] | None = None,
+    note: Callable[[str], object] | None = None,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[ClipBatch]:
-    """The whole data set once, in its own order."""
-    return _batches(dataset, num_workers=num_workers, pin_memory=pin_memory, batch_size=batch_size)
+    """The whole data set once, in its own order; several processes have a part each, and together all of it.
+
+    Arguments as for `training_loader`, and `rank`, `world_size` as for `BatchOrder`; parts differ by at most one video.
+    """
+    require_rank(rank, world_size)
+    mine = share_of(len(dataset), rank=rank, world_size=world_size)  # type: ignore[arg-type]
+    order = [list(mine[start : start + batch_size]) for start in range(0, len(mine), batch_size)]
+    return _batches(dataset, order, num_workers, pin_memory, limit_seconds, excluded, note)
+
+
+def hard_limit_seconds(read_limit_seconds: float) -> float:
+    """When to end a worker whose file does not heed the reader's own limit, which holds for opening and for reading."""
+    return 2 * read_limit_seconds + 10
 
 
 def automatic_workers() -> int:
@@ -61,38 +104,57 @@ def automatic_workers() -> int:
     )
 
 
-def collate(samples: Sequence[Sample | Broken]) -> ClipBatch:
-    """Stack what could be read, and pass on what could not."""
+def collate(samples: Sequence[Sample | Broken]) -> ClipBatch | Failure:
+    """Stack what could be read, and pass on what could not; in a worker, straight into shared memory."""
     whole = [sample for sample in samples if isinstance(sample, Sample)]
+    try:
+        clips = _stack([sample.clips for sample in whole]) if whole else torch.empty(0, dtype=torch.uint8)
+    except RuntimeError as error:
+        if get_worker_info() is None or "shared memory" not in str(error):
+            raise
+        return Failure(
+            ConfigError(
+                "shared memory with no room for a batch",
+                expected="room for a few batches of each worker",
+                hint="enlarge /dev/shm (docker: --shm-size 8g), or lower --num-workers or --batch-size",
+            )
+        )
     return ClipBatch(
-        clips=torch.stack([sample.clips for sample in whole]) if whole else torch.empty(0, dtype=torch.uint8),
+        clips=clips,
         labels=torch.tensor([sample.label for sample in whole], dtype=torch.int64),
         indices=torch.tensor([sample.index for sample in whole], dtype=torch.int64),
         broken=tuple(sample for sample in samples if isinstance(sample, Broken)),
     )
 
 
+def _stack(clips: Sequence[Tensor]) -> Tensor:
+    if get_worker_info() is None:
+        return torch.stack(list(clips))
+    # As torch's own collate does: a tensor that is not in shared memory yet would be copied there afterwards.
+    shape = (len(clips), *clips[0].shape)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))
+    return torch.stack(list(clips), out=torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape))  # type: ignore[call-overload]
+
+
 def _batches(
-    dataset: Dataset[Sample | Broken], *, num_workers: int, pin_memory: bool, **order: Any
+    dataset: Dataset[Sample | Broken],
+    order: Any,
+    num_workers: int,
+    pin_memory: bool,
+    limit_seconds: float | None,
+    excluded: dict[int, VideoError] | None,
+    note: Callable[[str], object] | None,
 ) -> Iterator[ClipBatch]:
     workers = automatic_workers() if num_workers < 0 else num_workers
-    loader: DataLoader[Any] = DataLoader(
-        dataset,
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        worker_init_fn=_leave_stopping_to_parent,
-        prefetch_factor=2 if workers else None,
-        **order,
+    excluded = {} if excluded is None else excluded
+    options: dict[str, Any] = {"collate_fn": collate, "pin_memory": pin_memory}
+    if not workers:
+        return iter(DataLoader(WatchedItems(dataset, excluded), batch_sampler=order, **options))
+    paths = getattr(dataset, "paths", None)
+    watch = Watch(
+        name_of=lambda index: paths[index] if paths is not None else f"video {index}",
+        limit_seconds=limit_seconds,
+        excluded=excluded,
+        note=note or (lambda text: None),
     )
-    # A converter of FFmpeg's that waits for the garbage collector has threads; freed in a forked worker, where these do
-    # not run, it would wait for them for ever.
-    gc.collect()
-    return iter(loader)
-
-
-def _leave_stopping_to_parent(_: int) -> None:
-    # Ctrl-C reaches every process of the terminal, a scheduler's SIGTERM every process of the job; the training process
-    # alone decides what they mean. A worker ends when it is told to, or when its parent is gone.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    return watched_batches(dataset, order, num_workers=workers, watch=watch, options={**options, "prefetch_factor": 2})
