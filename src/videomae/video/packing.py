@@ -8,7 +8,7 @@ the rest without a look. `benchmarks/pack_layouts.py` compares layouts; the defa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
@@ -83,6 +83,8 @@ def _without_avx512() -> str:
     return ":asm=AVX2" if " avx512bw " in flags else ""
 
 
+# Raise the number with any change of the layout: what was packed with another one is told apart by it.
+LAYOUT_NAME = "h264-1"
 LAYOUT = x264_layout(key_distance=32, num_b_frames=7)
 
 
@@ -129,6 +131,7 @@ def pack_video(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
     layout: FrameLayout = LAYOUT,
+    on_frame: Callable[[], None] | None = None,
 ) -> PackedVideo:
     """Write a video's frames, or those of a part, to `target`: H.264, 8 bit, 4:2:0 in an MP4 file (see `FrameLayout`).
 
@@ -144,6 +147,7 @@ def pack_video(
         start_seconds: where the part begins, in seconds after the first frame.
         end_seconds: where it ends.
         layout: how frames are arranged.
+        on_frame: called for each frame of the source, as a sign of life.
 
     Raises:
         ConfigError: an option out of range.
@@ -159,7 +163,7 @@ def pack_video(
     packed: list[PackedVideo] = []
 
     def write(aside: Path) -> None:
-        frames = _Frames(reader, numbers, name)
+        frames = _Frames(reader, numbers, name, on_frame)
         size = _encode(aside, frames, times[numbers], short_side=short_side, crf=crf, layout=layout, name=name)
         packed.append(_verify(aside, frames.kept, len(numbers), size, name=name))
 
@@ -183,10 +187,12 @@ class _Frames:
         reader: the open video.
         numbers: which, without gaps.
         name: of the video, for errors.
+        on_frame: called for each.
     """
 
-    def __init__(self, reader: Any, numbers: np.ndarray, name: str) -> None:
+    def __init__(self, reader: Any, numbers: np.ndarray, name: str, on_frame: Callable[[], None] | None) -> None:
         self._reader = reader
+        self._on_frame = on_frame or (lambda: None)
         self._numbers = numbers
         self._name = name
         places = np.linspace(0, len(numbers) - 1, min(_NUM_CHECKED, len(numbers)))
@@ -200,6 +206,7 @@ class _Frames:
         converter = Converter(self._name)
         first_shape = None
         for number, frame in _decoded(self._reader, self._numbers):
+            self._on_frame()
             shape = frame.shape if isinstance(frame, np.ndarray) else picture_shape(frame)
             first_shape = first_shape or shape
             if shape != first_shape:

@@ -1,0 +1,390 @@
+"""Packing a data set: every video is re-encoded once, so that training reads it many times cheaply."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from videomae.core.errors import ConfigError, DataError, InputError, VideoError
+from videomae.data.catalog import stamp_of
+from videomae.data.manifest import Manifest
+from videomae.data.pack_journal import Journal, PackedRecord, encode_packets
+from videomae.data.pack_plan import PackJob, check_output, plan_jobs
+from videomae.data.pack_shards import assemble_shards, shard_members
+from videomae.data.pool import WorkerFailure, run_in_workers, usable_cores
+from videomae.data.shards import PackedFile, write_index
+from videomae.video.opening import open_video
+from videomae.video.packing import CRF, LAYOUT_NAME, SHORT_SIDE, pack_video
+from videomae.video.reader import ReadLimits
+from videomae.video.source import FrameFolder, ShardMember, VideoSource
+
+# Below this a person sees that it is another picture; noise and dither come near it.
+LOW_PSNR = 25.0
+STALL_SECONDS = 120.0
+SHARD_BYTES = 10**9
+# Of one worker: decoder and encoder of a video of 8K need less.
+_LIMIT_BYTES = 6 * 2**30
+_BEAT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """How videos are packed.
+
+    Args:
+        short_side: pixels of the frames' shorter side, an even number; smaller frames are not enlarged.
+        crf: x264's constant rate factor, from 0 (largest file, best picture) to 51.
+        shard_bytes: bytes of videos in a tar shard; None for a file for each video.
+    """
+
+    short_side: int = SHORT_SIDE
+    crf: int = CRF
+    shard_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.short_side % 2 or not 16 <= self.short_side <= 16_384:
+            raise ConfigError(
+                f"short_side={self.short_side}",
+                expected="an even number of pixels from 16 to 16384",
+                hint="256 and 320 are common",
+            )
+        if not 0 <= self.crf <= 51:
+            raise ConfigError(f"crf={self.crf}", expected="0 (best) to 51 (smallest)", hint=f"the default is {CRF}")
+        if self.shard_bytes is not None and self.shard_bytes < 1:
+            raise ConfigError(f"shard_bytes={self.shard_bytes}", expected="1 or more", hint="1 GB is common")
+
+    def as_dict(self) -> dict[str, Any]:
+        """What has to be the same for videos to go into one folder; the size of shards has not."""
+        shards = "none" if self.shard_bytes is None else "tar"
+        return {"short_side": self.short_side, "crf": self.crf, "layout": LAYOUT_NAME, "shards": shards}
+
+
+@dataclass(frozen=True)
+class BrokenSource:
+    """A video that was left out, and why, in one line."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What came out.
+
+    Args:
+        out: the packed folder.
+        records: the videos it holds, in the order of the data set.
+        broken: videos that were left out.
+        num_packed: how many were packed now; the others had been before.
+        num_dropped: packed earlier and no longer in the data set, so not in the index either.
+        seconds: how long it took.
+    """
+
+    out: Path
+    records: tuple[PackedRecord, ...]
+    broken: tuple[BrokenSource, ...]
+    num_packed: int
+    num_dropped: int
+    seconds: float
+
+    @property
+    def source_num_bytes(self) -> int:
+        """Of the videos that were packed, each counted once."""
+        return sum({record.source: record.source_num_bytes for record in self.records}.values())
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the packed videos."""
+        return sum(record.num_bytes for record in self.records)
+
+    @property
+    def num_frames(self) -> int:
+        """Of the packed videos."""
+        return sum(record.num_frames for record in self.records)
+
+    @property
+    def mean_psnr(self) -> float:
+        """dB, mean over videos."""
+        return sum(record.psnr for record in self.records) / len(self.records)
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """Names of the tar files."""
+        return tuple(sorted({record.shard for record in self.records if record.shard is not None}))
+
+    @property
+    def damaged(self) -> tuple[PackedRecord, ...]:
+        """Packed up to where the source breaks off."""
+        return tuple(record for record in self.records if record.damage is not None)
+
+    @property
+    def low(self) -> tuple[PackedRecord, ...]:
+        """Packed, but little like their source."""
+        return tuple(record for record in self.records if record.psnr < LOW_PSNR)
+
+
+def pack_videos(
+    manifest: Manifest,
+    out: Path,
+    *,
+    settings: PackSettings | None = None,
+    num_workers: int = -1,
+    overwrite: bool = False,
+    stall_seconds: float = STALL_SECONDS,
+    on_video: Callable[[PackedRecord | BrokenSource, bool], None] | None = None,
+) -> PackReport:
+    """Pack every video of a data set into `out`, which is then a data set with the same classes, splits and groups.
+
+    Broken off in whatever way, it loses only the videos that were being packed: called again it goes on. Videos whose
+    file has changed since are packed again. Each file appears whole and checked, or not at all. Parts of videos
+    (`start_seconds`, `end_seconds`) become videos of their own.
+
+    Args:
+        manifest: the data set.
+        out: the folder to fill: a new one, or one that was packed with the same settings.
+        settings: how.
+        num_workers: processes; -1 for one a core, 0 for none but this one, which then has no protection.
+        overwrite: pack all anew where `out` was packed with other settings.
+        stall_seconds: a video that gives no frame for so long counts as broken.
+        on_video: called with (what became of it, whether it was packed before) for each video, as they come.
+
+    Raises:
+        DataError: `out` cannot be used for this, or no video could be packed.
+        InputError: `out` cannot be written, or its disk is full; what is packed stays.
+    """
+    settings = settings or PackSettings()
+    started = time.monotonic()
+    check_output(out, manifest)
+    jobs, of_entry = plan_jobs(manifest, for_shards=settings.shard_bytes is not None)
+    said = on_video or (lambda outcome, was_known: None)
+    with Journal(out, settings.as_dict(), overwrite=overwrite) as journal:
+        todo = _left_to_do(out, journal, jobs, said)
+        broken = _pack_all(
+            todo, out, journal, settings, num_workers=num_workers, stall_seconds=stall_seconds, on_video=said
+        )
+        names = {job.name for job in jobs} & set(journal.records)
+        names -= {job.name for job, _ in broken}
+        if not names:
+            raise DataError(
+                f"{manifest.source}, of whose {len(jobs)} videos none can be packed",
+                expected="a video that can be read",
+                hint=f"the first: {broken[0][1].reason}" if broken else "give other videos",
+            )
+        kept = [(entry, number) for entry, number in zip(manifest.entries, of_entry, strict=True)]
+        kept = [(entry, number) for entry, number in kept if jobs[number].name in names]
+        if settings.shard_bytes is not None:
+            about: dict[str, dict[str, Any]] = {}
+            for entry, number in kept:
+                known = {"label": entry.label, "split": entry.split, "group": entry.group}
+                about.setdefault(jobs[number].name, {name: value for name, value in known.items() if value is not None})
+            assemble_shards(out, journal, about, manifest.class_names, shard_bytes=settings.shard_bytes)
+        files = [
+            replace(
+                _as_file(journal.records[jobs[number].name]), label=entry.label, split=entry.split, group=entry.group
+            )
+            for entry, number in kept
+        ]
+        source = printable(manifest.source)
+        said_of_all = {"settings": settings.as_dict(), "source": source, "class_names": list(manifest.class_names)}
+        write_index(out, files, about=said_of_all)
+        num_dropped = len(set(journal.records) - {job.name for job in jobs})
+        journal.finish()
+        records = tuple(journal.records[job.name] for job in jobs if job.name in names)
+    return PackReport(
+        out=out,
+        records=records,
+        broken=tuple(source for _, source in broken),
+        num_packed=len(todo) - len(broken),
+        num_dropped=num_dropped,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _left_to_do(
+    out: Path, journal: Journal, jobs: list[PackJob], said: Callable[[PackedRecord | BrokenSource, bool], None]
+) -> list[PackJob]:
+    """The jobs whose packed file is missing, not whole, or of a source that has changed since."""
+    places: dict[str, dict[str, tuple[int, int]]] = {}
+    todo = []
+    for job in jobs:
+        record = journal.records.get(job.name)
+        stamp = stamp_of(job.source)
+        is_kept = (
+            record is not None
+            and stamp is not None
+            and record.stamp == (stamp.num_bytes, stamp.mtime_ns)
+            and record.part == (job.start_seconds, job.end_seconds)
+        )
+        if record is not None and is_kept:
+            if record.shard is not None:
+                if record.shard not in places:
+                    places[record.shard] = shard_members(out / record.shard)
+                is_kept = places[record.shard].get(record.name) == (record.offset, record.num_bytes)
+            else:
+                found = [folder / record.name for folder in (out, journal.staging)]
+                is_kept = any(path.is_file() and path.stat().st_size == record.num_bytes for path in found)
+        if record is not None and is_kept:
+            said(record, True)
+        else:
+            todo.append(job)
+    return todo
+
+
+def _pack_all(
+    todo: list[PackJob],
+    out: Path,
+    journal: Journal,
+    settings: PackSettings,
+    *,
+    num_workers: int,
+    stall_seconds: float,
+    on_video: Callable[[PackedRecord | BrokenSource, bool], None],
+) -> list[tuple[PackJob, BrokenSource]]:
+    """Pack the jobs; returns those that failed."""
+    pack = partial(
+        _pack_one,
+        folder=out if settings.shard_bytes is None else journal.staging,
+        aside=journal.aside,
+        short_side=settings.short_side,
+        crf=settings.crf,
+        stall_seconds=stall_seconds if num_workers else None,
+    )
+    results = run_in_workers(
+        pack,
+        todo,
+        num_workers=usable_cores() if num_workers < 0 else num_workers,
+        limit_bytes=_LIMIT_BYTES,
+        num_attempts=2,
+    )
+    broken = []
+    for job, result in results:
+        outcome: PackedRecord | BrokenSource
+        if isinstance(result, WorkerFailure):
+            name = printable(job.source)
+            outcome = BrokenSource(name, _reason(result, stall_seconds).removeprefix(name).lstrip(": "))
+            broken.append((job, outcome))
+        else:
+            outcome = result
+            journal.add(result)
+        on_video(outcome, False)
+    return broken
+
+
+def _reason(failure: WorkerFailure, stall_seconds: float) -> str:
+    """Why a video is left out; what would fail for every video is raised."""
+    if isinstance(failure.error, InputError) and not isinstance(failure.error, VideoError):
+        raise failure.error
+    if failure.kind == "memory":
+        return f"needs more than {_LIMIT_BYTES / 2**30:g} GiB of memory"
+    if failure.kind == "crash" and "Timeout (" in (failure.trace or ""):
+        return f"gave no frame for {stall_seconds:g} seconds"
+    if failure.kind == "exception" and not isinstance(failure.error, VideoError):
+        return f"packing it failed with {type(failure.error).__name__}: {failure.reason}"
+    return failure.reason
+
+
+# --- in the worker ---------------------------------------------------------------------------------------------------
+
+
+def _pack_one(
+    job: PackJob, *, folder: Path, aside: Path, short_side: int, crf: int, stall_seconds: float | None
+) -> PackedRecord:
+    """Pack one video beside its place, and move it there."""
+    stamp = stamp_of(job.source)
+    target, partial_file = folder / job.name, aside / f"{os.getpid()}.mp4"
+    alive = _Watchdog(stall_seconds)
+    try:
+        with open_video(job.source, limits=ReadLimits(max_seconds=None)) as reader:
+            packed = pack_video(
+                reader,
+                partial_file,
+                short_side=short_side,
+                crf=crf,
+                start_seconds=job.start_seconds,
+                end_seconds=job.end_seconds,
+                on_frame=alive.beat,
+            )
+    finally:
+        alive.stop()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(partial_file, target)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {target} ({error.strerror})",
+            expected="a folder that can be written",
+            hint="change its permissions, or choose another folder",
+        ) from error
+    return PackedRecord(
+        name=job.name,
+        source=printable(job.source),
+        stamp=(stamp.num_bytes, stamp.mtime_ns) if stamp is not None else (0, 0),
+        source_num_bytes=_num_bytes(job.source),
+        part=(job.start_seconds, job.end_seconds),
+        num_frames=packed.num_frames,
+        width=packed.width,
+        height=packed.height,
+        num_bytes=packed.size_bytes,
+        psnr=packed.psnr,
+        damage=packed.damage,
+        packets=encode_packets(packed.index.to_bytes()),
+    )
+
+
+class _Watchdog:
+    """Ends this process when there was no sign of life for too long, whatever C code it is stuck in.
+
+    Args:
+        stall_seconds: how long; None for no watch.
+    """
+
+    def __init__(self, stall_seconds: float | None) -> None:
+        self._stall_seconds = stall_seconds
+        self._last = float("-inf")
+        self.beat()
+
+    def beat(self) -> None:
+        """Give a sign of life."""
+        now = time.monotonic()
+        if self._stall_seconds is not None and now - self._last > min(_BEAT_SECONDS, self._stall_seconds / 4):
+            self._last = now
+            faulthandler.dump_traceback_later(self._stall_seconds, exit=True)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        if self._stall_seconds is not None:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def _num_bytes(source: VideoSource) -> int:
+    if isinstance(source, ShardMember):
+        return source.size
+    if isinstance(source, FrameFolder):
+        return sum(file.stat().st_size for file in os.scandir(source.path) if file.is_file())
+    return os.stat(source).st_size
+
+
+def printable(source: VideoSource | str) -> str:
+    """A path as text that can be written anywhere, also where it is not UTF-8."""
+    return os.fsencode(str(source)).decode("utf-8", "replace")
+
+
+def _as_file(record: PackedRecord) -> PackedFile:
+    return PackedFile(
+        name=record.name,
+        num_bytes=record.num_bytes,
+        num_frames=record.num_frames,
+        width=record.width,
+        height=record.height,
+        psnr=record.psnr,
+        packets=record.packet_bytes,
+        source=record.source,
+        shard=record.shard,
+        offset=record.offset,
+    )

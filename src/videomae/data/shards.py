@@ -1,0 +1,314 @@
+"""Packed data sets: their index, and tar shards in the WebDataset convention.
+
+A packed folder holds `index.json` (what it is), `videos.csv` (a line for each video), `packets.bin` (each video's
+packet index, which spares the reader going through its packets) and the videos: as MP4 files, or in tar shards. A
+shard's members that share a name up to the first dot belong together: `key.mp4` is the video, `key.json` what is known
+of it, `key.cls` the number of its class. Member offsets are in `videos.csv`, so that any video can be read on its own,
+from a local folder or from a URL.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from videomae.core.errors import DataError
+from videomae.core.files import write_atomically, write_bytes, write_text
+from videomae.data.catalog import Catalog
+from videomae.data.entries import Place, VideoEntry
+from videomae.video._index import PacketIndex
+from videomae.video.remote import is_url, read_url
+from videomae.video.source import ShardMember, VideoSource
+
+INDEX_NAME = "index.json"
+TABLE_NAME = "videos.csv"
+PACKETS_NAME = "packets.bin"
+_FORMAT = "videomae-packed"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PackedFile:
+    """A video of a packed data set.
+
+    Args:
+        name: of its file below the folder, or of its member in the shard; with `/` and without odd characters.
+        num_bytes: of the video.
+        num_frames: of the video.
+        width: of a frame in pixels.
+        height: of a frame in pixels.
+        psnr: dB against the source.
+        packets: its packet index, as bytes.
+        label: its class.
+        split: train, val or test.
+        group: what it shares with others that must stay on one side of a split.
+        source: where it came from, for people.
+        shard: the tar file's name; None for a file of its own.
+        offset: where its bytes begin in the shard.
+    """
+
+    name: str
+    num_bytes: int
+    num_frames: int
+    width: int
+    height: int
+    psnr: float
+    packets: bytes
+    label: str | None = None
+    split: str | None = None
+    group: str | None = None
+    source: str = ""
+    shard: str | None = None
+    offset: int = 0
+
+
+_COLUMNS = (
+    *("path", "label", "split", "group", "num_frames", "width", "height", "num_bytes", "psnr", "source"),
+    *("shard", "offset", "packets_offset", "packets_num_bytes"),
+)
+
+
+def write_index(folder: Path, files: Sequence[PackedFile], *, about: dict[str, Any]) -> None:
+    """Write the index of a packed folder: each file whole, `index.json` last, so that it speaks of what is there.
+
+    Args:
+        folder: the packed folder.
+        files: all its videos.
+        about: what else `index.json` should say: settings, the source.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    packets = bytearray()
+    for file in files:
+        row = {**vars(file), "path": file.name, "psnr": f"{file.psnr:.2f}", "packets_offset": len(packets)}
+        row["packets_num_bytes"] = len(file.packets)
+        table.writerow(["" if row[column] is None else row[column] for column in _COLUMNS])
+        packets += file.packets
+    header = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "num_videos": len(files),
+        "num_bytes": sum({file.name: file.num_bytes for file in files}.values()),
+        "shards": sorted({file.shard for file in files if file.shard is not None}),
+        **about,
+    }
+    write_bytes(folder / PACKETS_NAME, bytes(packets))
+    write_text(folder / TABLE_NAME, text.getvalue())
+    write_text(folder / INDEX_NAME, json.dumps(header, indent=2, ensure_ascii=False) + "\n")
+
+
+def is_packed(folder: str | os.PathLike[str]) -> bool:
+    """Whether a local folder is a packed data set."""
+    try:
+        header = json.loads((Path(folder) / INDEX_NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(header, dict) and header.get("format") == _FORMAT
+
+
+def read_shard_entries(folder_or_url: str | os.PathLike[str]) -> list[VideoEntry]:
+    """The videos of a packed folder, in shards or in files, local or at a URL, with classes, splits and groups.
+
+    Raises:
+        DataError: no packed data set, one of a newer version, or one whose index is damaged.
+        VideoError: a URL that cannot be reached.
+    """
+    base = os.fspath(folder_or_url)
+    return [
+        VideoEntry(
+            _source_of(base, row),
+            label=row["label"] or None,
+            split=row["split"] or None,
+            group=row["group"] or None,
+            place=None if is_url(base) else Place(Path(base) / TABLE_NAME, line),
+        )
+        for line, row in _read_rows(base)
+    ]
+
+
+class PackedIndices:
+    """The packet indices that packed data sets bring along; picklable, and read when first asked.
+
+    Args:
+        folders_or_urls: packed data sets.
+        catalog: asked for the index of any other video.
+    """
+
+    def __init__(self, folders_or_urls: Iterable[str | os.PathLike[str]], *, catalog: Catalog | None = None) -> None:
+        self._bases = [os.fspath(base) for base in folders_or_urls]
+        self._catalog = catalog
+        self._places: dict[VideoSource, tuple[int, int, int, int]] | None = None
+        self._remote: dict[int, bytes] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_indices, (self._bases, self._catalog)
+
+    def packet_index(self, source: VideoSource) -> PacketIndex | None:
+        """The kept index of a video; None where there is none, or the file is another one by now."""
+        if self._places is None:
+            self._places = {
+                _source_of(base, row): (
+                    number,
+                    *(int(row[name]) for name in ("packets_offset", "packets_num_bytes", "num_bytes")),
+                )  # type: ignore[misc]
+                for number, base in enumerate(self._bases)
+                for _, row in _read_rows(base)
+            }
+        place = self._places.get(source)
+        if place is None:
+            return self._catalog.packet_index(source) if self._catalog is not None else None
+        number, offset, size, num_bytes = place
+        if isinstance(source, Path) and source.stat().st_size != num_bytes:
+            return None
+        try:
+            return PacketIndex.from_bytes(self._read(number, offset, size))
+        except ValueError:  # another version's
+            return None
+
+    def _read(self, number: int, offset: int, size: int) -> bytes:
+        base = self._bases[number]
+        if is_url(base):
+            if number not in self._remote:
+                self._remote[number] = _read_bytes(base, PACKETS_NAME)
+            return self._remote[number][offset : offset + size]
+        with open(Path(base) / PACKETS_NAME, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+
+def _rebuild_indices(bases: list[str], catalog: Catalog | None) -> PackedIndices:
+    return PackedIndices(bases, catalog=catalog)
+
+
+@dataclass(frozen=True)
+class ShardSample:
+    """What goes into a shard for one video.
+
+    Args:
+        key: the name that its members share, without a dot in its last part.
+        about: goes into `key.json`.
+        class_number: goes into `key.cls`; None for a video without a class.
+    """
+
+    key: str
+    about: dict[str, Any]
+    class_number: int | None
+
+
+def write_shard(path: Path, samples: Iterable[tuple[ShardSample, bytes]]) -> dict[str, tuple[int, int]]:
+    """Write a tar file; complete or not at all, and the same bytes for the same samples.
+
+    Args:
+        path: the tar file.
+        samples: each with the bytes of its video; taken one at a time.
+
+    Returns:
+        (offset, size) of each video by its key, as read back from the file.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    places: dict[str, tuple[int, int]] = {}
+
+    def write(aside: Path) -> None:
+        with tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as tar:
+            for sample, video in samples:
+                _add(tar, f"{sample.key}.mp4", video)
+                if sample.class_number is not None:
+                    _add(tar, f"{sample.key}.cls", str(sample.class_number).encode())
+                _add(tar, f"{sample.key}.json", json.dumps(sample.about, ensure_ascii=False).encode())
+        with tarfile.open(aside, "r:") as tar:
+            for member in tar:
+                if member.name.endswith(".mp4"):
+                    places[member.name.removesuffix(".mp4")] = (member.offset_data, member.size)
+
+    write_atomically(path, write)
+    return places
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)  # time, owner and group are 0: nothing in it tells when and by whom
+    member.size = len(content)
+    member.mode = 0o644
+    tar.addfile(member, io.BytesIO(content))
+
+
+def _source_of(base: str, row: dict[str, str]) -> VideoSource:
+    name = row["path"]
+    if row["shard"]:
+        return ShardMember(_join(base, row["shard"]), int(row["offset"]), int(row["num_bytes"]), name)
+    # At a URL a file is a member like any other, of a shard that holds nothing else.
+    return ShardMember(_join(base, name), 0, int(row["num_bytes"]), name) if is_url(base) else Path(base) / name
+
+
+def _join(base: str, name: str) -> str:
+    if not is_url(base):
+        return os.path.join(base, name)
+    address, mark, query = base.partition("?")
+    if address.startswith(("http://", "https://")):
+        from urllib.parse import quote
+
+        name = quote(name)
+    return f"{address.rstrip('/')}/{name}{mark}{query}"
+
+
+def _read_rows(base: str) -> list[tuple[int, dict[str, str]]]:
+    """The lines of a packed data set's table, with their numbers."""
+    _check_header(base)
+    text = _read_bytes(base, TABLE_NAME).decode("utf-8")
+    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        rows = [(table.line_num, row) for row in table]
+        for line, row in rows:
+            if None in row or any(row.get(column) is None for column in _COLUMNS):
+                raise ValueError(f"line {line} has other columns than {', '.join(_COLUMNS)}")
+            _source_of(base, row)
+    except (csv.Error, ValueError) as error:
+        raise DataError(
+            f"{_join(base, TABLE_NAME)} ({error})",
+            expected="the table that `videomae pack` wrote",
+            hint="pack into this folder again; what is whole is kept",
+        ) from error
+    return rows
+
+
+def _check_header(base: str) -> None:
+    place = _join(base, INDEX_NAME)
+    try:
+        header = json.loads(_read_bytes(base, INDEX_NAME))
+        found, version = header["format"], header["version"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise DataError(
+            place, expected="the index of a packed data set", hint="give what `videomae pack` wrote"
+        ) from error
+    if found != _FORMAT or version != _VERSION:
+        raise DataError(
+            f"{place} (format {found!r}, version {version!r})",
+            expected=f"{_FORMAT!r}, version {_VERSION}",
+            hint="pack again with this version, or use the version that packed it",
+        )
+
+
+def _read_bytes(base: str, name: str) -> bytes:
+    place = _join(base, name)
+    if is_url(base):
+        return read_url(place)
+    try:
+        return Path(place).read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{place} ({error.strerror})",
+            expected=f"a packed data set with {INDEX_NAME}, {TABLE_NAME} and {PACKETS_NAME}",
+            hint="give the folder that `videomae pack` wrote, or pack again",
+        ) from error
