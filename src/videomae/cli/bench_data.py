@@ -1,0 +1,199 @@
+"""`videomae bench-data`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from videomae.cli.arguments import UsageError, parse, require_at_least
+from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, print_json, stderr_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from videomae.data.bench import BenchReport
+
+_BAR_WIDTH = 32
+_MAX_BROKEN = 10
+_IMAGE_SUFFIXES = (".png", ".svg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchDataOptions:
+    """Measure how many clips a second a data set gives on this machine, and recommend settings.
+
+    The clips are cut as for pre-training. Nothing is written but the chart.
+    """
+
+    data: Annotated[Positional[str], arg(metavar="DATA")]
+    """Videos, with classes and splits or without, as for training."""
+    seconds: float = 20.0
+    """Time for everything together, about."""
+    output: Path | None = None
+    """Draw clips per second over workers into this PNG or SVG file."""
+    num_frames: int = 16
+    """Frames of a clip."""
+    frame_stride: int = 4
+    """Distance of these frames."""
+    image_size: int = 224
+    """Height and width of a clip in pixels."""
+    seed: int = 0
+    """Of which videos and clips are read."""
+    json: bool = False
+    """Print one JSON document on stdout."""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, measure, print."""
+    options = parse(BenchDataOptions, arguments, command="bench-data")
+    for name in ("num_frames", "frame_stride", "image_size"):
+        require_at_least(1, f"--{name.replace('_', '-')}", getattr(options, name))
+    if not 0 < options.seconds < 1e6:
+        raise UsageError(f"--seconds {options.seconds:g}", expected="more than 0", hint="leave it out for 20")
+    if options.output is not None and options.output.suffix.lower() not in _IMAGE_SUFFIXES:
+        raise UsageError(
+            f"--output {options.output}", expected=" or ".join(_IMAGE_SUFFIXES), hint="give the file such a name"
+        )
+
+    from videomae.data.bench import bench_data
+    from videomae.data.catalog import Catalog
+    from videomae.data.manifest import read_manifest
+    from videomae.video.sampling import ClipSampling
+
+    console = stderr_console()
+    manifest = read_manifest(options.data)
+    with _Progress(console) as progress:
+        report = bench_data(
+            manifest.entries,
+            sampling=ClipSampling(num_frames=options.num_frames, frame_stride=options.frame_stride),
+            image_size=options.image_size,
+            seconds=options.seconds,
+            catalog=Catalog(),
+            seed=options.seed,
+            advance=progress.advance,
+        )
+    if options.output is not None:
+        _draw(report, options.output)
+    if options.json:
+        print_json(as_document(report))
+    else:
+        _print(report, console)
+        if options.output is not None:
+            print(f"\nchart: {options.output}")
+    return EXIT_DONE if report.costs else EXIT_BAD_INPUT
+
+
+class _Progress:
+    """A bar over the time that there is, with what is being measured."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        columns = (
+            TextColumn("measuring"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[text]}"),
+        )
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._progress.add_task("measuring", total=1.0, text="")
+
+    def __enter__(self) -> _Progress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def advance(self, title: str, share: float) -> None:
+        """`title` is being measured, and `share` of the time is behind."""
+        self._progress.update(self._task, completed=share, text=title)
+
+
+def as_document(report: BenchReport) -> dict[str, Any]:
+    """The report for programs."""
+    from videomae.data.bench import recommend
+
+    best = report.best
+    return {
+        "num_videos": report.num_videos,
+        "num_videos_tried": len(report.costs),
+        "num_cores": report.num_cores,
+        "loader": [
+            {
+                "num_workers": speed.num_workers,
+                "num_views": speed.num_views,
+                "clips_per_second": round(speed.clips_per_second, 2),
+                "num_clips": speed.num_clips,
+            }
+            for speed in report.speeds
+        ],
+        "single_clips": [
+            {
+                "backend": reading.backend,
+                "packet_index_known": reading.has_index,
+                "milliseconds": round(1e3 * median, 2),
+            }
+            for reading, median in _medians(report)
+        ],
+        "packets_decoded_per_frame": report.packets_per_frame,
+        "broken": [{"path": str(video.entry.path), "reason": video.reason} for video in report.broken],
+        "recommended": {
+            "num_workers": best.num_workers if best is not None else None,
+            "pack": report.is_dear_to_decode,
+            "lines": recommend(report),
+        },
+    }
+
+
+def _medians(report: BenchReport) -> list[tuple[Any, float]]:
+    readings = dict.fromkeys(reading for cost in report.costs for reading in cost.seconds)
+    medians = [(reading, report.median_seconds(reading)) for reading in readings]
+    return [(reading, median) for reading, median in medians if median is not None]
+
+
+def _print(report: BenchReport, console: Console) -> None:
+    from videomae.data.bench import recommend
+
+    print(f"{report.num_videos} videos, {report.num_cores} cores; clips cut as for pre-training")
+    fastest = max((speed.clips_per_second for speed in report.speeds), default=0.0)
+    for speed in report.speeds:
+        length = round(_BAR_WIDTH * speed.clips_per_second / fastest) if fastest else 0
+        name = f"{speed.num_workers} worker{' ' if speed.num_workers == 1 else 's'}"
+        views = f"{speed.num_views} view{' ' if speed.num_views == 1 else 's'}"
+        print(f"  {name:>11}, {views}  {speed.clips_per_second:8.1f} clips/s  {'█' * length}")
+    print(f"\none random clip, one process, median of {len(report.costs)} videos")
+    for reading, median in _medians(report):
+        known = ", packet index known" if reading.has_index else ""
+        print(f"  {1e3 * median:8.1f} ms  {reading.backend}{known}")
+    if report.packets_per_frame is not None:
+        print(f"  {report.packets_per_frame:8.1f} frames decoded for each one wanted")
+    if report.broken:
+        console.print(f"{len(report.broken)} videos cannot be read (videomae scan lists all):", markup=False)
+        for video in report.broken[:_MAX_BROKEN]:
+            console.print(f"  {video.entry.path}: {video.reason}", markup=False)
+    print("\nrecommended")
+    for line in recommend(report):
+        print(f"  {line}")
+
+
+def _draw(report: BenchReport, path: Path) -> None:
+    from videomae.core.files import write_bytes
+    from videomae.report.charts import loss_curves
+
+    series: dict[str, list[tuple[float, float]]] = {}
+    for speed in sorted(report.speeds, key=lambda speed: speed.num_workers):
+        name = "1 view of each decode" if speed.num_views == 1 else f"{speed.num_views} views of each decode"
+        series.setdefault(name, []).append((speed.num_workers, speed.clips_per_second))
+    image = loss_curves(
+        series,
+        title="Clips per second",
+        x_label="worker processes",
+        y_label="clips/s",
+        smoothing_points=1,
+        image_format="svg" if path.suffix.lower() == ".svg" else "png",
+    )
+    write_bytes(path, image)
