@@ -2,7 +2,8 @@
 
 Only the few header bits are read that decide how many frames a packet shows, whether decoding may begin with it, and
 whether other frames refer to it. Sources: ITU-T H.264 clauses 7.3.1, 7.4.1, D.2.8; ITU-T H.265 table 7-1; RFC 6386
-section 9.1 (VP8); the VP9 bitstream specification, section 6.2 and annex B; ISO/IEC 14496-2 section 6.2.5 (MPEG-4).
+section 9.1 (VP8); the VP9 bitstream specification, section 6.2 and annex B; ISO/IEC 14496-2 section 6.2.5 (MPEG-4);
+ISO/IEC 13818-2 sections 6.2.3 and 6.3.10 (MPEG-2).
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ class PacketTraits(NamedTuple):
     Attributes:
         num_shown: frames that a player shows for it; anything but 0 and 1 means that packets cannot be counted.
         is_entry: a decoder that starts with this packet gives the very frames that follow it in presentation order.
-        is_droppable: no other frame refers to it.
+        is_droppable: no other frame of the same temporal layer refers to it.
+        temporal_layer: frames of higher layers may refer to it, those of lower ones do not.
     """
 
     num_shown: int
     is_entry: bool
     is_droppable: bool
+    temporal_layer: int = 0
 
 
 Inspector = Callable[[bytes, bool], PacketTraits]
 
 # Every packet is one frame, and every key frame stands for itself.
-_PLAIN_CODECS = frozenset(
-    {"av1", "mjpeg", "png", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo"}
-)
+_PLAIN_CODECS = frozenset({"av1", "ffv1"})
+# Every packet is one frame and stands for itself.
+_INTRA_CODECS = frozenset({"mjpeg", "png", "prores", "dnxhd", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "jpeg2000"})
 
 
 def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
@@ -45,13 +48,21 @@ def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
     """
     if codec in _PLAIN_CODECS:
         return lambda data, is_key: PacketTraits(1, is_key, False)
+    if codec in _INTRA_CODECS:
+        return lambda data, is_key: PacketTraits(1, is_key, is_key)
     if codec == "h264":
         length_size = _length_size(extradata, 4)
         return lambda data, is_key: _inspect_h264(data, is_key, length_size)
     if codec == "hevc":
         length_size = _length_size(extradata, 21)
         return lambda data, is_key: _inspect_hevc(data, is_key, length_size)
-    return {"vp8": _inspect_vp8, "vp9": _inspect_vp9, "mpeg4": _inspect_mpeg4}.get(codec)
+    return {
+        "vp8": _inspect_vp8,
+        "vp9": _inspect_vp9,
+        "mpeg4": _inspect_mpeg4,
+        "mpeg1video": _inspect_mpeg2,
+        "mpeg2video": _inspect_mpeg2,
+    }.get(codec)
 
 
 def needs_first_packet(codec: str, data: bytes) -> bool:
@@ -144,14 +155,18 @@ def _has_exact_recovery_point(message: bytes) -> bool:
 
 
 def _inspect_hevc(data: bytes, is_key: bool, length_size: int) -> PacketTraits:
-    has_slice, is_entry = False, False
+    has_slice, is_entry, is_droppable, layer = False, False, True, 0
     for start, end in _nal_units(data, length_size):
-        if start >= end:
+        if start + 1 >= end:
             continue
         unit_type = (data[start] >> 1) & 63
-        has_slice |= unit_type < 32
-        is_entry |= 16 <= unit_type <= 21
-    return PacketTraits(1 if has_slice else -1, is_key and is_entry, False)
+        if unit_type < 32:
+            has_slice = True
+            is_entry |= 16 <= unit_type <= 21
+            # Even types up to 14: no picture of the same temporal layer refers to it; one of a higher layer may.
+            is_droppable &= unit_type < 16 and not unit_type & 1
+            layer = max(layer, (data[start + 1] & 7) - 1)
+    return PacketTraits(1 if has_slice else -1, is_key and is_entry, has_slice and is_droppable, layer)
 
 
 def _inspect_vp8(data: bytes, is_key: bool) -> PacketTraits:
@@ -193,5 +208,27 @@ def _vp9_header(first: int) -> tuple[bool, bool]:
 
 def _inspect_mpeg4(data: bytes, is_key: bool) -> PacketTraits:
     # A second picture in the packet, or one of a few bytes that stands for none: B-frames packed into AVI.
+    start = data.find(b"\x00\x00\x01\xb6")
     num_pictures = data.count(b"\x00\x00\x01\xb6")
-    return PacketTraits(1 if num_pictures == 1 and len(data) > 7 else -1, is_key, False)
+    is_picture = num_pictures == 1 and len(data) > 7
+    return PacketTraits(1 if is_picture else -1, is_key, is_picture and data[start + 4] >> 6 == 2)
+
+
+def _inspect_mpeg2(data: bytes, is_key: bool) -> PacketTraits:
+    # One picture, or two fields of one frame; a field on its own is half of a frame whose rest is in another packet.
+    start = data.find(b"\x00\x00\x01\x00")
+    num_pictures = data.count(b"\x00\x00\x01\x00")
+    if start < 0 or start + 5 >= len(data) or num_pictures != 1 + _is_field(data, start):
+        return PacketTraits(-1, False, False)
+    is_bidirectional = (data[start + 5] >> 3) & 7 == 3
+    # A decoder needs the sequence header, which most encoders repeat before every key frame.
+    is_entry = is_key and 0 <= data.find(b"\x00\x00\x01\xb3") < start
+    return PacketTraits(1, is_entry, is_bidirectional)
+
+
+def _is_field(data: bytes, start: int) -> bool:
+    """Whether the picture that starts there is a field, by its coding extension (MPEG-2 only)."""
+    extension = data.find(b"\x00\x00\x01\xb5", start)
+    if extension < 0 or extension + 6 >= len(data) or data[extension + 4] >> 4 != 8:
+        return False
+    return data[extension + 6] & 3 != 3

@@ -16,6 +16,7 @@ from ._index_bytes import pack_arrays, unpack_arrays
 from ._open import CutOffError, OpenVideo
 from ._source import describe
 
+_MAX_PACKETS_READ_ON = 16
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 
 
@@ -40,6 +41,9 @@ class PacketIndex:
         is_counted: see above.
         has_times: the file has time stamps; otherwise `pts` counts frames at the stream's rate.
         damage: where and why the file breaks off, if it does.
+        container: FFmpeg's name of the file's format.
+        frames_per_second: on average; None where the file does not say.
+        duration_seconds: None where the file does not say.
     """
 
     pts: np.ndarray
@@ -54,6 +58,9 @@ class PacketIndex:
     is_counted: bool = False
     has_times: bool = True
     damage: str | None = None
+    container: str = ""
+    frames_per_second: float | None = None
+    duration_seconds: float | None = None
 
     @property
     def num_frames(self) -> int:
@@ -83,6 +90,9 @@ class PacketIndex:
                 "is_counted": self.is_counted,
                 "has_times": self.has_times,
                 "damage": self.damage,
+                "container": self.container,
+                "frames_per_second": self.frames_per_second,
+                "duration_seconds": self.duration_seconds,
             },
         )
 
@@ -108,6 +118,9 @@ class PacketIndex:
                 is_counted=facts["is_counted"],
                 has_times=facts["has_times"],
                 damage=facts["damage"],
+                container=facts["container"],
+                frames_per_second=facts["frames_per_second"],
+                duration_seconds=facts["duration_seconds"],
             )
         except (KeyError, TypeError, IndexError, ZeroDivisionError) as error:
             raise ValueError(f"a packet index that is damaged: {error!r}") from error
@@ -127,12 +140,16 @@ class PacketIndex:
         return 0
 
     def plan(self, frames: list[int], *, distrusted: Collection[int] = ()) -> list[tuple[int, list[int]]]:
-        """Cut ascending frames into runs (entry, frames), each decoded in one go; between runs, packets are skipped."""
+        """Cut ascending frames into runs (entry, frames), each decoded in one go; between runs, packets are skipped.
+
+        Where frames stand for themselves, reading on past some that are not decoded costs less than a seek.
+        """
+        gap = _MAX_PACKETS_READ_ON if self.is_droppable.all() else 1
         runs: list[tuple[int, list[int]]] = []
         last_position = -1
         for frame in frames:
             entry = self.entry_for(frame, distrusted=distrusted)
-            if runs and entry <= last_position + 1:
+            if runs and entry <= last_position + gap:
                 runs[-1][1].append(frame)
             else:
                 runs.append((entry, [frame]))
@@ -150,6 +167,7 @@ class _Packets:
     num_shown: list[int]
     is_entry: list[bool]
     is_droppable: list[bool]
+    temporal_layers: list[int]
     needs_first_packet: bool = False
     damage: str | None = None
 
@@ -172,18 +190,20 @@ def build_index(video: OpenVideo) -> PacketIndex | None:
     if len(np.unique(pts)) != len(pts) or (pts < pts[0]).any() or not np.isin(num_shown, (0, 1)).all():
         return None
     shown = np.flatnonzero(num_shown)
+    layers = np.array(packets.temporal_layers)
     frame_packets = shown[np.argsort(pts[shown])]
     return PacketIndex(
         pts=pts,
         seek_times=np.array(packets.seek_times, dtype=np.int64),
         sizes=np.array(packets.sizes, dtype=np.int64),
-        is_droppable=np.array(packets.is_droppable, dtype=bool),
+        is_droppable=np.array(packets.is_droppable, dtype=bool) & (layers == layers.max()),
         entries=np.flatnonzero(packets.is_entry),
         frame_packets=frame_packets,
         packet_frames=frames_of_packets(frame_packets, len(pts)),
         time_base=video.stream.time_base,
         needs_first_packet=packets.needs_first_packet,
         damage=packets.damage,
+        **_facts(video),
     )
 
 
@@ -212,7 +232,21 @@ def counted_index(times: list[int | None], video: OpenVideo, damage: str | None)
         is_counted=True,
         has_times=has_times,
         damage=damage,
+        **_facts(video),
     )
+
+
+def _facts(video: OpenVideo) -> dict[str, Any]:
+    stream, container = video.stream, video.container
+    rate = stream.average_rate or stream.guessed_rate
+    duration = container.duration / 1e6 if container.duration else None
+    if stream.duration and stream.time_base:
+        duration = float(stream.duration * stream.time_base)
+    return {
+        "container": container.format.name,
+        "frames_per_second": float(rate) if rate else None,
+        "duration_seconds": duration,
+    }
 
 
 def frames_of_packets(frame_packets: np.ndarray, num_packets: int) -> np.ndarray:
@@ -235,7 +269,7 @@ def _is_mp4(video: OpenVideo) -> bool:
 def _gather(video: OpenVideo, inspect: Any) -> _Packets | None:
     # Matroska looks key frames up by the time at which they are shown, the others by that at which they are decoded.
     seeks_by_pts = "matroska" in video.container.format.name
-    packets = _Packets([], [], [], [], [], [])
+    packets = _Packets([], [], [], [], [], [], [])
     try:
         for packet in video.packets():
             if packet.is_corrupt:
@@ -253,6 +287,7 @@ def _gather(video: OpenVideo, inspect: Any) -> _Packets | None:
             packets.num_shown.append(0 if packet.is_discard and traits.num_shown == 1 else traits.num_shown)
             packets.is_entry.append(traits.is_entry)
             packets.is_droppable.append(traits.is_droppable)
+            packets.temporal_layers.append(traits.temporal_layer)
     except (av.FFmpegError, CutOffError) as error:
         packets.damage = f"packet {len(packets.pts)} cannot be read: {describe(error)}"
     packets.damage = packets.damage or _missing_tail(video)

@@ -14,6 +14,8 @@ from videomae.core.errors import VideoError
 from ._limits import ReadLimits, Stopwatch
 from ._source import Source, describe, source_of
 
+# Containers whose headers say all that a decoder needs, so that a file known from before needs no probing.
+_TELLING_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 # Demuxers that make pictures out of any text.
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 
@@ -30,6 +32,7 @@ class OpenVideo:
         num_threads: decoder threads, at least 1.
         limits: what the file may cost.
         name: of the video in messages, where the source is a file object.
+        known_format: FFmpeg's name of the container, where the stream's rate and duration are known from before.
 
     Raises:
         VideoError: not a file, not readable, or without a video stream that can be decoded.
@@ -45,12 +48,14 @@ class OpenVideo:
         num_threads: int = 1,
         limits: ReadLimits | None = None,
         name: str | None = None,
+        known_format: str = "",
     ) -> None:
         self.source: Source = source_of(source, name)
         self.name = self.source.name
         self.limits = limits or ReadLimits()
         self.stopwatch = Stopwatch(self.name, self.limits.max_seconds)
         self._num_threads = num_threads
+        self._skips_probing = known_format in _TELLING_FORMATS
         self.is_at_start = False
         self.is_primed = False
         self.can_seek = True
@@ -60,12 +65,14 @@ class OpenVideo:
     def reopen(self) -> None:
         """Stand at the first packet with a new decoder: the one way of going back that works for every container."""
         self.close()
-        max_pixels = str(self.limits.max_pixels)
+        max_pixels = {"max_pixels": str(self.limits.max_pixels)}
+        # FFmpeg would decode up to 20 frames to learn by how much they are reordered, which `strict` makes unnecessary.
+        probing = {"probesize": "32"} if self._skips_probing else {}
         try:
             self.container = av.open(
                 self.source.for_container(self.stopwatch),
                 metadata_errors="replace",  # metadata is of no interest
-                options={"max_pixels": max_pixels},
+                options=max_pixels | probing,
                 timeout=self.limits.max_seconds,
             )
         except (av.FFmpegError, ValueError, RuntimeError, MemoryError) as error:
@@ -84,7 +91,10 @@ class OpenVideo:
             self.close()
             raise
         # A damaged frame must be an error, not a guess at what it may have shown.
-        context.options = {"err_detect": "explode", "max_pixels": max_pixels}
+        context.options = {"err_detect": "explode"} | max_pixels
+        if context.name == "h264":
+            # Frames then wait for the longest reordering that the level allows: none is lost or out of order.
+            context.options |= {"strict": "1"}
         context.thread_count = self._num_threads
         if self._num_threads > 1:
             context.thread_type = "FRAME"

@@ -99,7 +99,9 @@ class VideoReader:
     ) -> None:
         if num_threads < 1:
             raise VideoError(f"num_threads={num_threads}", expected="at least 1", hint="use 1 in loader workers")
-        self._video = OpenVideo(source, num_threads=num_threads, limits=limits, name=name)
+        self._video = OpenVideo(
+            source, num_threads=num_threads, limits=limits, name=name, known_format=index.container if index else ""
+        )
         self._distrusted: set[int] = set()  # entries from which decoding did not come out right
         self._tolerated: set[int] = set()  # packets whose errors mean nothing
         self._converter = Converter(self._video.name)
@@ -132,17 +134,15 @@ class VideoReader:
         for _, frame in self._decode([0]):
             height, width = picture_shape(frame)[:2]
             rotation = rotation_degrees(frame)
-        stream = self._video.stream
-        rate = stream.average_rate or stream.guessed_rate
         return VideoInfo(
             path=self._video.name,
             num_frames=self.num_frames,
             width=width,
             height=height,
             rotation_degrees=rotation,
-            frames_per_second=float(rate) if rate else None,
-            duration_seconds=self._duration_seconds(),
-            codec=stream.codec.canonical_name,
+            frames_per_second=self.index.frames_per_second,
+            duration_seconds=self.index.duration_seconds,
+            codec=self._video.stream.codec.canonical_name,
             damage=self.index.damage,
         )
 
@@ -241,12 +241,6 @@ class VideoReader:
                 seconds_left = stopwatch.pause()
                 yield number, frame
                 stopwatch.resume(seconds_left)
-
-    def _duration_seconds(self) -> float | None:
-        stream, container = self._video.stream, self._video.container
-        if stream.duration and stream.time_base:
-            return float(stream.duration * stream.time_base)
-        return container.duration / 1e6 if container.duration else None
 
     def _check_indices(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         numbers = np.asarray(indices)
