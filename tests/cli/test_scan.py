@@ -62,7 +62,10 @@ def test_a_sound_data_set(commands: Commands, sound: Path, cache: Path) -> None:
 def test_what_is_wrong_is_listed(commands: Commands, mixed: Path) -> None:
     assert commands("scan", mixed, "--num-workers", "0") == 0
     text = commands.out
-    assert "\n1 broken, cannot be used\n  train/red/bad.mp4: the file is damaged or no video" in text
+    assert (
+        "\n1 broken, cannot be used\n  train/red/bad.mp4: expected a video file; the file is damaged or no video"
+        in text
+    )
     assert "\n  train/blue/train_blue_0.mp4 = val/blue/leak.mp4: the same content in train and val\n" in text
     assert "note: 10 of 10 videos are shorter than a clip of 16 frames at a stride of 4, which spans 61" in text
     assert "--frame-stride 1 fits 0 of them" in text
@@ -90,7 +93,7 @@ def test_json(commands: Commands, mixed: Path) -> None:
 def test_strict(commands: Commands, mixed: Path) -> None:
     assert commands("scan", mixed, "--num-workers", "0", "--strict") == 2
     line = commands.err.splitlines()[-1]
-    assert line.startswith(f"videomae: {mixed} with 1 broken, 1 leaks: expected ")
+    assert line.startswith(f"videomae: {mixed} with 1 broken, 1 leaking: expected ")
     assert commands("scan", mixed, "--num-workers", "0", "--strict", "--json") == 2
     document = json.loads(commands.out)
     assert set(document["error"]) == {"value", "expected", "hint"}
@@ -130,6 +133,12 @@ def test_many_findings_are_cut_short(commands: Commands, tmp_path: Path) -> None
 )
 def test_options_out_of_range(commands: Commands, sound: Path, words: list[str], complaint: str) -> None:
     assert complaint in commands.refused("scan", sound, *words)
+
+
+def test_groups_on_both_sides_are_told(commands: Commands, sound: Path) -> None:
+    assert commands("scan", sound, "--num-workers", "0", "--group", r"_(red|green|blue)_") == 0
+    (note,) = [line for line in commands.out.splitlines() if line.startswith("note: ") and "group 'blue'" in line]
+    assert "train" in note
 
 
 def test_data_that_is_none(commands: Commands, tmp_path: Path) -> None:

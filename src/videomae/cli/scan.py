@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import UsageError, parse, require_at_least
 from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_json, stderr_console
+from videomae.cli.data_options import ListOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class ScanOptions:
     """Distance of these frames."""
     report: Path | None = None
     """Write a CSV file with a line for each video: what is wrong with it, and all that is known of it."""
+    lists: OmitArgPrefixes[ListOptions] = field(default_factory=ListOptions)
+    group: str | None = None
+    """What must stay on one side of a split, to find where it does not: a column of the list, parent (a video's
+    folder), or a regular expression with brackets round the part of the path that names the source."""
     strict: bool = False
     """Leave with status 2 if a video is broken, leaks into another split or is under two classes."""
     json: bool = False
@@ -56,7 +61,7 @@ def run(arguments: list[str]) -> int:
     from videomae.data.manifest import read_manifest
     from videomae.data.scan import scan_videos
 
-    manifest = read_manifest(options.data)
+    manifest = read_manifest(options.data, root=options.lists.video_root, group=options.group)
     catalog = Catalog()
     console = stderr_console()
     with ScanProgress(console, total=len({entry.path for entry in manifest.entries})) as progress:

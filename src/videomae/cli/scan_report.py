@@ -38,7 +38,8 @@ _KINDS: dict[FindingKind, tuple[str, str]] = {
     "cut_off": ("cut_off", "cut off: what comes before can be used"),
     "too_short": ("too_short", "shorter than a clip"),
 }
-_GRAVE: tuple[FindingKind, ...] = ("broken", "leak", "conflict")
+# What `--strict` refuses.
+_GRAVE: dict[FindingKind, str] = {"broken": "broken", "leak": "leaking", "conflict": "contradictory"}
 
 
 class ScanProgress:
@@ -92,14 +93,14 @@ class ScanProgress:
 
 def strict_error(report: ScanReport) -> DataError | None:
     """What `--strict` refuses."""
-    counts = {_KINDS[kind][0]: len(report.of_kind(kind)) for kind in _GRAVE}
-    found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    counts = {adjective: len(report.of_kind(kind)) for kind, adjective in _GRAVE.items()}
+    found = ", ".join(f"{count} {adjective}" for adjective, count in counts.items() if count)
     if not found:
         return None
     return DataError(
         f"{report.manifest.source} with {found}",
         expected="no broken, leaking or contradictory video (--strict)",
-        hint="leave them out of the data set, or correct them",
+        hint="leave these out of the data set, or correct them",
     )
 
 
@@ -150,58 +151,57 @@ def write_csv(report: ScanReport, path: Path) -> None:
 
 def print_report(report: ScanReport, catalog: Catalog, *, csv: Path | None) -> None:
     """The summary for people on stdout."""
+    kinds = [kind for kind in _KINDS if kind != "too_short"]
+    sections = [_overview(report), *(_listed(report, kind, csv) for kind in kinds)]
+    if not any(sections[1:]):
+        sections.append(["no video is broken, cut off, there twice or in two splits"])
+    sections.append([f"note: {note}" for note in (*_on_length(report), *report.notes)])
+    sections.append(_on_files(report, catalog, csv))
+    print("\n\n".join("\n".join(lines) for lines in sections if lines))
+
+
+def _overview(report: ScanReport) -> list[str]:
     usable = _usable(report)
     hours = sum(record.duration_seconds or 0.0 for record in usable) / 3600
+    num_bytes = sum(record.num_bytes for record in usable)
     rows = {
-        "videos": f"{len(report.manifest)}{_split_counts(report)}, {_hours(hours)}, "
-        f"{_bytes(sum(record.num_bytes for record in usable))}",
-        "frames": _range([record.num_frames for record in usable], ""),
-        "seconds": _range([record.duration_seconds for record in usable if record.duration_seconds], ""),
+        "videos": f"{len(report.manifest)}{_split_counts(report)}, {_hours(hours)}, {_bytes(num_bytes)}",
+        "frames": _range([record.num_frames for record in usable]),
+        "seconds": _range([record.duration_seconds for record in usable if record.duration_seconds]),
         "rate": _most_common(_rates(usable)),
         "size": _most_common(_sizes(usable)),
         "codec": _most_common(Counter(record.codec for record in usable)),
     }
-    for name, value in rows.items():
-        if value:
-            print(f"{name:<9} {value}")
-    _print_classes(report)
-    for kind, (_, heading) in _KINDS.items():
-        if kind != "too_short":
-            _print_findings(report, report.of_kind(kind), heading, csv)
-    if not report.findings:
-        print("\nno video is broken, cut off, too short, there twice or in two splits")
-    elif {finding.kind for finding in report.findings} == {"too_short"}:
-        print("\nno video is broken, cut off, there twice or in two splits")
-    for note in (*_on_length(report), *report.notes):
-        print(f"note: {note}")
-    _print_catalog(report, catalog, csv)
+    return [f"{name:<9} {value}" for name, value in rows.items() if value] + _class_table(report)
 
 
-def _print_classes(report: ScanReport) -> None:
+def _class_table(report: ScanReport) -> list[str]:
     counts = _class_counts(report)
-    if not counts:
-        return
-    splits = report.manifest.splits
     if len(counts) > _MAX_CLASSES:
         sizes = [sum(by_split.values()) for by_split in counts.values()]
-        print(f"{'classes':<9} {len(counts)}, with {min(sizes)} to {max(sizes)} videos")
-        return
+        return [f"{'classes':<9} {len(counts)}, with {min(sizes)} to {max(sizes)} videos"]
+    if not counts:
+        return []
+    splits = report.manifest.splits
     width = max(9, *(len(name) + 2 for name in counts))
-    print(f"{'classes':<{width}} " + "".join(f"{split:>8}" for split in splits or ["videos"]))
-    for name, by_split in counts.items():
-        print(f"  {name:<{width - 2}} " + "".join(f"{by_split[split]:>8}" for split in splits or ["all"]))
+    header = f"{'classes':<{width}} " + "".join(f"{split:>8}" for split in splits or ["videos"])
+    rows = ["".join(f"{by_split[split]:>8}" for split in splits or ["all"]) for by_split in counts.values()]
+    return [header, *(f"  {name:<{width - 2}} {row}" for name, row in zip(counts, rows, strict=True))]
 
 
-def _print_findings(report: ScanReport, findings: tuple[Finding, ...], heading: str, csv: Path | None) -> None:
+def _listed(report: ScanReport, kind: FindingKind, csv: Path | None) -> list[str]:
+    findings = report.of_kind(kind)
     if not findings:
-        return
-    print(f"\n{len(findings)} {heading}")
+        return []
+    lines = [f"{len(findings)} {_KINDS[kind][1]}"]
     for finding in findings[:_MAX_FINDINGS]:
-        names = " = ".join(_name(entry, report) for entry in finding.entries)
-        print(f"  {names}: {finding.reason}")
+        names = " = ".join(_name(entry, report) for entry in finding.entries[:_MAX_VALUES])
+        more = f" and {len(finding.entries) - _MAX_VALUES} more" if len(finding.entries) > _MAX_VALUES else ""
+        lines.append(f"  {names}{more}: {finding.reason}")
     if len(findings) > _MAX_FINDINGS:
         rest = "" if csv else "; --report FILE.csv lists all"
-        print(f"  and {len(findings) - _MAX_FINDINGS} more{rest}")
+        lines.append(f"  and {len(findings) - _MAX_FINDINGS} more{rest}")
+    return lines
 
 
 def _on_length(report: ScanReport) -> Iterator[str]:
@@ -226,16 +226,13 @@ def _fit(frames: list[int], num_frames: int, frame_stride: int) -> int:
     return sum(count >= clip_span(num_frames, frame_stride) for count in frames)
 
 
-def _print_catalog(report: ScanReport, catalog: Catalog, csv: Path | None) -> None:
-    print()
-    if csv is not None:
-        print(f"all videos are in {csv}")
+def _on_files(report: ScanReport, catalog: Catalog, csv: Path | None) -> list[str]:
+    lines = [f"all videos are in {csv}"] if csv is not None else []
     if report.catalog_problem is not None:
-        print(f"not kept: {report.catalog_problem}")
-        return
+        return [*lines, f"not kept: {report.catalog_problem}"]
     num_known = len({entry.path for entry in report.manifest.entries}) - report.num_scanned
     before = f"{num_known} known from before, {report.num_scanned} read now; " if num_known else ""
-    print(f"{before}kept in {catalog.path}, which training uses")
+    return [*lines, f"{before}kept in {catalog.path}, which training uses"]
 
 
 # --- words and figures -------------------------------------------------------------------------------------------
@@ -275,10 +272,10 @@ def _split_counts(report: ScanReport) -> str:
     return f" ({', '.join(named)})" if named else ""
 
 
-def _range(values: list[int] | list[float], unit: str) -> str:
+def _range(values: list[int] | list[float]) -> str:
     if not values:
         return ""
-    least, middle, most = (f"{value:.4g}{unit}" for value in (min(values), median(values), max(values)))
+    least, middle, most = (f"{value:.4g}" for value in (min(values), median(values), max(values)))
     return most if least == most else f"{least} to {most}, half have {middle} or more"
 
 

@@ -74,7 +74,7 @@ def reason_of(error: VideoError, source: VideoSource) -> str:
     found = error.value.replace(display_path(str(source)), "").strip(" ,").removesuffix(" of")
     if found.startswith("(") and found.endswith(")"):
         found = found[1:-1]
-    return f"{found}: expected {error.expected}; {error.hint}" if found else error.hint
+    return f"{found}{': ' if found else ''}expected {error.expected}; {error.hint}"
 
 
 def _describe(reader: VideoReader | FrameFolderReader, *, full: bool) -> VideoRecord:
