@@ -197,6 +197,31 @@ def test_names_with_spaces_commas_and_letters_of_any_language(place: Place) -> N
     assert len(manifest) == 3
 
 
+def test_names_that_are_no_utf8(place: Place) -> None:
+    folder = place("run/a.mp4")
+    odd = os.fsencode(folder) + b"/caf\xe9"
+    os.mkdir(odd)
+    os.rename(os.fsencode(folder) + b"/run/a.mp4", odd + b"/\xff.mp4")
+
+    manifest = read_manifest(folder)
+
+    assert manifest.class_names == ("caf\ufffd",)
+    assert isinstance(manifest.entries[0].path, Path)
+    assert manifest.entries[0].path.is_file()
+    assert manifest.entries[0].named.endswith("caf\ufffd/\ufffd.mp4")
+
+
+def test_a_pipe_is_no_video(place: Place) -> None:
+    folder = place("run/a.mp4", "jump/b.mp4")
+    os.mkfifo(folder / "run/pipe.mp4")
+    os.mkfifo(folder / "pipe.csv")
+    (folder / "list.csv").write_text("path\nrun/a.mp4\nrun/pipe.mp4\n")
+
+    assert len(read_manifest(folder)) == 2
+    refused(folder / "list.csv", "line 3: 'run/pipe.mp4': expected a path of an existing file")
+    refused(folder / "pipe.csv", "name lists")
+
+
 def test_numbers_are_sorted_by_value(place: Place) -> None:
     assert read_manifest(place("10/a.mp4", "9/a.mp4", "2/a.mp4")).class_names == ("2", "9", "10")
 

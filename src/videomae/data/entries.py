@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +62,13 @@ class VideoEntry:
     @property
     def named(self) -> str:
         """The video for an error: its line, where there is one, and its path."""
-        return f"{self.path}" if self.place is None else f"{self.place}: {self.path}"
+        path = readable(str(self.path))
+        return path if self.place is None else f"{self.place}: {path}"
+
+
+def readable(name: str) -> str:
+    """A name from the disk as text that can be printed and saved: bytes that are no UTF-8 become replacement signs."""
+    return name if name.isprintable() else os.fsencode(name).decode("utf-8", "replace")
 
 
 def split_named(text: str) -> str | None:

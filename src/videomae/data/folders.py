@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from videomae.core.errors import DataError
-from videomae.data.entries import SPLITS, VideoEntry, bare_name, has_video_suffix, split_named
+from videomae.data.entries import SPLITS, VideoEntry, bare_name, has_video_suffix, readable, split_named
+from videomae.video.frame_folder import IMAGE_SUFFIXES
 from videomae.video.source import FrameFolder, VideoSource
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 # One image in a folder is a preview or a logo rather than a video.
 _MIN_FRAMES = 2
 # A folder is listed once more of its files than this are asked for; until then each file is asked for by itself.
@@ -57,7 +57,7 @@ def _labelled(videos: Sequence[FoundVideo], split: str | None) -> Iterator[Video
     # Videos that lie beside folders belong to no class, so then none does: a mixed folder is a collection.
     has_classes = bool(_tops(videos))
     for video in videos:
-        yield VideoEntry(video.source, label=video.parts[0] if has_classes else None, split=split)
+        yield VideoEntry(video.source, label=readable(video.parts[0]) if has_classes else None, split=split)
 
 
 def _tops(videos: Iterable[FoundVideo]) -> set[str]:
@@ -79,7 +79,9 @@ def _walk(folder: str, parts: tuple[str, ...], above: frozenset[str]) -> Iterato
             shown = sorted((child for child in children if not child.name.startswith(".")), key=lambda c: c.name)
     except OSError as error:
         raise DataError(
-            f"{folder} ({error.strerror})", expected="a folder that can be read", hint="change its permissions"
+            f"{readable(folder)} ({error.strerror})",
+            expected="a folder that can be read",
+            hint="change its permissions",
         ) from error
     has_videos_or_folders = False
     num_images = 0
@@ -99,8 +101,9 @@ def _walk(folder: str, parts: tuple[str, ...], above: frozenset[str]) -> Iterato
 
 def is_frame(name: str) -> bool:
     """Whether a file of this name may be a frame: an image with a number."""
-    stem, dot, suffix = name.rpartition(".")
-    return bool(dot) and f".{suffix.lower()}" in _IMAGE_SUFFIXES and any(letter.isdecimal() for letter in stem)
+    stem, _, suffix = name.rpartition(".")
+    is_image = f".{suffix.lower()}" in IMAGE_SUFFIXES and not name.startswith(".")
+    return is_image and any(letter.isdecimal() for letter in stem)
 
 
 def _is_folder(child: os.DirEntry[str]) -> bool:

@@ -18,7 +18,8 @@ from videomae.report.html import KeyFigure, Report
 from videomae.report.pictures import contact_sheet
 from videomae.training.report import add_confusion, add_reconstruction, training_curve
 from videomae.training.run_folder import METRICS_NAME, REPORT_NAME
-from videomae.video.reader import VideoReader
+from videomae.video.opening import open_video
+from videomae.video.source import VideoSource
 
 _NUM_RECONSTRUCTIONS = 3
 
@@ -70,9 +71,9 @@ def _curve(result: DemoResult, run: str) -> list[tuple[int, float]]:
     return training_curve([json.loads(line) for line in lines])
 
 
-def _clip_of_each_class(result: DemoResult) -> dict[str, Path]:
+def _clip_of_each_class(result: DemoResult) -> dict[str, VideoSource]:
     """The first held-out clip of each class, by the name of the class; no two show the same scene."""
-    first: dict[str, Path] = {}
+    first: dict[str, VideoSource] = {}
     for entry in read_manifest(result.folder / "clips/finetune/val").entries:
         first.setdefault(entry.label or "", entry.path)
     return first
@@ -82,7 +83,7 @@ def _add_clips(report: Report, result: DemoResult) -> None:
     first = _clip_of_each_class(result)
     clips = []
     for path in first.values():
-        with VideoReader(path) as reader:
+        with open_video(path) as reader:
             clips.append(reader.read(range(reader.num_frames)))
     report.section("The clips").picture(
         contact_sheet(clips, list(first)), alt="one clip of each class", caption="One held-out clip of each class."
