@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "videomae reconstruct VIDEO --model pretrained --output x.png",
     ),
     "scan": ("find broken, copied and leaking videos of a data set", "videomae scan VIDEOS"),
+    "pack": ("re-encode videos once, to read them many times faster", "videomae pack VIDEOS packed"),
     "info": ("what a checkpoint is", "videomae info pretrained"),
     "bench-data": ("clips per second of your videos on this machine, and what to set", "videomae bench-data VIDEOS"),
 }

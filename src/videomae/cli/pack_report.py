@@ -1,0 +1,161 @@
+"""What `videomae pack` shows: progress, the summary for people, the document for programs."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from videomae.core.errors import DataError
+from videomae.data.manifest import Manifest
+from videomae.data.pack import BrokenSource, PackReport, PackSettings
+from videomae.data.pack_journal import PackedRecord
+from videomae.data.shards import INDEX_NAME
+
+_MAX_LISTED = 20
+
+
+class PackProgress:
+    """A bar with files a second, sizes so far and the time left; where stderr is no terminal, a line for each tenth."""
+
+    def __init__(self, console: Console, *, total: int) -> None:
+        self._console = console
+        self._total = total
+        self._num_done = self._num_now = self._num_broken = self._num_bytes = self._source_num_bytes = 0
+        self._start = time.monotonic()
+        columns = (
+            TextColumn("packing"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._progress.add_task("packing", total=total, text="")
+
+    def __enter__(self) -> PackProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        if isinstance(error, KeyboardInterrupt):
+            self._console.print(
+                f"{self._num_done - self._num_broken} of {self._total} videos are packed; the same command goes on"
+            )
+
+    def advance(self, outcome: PackedRecord | BrokenSource, was_known: bool) -> None:
+        """One video more."""
+        tenths = 10 * self._num_done // self._total
+        self._num_done += 1
+        self._num_now += not was_known
+        if isinstance(outcome, BrokenSource):
+            self._num_broken += 1
+        else:
+            self._num_bytes += outcome.num_bytes
+            self._source_num_bytes += outcome.source_num_bytes
+        speed = self._num_now / max(1e-3, time.monotonic() - self._start)
+        text = f"{speed:.1f} files/s  {decimal(self._source_num_bytes)} → {decimal(self._num_bytes)}"
+        if self._num_broken:
+            text += f"  {self._num_broken} broken"
+        if self._console.is_terminal:
+            self._progress.update(self._task, completed=self._num_done, text=text)
+        elif not was_known and 10 * self._num_done // self._total > tenths:
+            self._console.print(f"{self._num_done}/{self._total} videos  {text}", markup=False)
+
+
+def strict_error(report: PackReport) -> DataError | None:
+    """What `--strict` refuses."""
+    if not report.broken:
+        return None
+    return DataError(
+        f"{len(report.broken)} broken videos, {report.broken[0].path} the first of them",
+        expected="no broken video (--strict)",
+        hint="leave them out of the data set, or copy them again",
+    )
+
+
+def as_document(report: PackReport, settings: PackSettings) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {
+        "out": str(report.out),
+        "num_videos": len(report.records),
+        "num_packed": report.num_packed,
+        "num_frames": report.num_frames,
+        "source_num_bytes": report.source_num_bytes,
+        "num_bytes": report.num_bytes,
+        "size_share": round(report.num_bytes / max(1, report.source_num_bytes), 4),
+        "mean_psnr": round(report.mean_psnr, 2),
+        "min_psnr": round(min(record.psnr for record in report.records), 2),
+        "seconds": round(report.seconds, 2),
+        "shards": list(report.shards),
+        "broken": [vars(broken) for broken in report.broken],
+        "damaged": [{"path": record.source, "reason": record.damage} for record in report.damaged],
+        "low_psnr": [{"path": record.source, "psnr": round(record.psnr, 2)} for record in report.low],
+        "settings": settings.as_dict(),
+    }
+
+
+def print_report(report: PackReport, manifest: Manifest, settings: PackSettings) -> None:
+    """The summary for people on stdout."""
+    lowest = min(report.records, key=lambda record: record.psnr)
+    share = report.num_bytes / max(1, report.source_num_bytes)
+    before = len(report.records) - report.num_packed
+    rows = {
+        "videos": f"{len(report.records)}{_splits(manifest)}, {report.num_frames} frames"
+        + (f"; {before} of them packed before" if before else ""),
+        "size": f"{decimal(report.source_num_bytes)} → {decimal(report.num_bytes)} ({share:.0%}), {_sizes(report)}",
+        "quality": f"{report.mean_psnr:.1f} dB PSNR on average; the lowest is {lowest.psnr:.1f}, {lowest.source}",
+        "time": f"{report.seconds:.0f} s"
+        + (f", {report.num_packed / max(1e-3, report.seconds):.1f} videos/s" if report.num_packed else ""),
+        "shards": f"{len(report.shards)}: {report.shards[0]}" + ", …" * (len(report.shards) > 1)
+        if report.shards
+        else None,
+        "index": str(report.out / INDEX_NAME),
+    }
+    for name, value in rows.items():
+        if value:
+            print(f"{name:<9} {value}")
+    _print_list("broken, left out", [(broken.path, broken.reason) for broken in report.broken])
+    _print_list("cut off, packed up to there", [(record.source, str(record.damage)) for record in report.damaged])
+    _print_list(
+        "little like their source: look at them, or give a smaller --crf",
+        [(record.source, f"{record.psnr:.1f} dB") for record in report.low],
+    )
+    if report.num_dropped and settings.shard_bytes is None:
+        print(
+            f"\nnot in DATA any more: {report.num_dropped} videos; their files are kept, and the index leaves them out"
+        )
+    print(f"\n{report.out} is DATA for training: videomae pretrain {report.out} --output …")
+
+
+def _print_list(heading: str, items: list[tuple[str, str]]) -> None:
+    if not items:
+        return
+    print(f"\n{len(items)} {heading}")
+    for path, reason in items[:_MAX_LISTED]:
+        print(f"  {path}: {reason}")
+    if len(items) > _MAX_LISTED:
+        print(f"  and {len(items) - _MAX_LISTED} more; --json lists all")
+
+
+def _splits(manifest: Manifest) -> str:
+    counts = Counter(entry.split for entry in manifest.entries)
+    named = ", ".join(f"{split} {counts[split]}" for split in manifest.splits)
+    return f" ({named})" if named else ""
+
+
+def _sizes(report: PackReport) -> str:
+    """The commonest sizes of frames."""
+    counts = Counter(f"{record.width}x{record.height}" for record in report.records).most_common(4)
+    if len(counts) == 1:
+        return counts[0][0]
+    named = ", ".join(f"{size} ({count})" for size, count in counts[:3])
+    return named + (", …" if len(counts) > 3 else "")
