@@ -56,7 +56,8 @@ def run(arguments: list[str]) -> int:
             f"--limit-seconds {options.limit_seconds:g}", expected="more than 0", hint="leave it out for 60 seconds"
         )
 
-    from videomae.cli.scan_report import ScanProgress, as_document, print_report, strict_error, write_csv
+    from videomae.cli.file_progress import FileProgress
+    from videomae.cli.scan_report import as_document, print_report, strict_error, write_csv
     from videomae.data.catalog import Catalog
     from videomae.data.manifest import read_manifest
     from videomae.data.scan import scan_videos
@@ -64,7 +65,8 @@ def run(arguments: list[str]) -> int:
     manifest = read_manifest(options.data, root=options.lists.video_root, group=options.group)
     catalog = Catalog()
     console = stderr_console()
-    with ScanProgress(console, total=len({entry.path for entry in manifest.entries})) as progress:
+    num_files = len({entry.path for entry in manifest.entries})
+    with FileProgress(console, verb="scanning", total=num_files, done="scanned") as progress:
         report = scan_videos(
             manifest,
             catalog=catalog,
@@ -73,7 +75,9 @@ def run(arguments: list[str]) -> int:
             limit_seconds=options.limit_seconds,
             num_frames=options.num_frames,
             frame_stride=options.frame_stride,
-            on_video=progress.advance,
+            on_video=lambda _, record, was_known: progress.advance(
+                was_known=was_known, is_broken=record.problem is not None
+            ),
         )
     if options.report is not None:
         write_csv(report, options.report)

@@ -1,21 +1,18 @@
-"""What `videomae scan` shows: progress, the summary for people, the document for programs, the table of all videos."""
+"""What `videomae scan` shows: the summary for people, the document for programs, the table of all videos."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from types import TracebackType
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.filesize import decimal
 
 from videomae.core.errors import DataError
 from videomae.core.files import write_text
@@ -23,7 +20,6 @@ from videomae.data.catalog import Catalog, VideoRecord
 from videomae.data.findings import Finding, FindingKind, clip_span, frames_of
 from videomae.data.manifest import VideoEntry
 from videomae.data.scan import ScanReport
-from videomae.video.source import VideoSource
 
 _MAX_FINDINGS = 20
 _MAX_CLASSES = 20
@@ -40,55 +36,6 @@ _KINDS: dict[FindingKind, tuple[str, str]] = {
 }
 # What `--strict` refuses.
 _GRAVE: dict[FindingKind, str] = {"broken": "broken", "leak": "leaking", "conflict": "contradictory"}
-
-
-class ScanProgress:
-    """A bar with videos a second and the time left; where stderr is no terminal, a line for each tenth."""
-
-    def __init__(self, console: Console, *, total: int) -> None:
-        self._console = console
-        self._total = total
-        self._num_done = self._num_scanned = self._num_broken = 0
-        self._start = time.monotonic()
-        columns = (
-            TextColumn("scanning"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-        )
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._progress.add_task("scanning", total=total, text="")
-
-    def __enter__(self) -> ScanProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-        if isinstance(error, KeyboardInterrupt):
-            self._console.print(
-                f"{self._num_done} of {self._total} videos are known; the same command goes on from here"
-            )
-
-    def advance(self, source: VideoSource, record: VideoRecord, is_known: bool) -> None:
-        """One video more."""
-        tenths = 10 * self._num_done // self._total
-        self._num_done += 1
-        self._num_broken += record.problem is not None
-        if not is_known:
-            self._num_scanned += 1
-        elif self._num_scanned == 0:
-            self._start = time.monotonic()
-        text = f"{self._num_scanned / max(1e-3, time.monotonic() - self._start):.1f} videos/s"
-        if self._num_broken:
-            text += f"  {self._num_broken} broken"
-        if self._console.is_terminal:
-            self._progress.update(self._task, completed=self._num_done, text=text)
-        elif not is_known and 10 * self._num_done // self._total > tenths:
-            self._console.print(f"{self._num_done}/{self._total} videos  {text}", markup=False)
 
 
 def strict_error(report: ScanReport) -> DataError | None:
@@ -165,7 +112,7 @@ def _overview(report: ScanReport) -> list[str]:
     hours = sum(record.duration_seconds or 0.0 for record in usable) / 3600
     num_bytes = sum(record.num_bytes for record in usable)
     rows = {
-        "videos": f"{len(report.manifest)}{_split_counts(report)}, {_hours(hours)}, {_bytes(num_bytes)}",
+        "videos": f"{len(report.manifest)}{_split_counts(report)}, {_hours(hours)}, {decimal(num_bytes)}",
         "frames": _range([record.num_frames for record in usable]),
         "seconds": _range([record.duration_seconds for record in usable if record.duration_seconds]),
         "rate": _most_common(_rates(usable)),
@@ -288,11 +235,3 @@ def _most_common(counts: Counter[str]) -> str:
 
 def _hours(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
-
-
-def _bytes(num_bytes: float) -> str:
-    units = ["bytes", "KB", "MB", "GB", "TB"]
-    while num_bytes >= 1000 and len(units) > 1:
-        num_bytes /= 1000
-        del units[0]
-    return f"{num_bytes:.3g} {units[0]}"
