@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from videomae.core.errors import DataError
+from videomae.core.errors import DataError, InputError
 from videomae.data.manifest import Manifest, find_videos, read_manifest
+from videomae.data.shards import PackedFile, write_index
+from videomae.video.source import ShardMember
 
 Place = Callable[..., Path]
 
@@ -484,3 +486,67 @@ def test_finding_videos_of_files_and_folders(place: Place) -> None:
 def test_finding_videos_in_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="without videos"):
         find_videos([tmp_path])
+
+
+# --- packed
+
+
+def packed(folder: Path, *, shard: str | None) -> Path:
+    files = [
+        PackedFile(
+            name=f"{split}/{label}.mp4",
+            num_bytes=4,
+            num_frames=1,
+            width=1,
+            height=1,
+            psnr=40.0,
+            packets=b"",
+            label=label,
+            split=split,
+            group=f"g{label}",
+            shard=shard,
+            offset=512,
+        )
+        for split, label in (("train", "run"), ("train", "jump"), ("val", "run"))
+    ]
+    folder.mkdir()
+    write_index(folder, files, about={})
+    return folder
+
+
+@pytest.mark.parametrize("given", ["", "index.json"])
+def test_packed_videos(tmp_path: Path, given: str) -> None:
+    folder = packed(tmp_path / "packed", shard=None)
+
+    manifest = read_manifest(folder / given)
+
+    assert manifest.source == folder
+    assert rows(manifest) == [
+        ("train/run.mp4", "run", "train"),
+        ("train/jump.mp4", "jump", "train"),
+        ("val/run.mp4", "run", "val"),
+    ]
+    # The group of the source goes along, and so does the warning.
+    assert "group 'grun' has videos in train and in val" in manifest.notices[0]
+
+
+def test_packed_shards(tmp_path: Path) -> None:
+    folder = packed(tmp_path / "packed", shard="shard-0.tar")
+
+    manifest = read_manifest(folder, group="group")
+
+    assert manifest.entries[0].path == ShardMember(str(folder / "shard-0.tar"), 512, 4, "train/run.mp4")
+    assert manifest.class_names == ("jump", "run")
+    assert find_videos([folder])[2] == ShardMember(str(folder / "shard-0.tar"), 512, 4, "val/run.mp4")
+
+
+def test_a_url_without_packed_videos() -> None:
+    with pytest.raises(InputError, match="memory://absent"):
+        read_manifest("memory://absent")
+
+
+def test_an_index_of_something_else(place: Place) -> None:
+    folder = place("run/a.mp4", "jump/b.mp4")
+    place("index.json", content=b"{}")
+
+    assert len(read_manifest(folder)) == 2

@@ -15,7 +15,9 @@ from videomae.data.entries import SPLITS, VIDEO_SUFFIXES, VideoEntry
 from videomae.data.folders import folder_entries
 from videomae.data.groups import assign_groups, leaking_groups
 from videomae.data.lists import LIST_SUFFIXES, is_list, lists_in_folder, read_lists
+from videomae.data.shards import INDEX_NAME, is_packed, read_shard_entries
 from videomae.data.tables import Listed
+from videomae.video.remote import is_url
 from videomae.video.source import VideoSource
 
 _FORMS = "a folder of class folders, a folder of videos, a CSV or TSV with path,label[,split], or a text file of paths"
@@ -158,7 +160,11 @@ def _without_collection() -> Iterator[None]:
 
 def _read(data: str, root: Path | None, group: str | None) -> tuple[Path | str, Listed]:
     """What DATA says, by its form."""
+    if is_url(data):
+        return data, _read_packed(data)
     source = Path(data).expanduser()
+    if source.name == INDEX_NAME and is_packed(source.parent):
+        source = source.parent
     column = None if group is None else group.lower()
     if source.is_dir():
         return source, _read_folder(source, root, column)
@@ -175,6 +181,8 @@ def _read(data: str, root: Path | None, group: str | None) -> tuple[Path | str, 
 
 
 def _read_folder(folder: Path, root: Path | None, column: str | None) -> Listed:
+    if is_packed(folder):
+        return _read_packed(folder)
     entries = tuple(folder_entries(folder))
     lists, notices = ([], ()) if entries else lists_in_folder(folder)
     if lists:
@@ -187,6 +195,10 @@ def _read_folder(folder: Path, root: Path | None, column: str | None) -> Listed:
             hint="leave --video-root out, or give a list",
         )
     return Listed(entries)
+
+
+def _read_packed(folder_or_url: Path | str) -> Listed:
+    return Listed(tuple(read_shard_entries(folder_or_url)), columns=("group",))
 
 
 def _folder_of(source: Path | str) -> Path:
