@@ -75,7 +75,7 @@ def test_a_member_of_a_local_shard(shard, video):
         check(reader, decode_plainly(video))
         assert reader.info.path == f"{shard}::b.mp4"
         index = reader.index
-        file = reader._file
+        file = reader.file
     assert file.closed
     with open_video(member_of(shard), index=index) as reader:
         check(reader, decode_plainly(video))
@@ -85,7 +85,7 @@ def test_a_member_of_a_local_shard(shard, video):
 
 def test_a_window_reads_its_bytes_only(shard, video):
     with open_video(member_of(shard)) as reader:
-        window = reader._file
+        window = reader.file
         content = video.read_bytes()
         window.seek(0)
         assert window.read() == content

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import BinaryIO, Literal, cast, get_args
+from typing import Any, BinaryIO, Literal, cast, get_args
 
 from videomae.core.errors import VideoError
 
@@ -14,6 +14,7 @@ from .frame_folder import FrameFolderReader
 from .reader import PacketIndex, ReadLimits, VideoReader
 from .remote import is_url, read_url
 from .source import FrameFolder, ShardMember, VideoSource
+from .torchcodec_backend import TorchcodecReader
 
 Backend = Literal["pyav", "torchcodec"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
@@ -26,7 +27,7 @@ def open_video(
     index: PacketIndex | None = None,
     backend: str = "pyav",
     limits: ReadLimits | None = None,
-) -> VideoReader | FrameFolderReader:
+) -> VideoReader | FrameFolderReader | TorchcodecReader:
     """Open a video for reading frames by number.
 
     All readers have `num_frames`, `info`, `index` (None where there is none), `frame_times`, `read`, `stream` and
@@ -47,27 +48,50 @@ def open_video(
     if isinstance(source, FrameFolder):
         return FrameFolderReader(source, limits=limits)
     if isinstance(source, ShardMember):
-        return _MemberReader(source, num_threads=num_threads, index=index, limits=limits)
-    return VideoReader(source, num_threads=num_threads, index=index, limits=limits)
+        file = open_member(source, max_seconds=(limits or ReadLimits()).max_seconds)
+        plain: VideoReader = _OwningReader(file, _name(source), num_threads=num_threads, index=index, limits=limits)
+    else:
+        plain = VideoReader(source, num_threads=num_threads, index=index, limits=limits)
+    if backend == "pyav":
+        return plain
+    try:
+        return TorchcodecReader(plain, _for_torchcodec(source, plain), num_threads=num_threads)
+    except BaseException:
+        plain.close()
+        raise
 
 
-class _MemberReader(VideoReader):
-    """A reader that owns the file object that it reads from."""
+def _for_torchcodec(source: Path | ShardMember | str | os.PathLike[str], plain: VideoReader) -> Any:
+    """What torchcodec may read from beside the reader that is open already."""
+    if not isinstance(source, ShardMember):
+        return f"file:{os.fspath(source)}"
+    assert isinstance(plain, _OwningReader)
+    return plain.file.getvalue() if isinstance(plain.file, io.BytesIO) else _FileWindow(source)
+
+
+class _OwningReader(VideoReader):
+    """A reader that closes the file object that it reads from."""
 
     def __init__(
-        self, member: ShardMember, *, num_threads: int, index: PacketIndex | None, limits: ReadLimits | None
+        self,
+        file: BinaryIO,
+        name: str,
+        *,
+        num_threads: int,
+        index: PacketIndex | None,
+        limits: ReadLimits | None,
     ) -> None:
-        self._file = open_member(member, max_seconds=(limits or ReadLimits()).max_seconds)
+        self.file = file
         try:
-            super().__init__(self._file, num_threads=num_threads, index=index, limits=limits, name=_name(member))
+            super().__init__(file, num_threads=num_threads, index=index, limits=limits, name=name)
         except BaseException:
-            self._file.close()
+            file.close()
             raise
 
     def close(self) -> None:
-        """Release the decoder and the shard."""
+        """Release the decoder and the file object."""
         super().close()
-        self._file.close()
+        self.file.close()
 
 
 def open_member(member: ShardMember, *, max_seconds: float | None) -> BinaryIO:
