@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -389,3 +390,50 @@ def test_bad_lines_of_hmdb51(hmdb: Path, line: str, message: str) -> None:
     (hmdb / "splits/wave_test_split1.txt").write_text(f"a b_wave#1.avi 1\n{line}\n")
 
     refused(hmdb / "splits", message)
+
+
+# --- damage
+
+
+@pytest.mark.parametrize("kind", ["kinetics", "something", "labels", "ucf", "classes", "hmdb", "table", "lines"])
+def test_damaged_lists_are_read_or_refused_in_one_line(
+    kind: str, put: Put, something: Path, ucf: Path, hmdb: Path
+) -> None:
+    base = put("a.mp4", "b.mp4", *(f"f/img_{number}.jpg" for number in range(4)))
+    put("validate.csv", text=KINETICS)
+    put("table.csv", text='path,label,split,start,end,group\na.mp4,"x, y",train,0,1.5,g\nb.mp4,z,val,,,h\n')
+    put("lines.txt", text="a.mp4 0 -1\nb.mp4 0 -1\nf 1 3\n")
+    data, damaged = {
+        "kinetics": ("validate.csv", "validate.csv"),
+        "something": ("labels/train.json", "labels/train.json"),
+        "labels": ("labels/train.json", "labels/labels.json"),
+        "ucf": ("ucfTrainTestlist/trainlist01.txt", "ucfTrainTestlist/trainlist01.txt"),
+        "classes": ("ucfTrainTestlist/trainlist01.txt", "ucfTrainTestlist/classInd.txt"),
+        "hmdb": ("splits/*_split1.txt", "splits/wave_test_split1.txt"),
+        "table": ("table.csv", "table.csv"),
+        "lines": ("lines.txt", "lines.txt"),
+    }[kind]
+    whole = (base / damaged).read_bytes()
+    generator = random.Random(kind)
+    refusals = []
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(generator.randint(1, 4)):
+            place = generator.randrange(len(content))
+            what = generator.choice(["flip", "cut", "drop", "sign"])
+            if what == "cut":
+                content = content[: place + 1]
+            elif what == "drop":
+                del content[place : place + generator.randint(1, 9)]
+                content = content or bytearray(b"\n")
+            else:
+                content[place] = (
+                    generator.choice(b'"\n\r\t ,;[]{}:0-\\\x00') if what == "sign" else generator.randrange(256)
+                )
+        (base / damaged).write_bytes(content)
+        try:
+            read_manifest(str(base / data))
+        except DataError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 15
+    assert not any("\n" in refusal for refusal in refusals)
