@@ -77,6 +77,59 @@ def test_layer_decay_by_hand() -> None:
         assert (decay == 0) == (name.endswith("bias") or "norm" in name), name
 
 
+# decay 0.75 and depth 12, as published for base: 0.75^13, 0.75^12 … 0.75, 1.
+PUBLISHED_SHARES = (
+    *(0.0237573, 0.0316764, 0.0422351, 0.0563135, 0.0750847, 0.1001129, 0.1334839),
+    *(0.1779785, 0.2373047, 0.3164063, 0.421875, 0.5625, 0.75, 1.0),
+)
+
+
+def test_the_published_layer_decay_of_base() -> None:
+    model = VideoMAEForVideoClassification(_config(num_hidden_layers=12))
+    settings = _settings_by_name(model, layer_decay=0.75, num_layers=12)
+    for name, (_, scale) in settings.items():
+        assert scale == pytest.approx(PUBLISHED_SHARES[layer_of(name, 12)], rel=1e-5), name
+    groups = parameter_groups(model.named_parameters(), weight_decay=DECAY, layer_decay=0.75, num_layers=12)
+    assert len(groups) == 2 * len(PUBLISHED_SHARES)  # decayed and not, of each layer
+
+
+def test_weight_decay_by_hand() -> None:
+    """Of a whole pre-training model: 15 tensors a layer, of which 6 matrices are decayed."""
+    model = VideoMAEForPreTraining(_config(use_mean_pooling=False))
+    settings = _settings_by_name(model)
+    decayed = {name for name, (decay, _) in settings.items() if decay}
+    matrices = ("query.weight", "key.weight", "value.weight", "dense.weight")
+    in_layers = {name for name in decayed if ".layer." in name or "decoder_layers." in name}
+    assert all(name.endswith(matrices) for name in in_layers)
+    assert len(in_layers) == 6 * (DEPTH + 2)
+    assert decayed - in_layers == {
+        "videomae.embeddings.patch_embeddings.projection.weight",
+        "encoder_to_decoder.weight",
+        "decoder.head.weight",
+    }
+    # patch embedding 2, final norm 2, encoder_to_decoder 1, mask token 1, decoder's norm and head 4
+    assert len(settings) == 15 * (DEPTH + 2) + 10
+
+
+def test_layers_beyond_the_depth_are_refused() -> None:
+    """A depth left out would let deep layers learn many times faster than the head."""
+    model = VideoMAEForVideoClassification(_config())
+    with pytest.raises(ValueError, match="is of layer 2, with num_layers=0"):
+        parameter_groups(model.named_parameters(), weight_decay=DECAY, layer_decay=0.75)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_wrapped_models_have_the_same_groups(prefix: str) -> None:
+    model = VideoMAEForPreTraining(_config(use_mean_pooling=False))
+    wrapped = [(prefix + name, parameter) for name, parameter in model.named_parameters()]
+    options = {"weight_decay": DECAY, "layer_decay": 0.5, "num_layers": DEPTH}
+    found, expected = parameter_groups(wrapped, **options), parameter_groups(model.named_parameters(), **options)
+    assert [[id(p) for p in group["params"]] for group in found] == [
+        [id(p) for p in group["params"]] for group in expected
+    ]
+    assert [(g["weight_decay"], g["scale"]) for g in found] == [(g["weight_decay"], g["scale"]) for g in expected]
+
+
 @pytest.mark.parametrize(
     ("name", "layer"),
     [

@@ -30,13 +30,19 @@ def parameter_groups(
         weight_decay: for the decayed ones.
         layer_decay: d.
         num_layers: L, the encoder's depth; heeded where d < 1.
+
+    Raises:
+        ValueError: for a name of a layer beyond `num_layers`, which would learn faster than the head.
     """
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in named_parameters:
         if not parameter.requires_grad:
             continue
         decay = 0.0 if parameter.ndim <= 1 or name.endswith(_TOKENS) else weight_decay
-        scale = layer_decay ** (num_layers + 1 - layer_of(name, num_layers))
+        layer = layer_of(name, num_layers)
+        if layer_decay != 1 and layer > num_layers + 1:
+            raise ValueError(f"{name} is of layer {layer}, with num_layers={num_layers}")
+        scale = layer_decay ** (num_layers + 1 - layer)
         group = groups.setdefault((decay, scale), {"params": [], "weight_decay": decay, "scale": scale})
         group["params"].append(parameter)
     return list(groups.values())
