@@ -171,8 +171,9 @@ class PackedIndices:
         number, offset, size, num_bytes = place
         if isinstance(source, Path) and source.stat().st_size != num_bytes:
             return None
+        content = self._read(number, offset, size)
         try:
-            return PacketIndex.from_bytes(self._read(number, offset, size))
+            return PacketIndex.from_bytes(content)
         except ValueError:  # another version's
             return None
 
@@ -266,9 +267,9 @@ def _join(base: str, name: str) -> str:
 def _read_rows(base: str) -> list[tuple[int, dict[str, str]]]:
     """The lines of a packed data set's table, with their numbers."""
     _check_header(base)
-    text = _read_bytes(base, TABLE_NAME).decode("utf-8")
-    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    content = _read_bytes(base, TABLE_NAME)
     try:
+        table = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
         rows = [(table.line_num, row) for row in table]
         for line, row in rows:
             if None in row or any(row.get(column) is None for column in _COLUMNS):
@@ -284,9 +285,9 @@ def _read_rows(base: str) -> list[tuple[int, dict[str, str]]]:
 
 
 def _check_header(base: str) -> None:
-    place = _join(base, INDEX_NAME)
+    place, content = _join(base, INDEX_NAME), _read_bytes(base, INDEX_NAME)
     try:
-        header = json.loads(_read_bytes(base, INDEX_NAME))
+        header = json.loads(content)
         found, version = header["format"], header["version"]
     except (ValueError, LookupError, TypeError) as error:
         raise DataError(
