@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from small_runs import run_python
 from video_files import encode, remux
 
 from videomae.data.catalog import VideoRecord, stamp_of
@@ -150,6 +151,11 @@ def test_a_member_of_a_shard(tmp_path: Path, videos: list[Path]) -> None:
     examined = examine_source(source)
     assert examined.record == examine_source(videos[0]).record
     assert examined.stamp == stamp_of(tmp_path / "shard.tar")
+
+
+def test_workers_need_not_load_torch() -> None:
+    done = run_python("import sys, videomae.data.examine; print('torch' in sys.modules, 'av' in sys.modules)")
+    assert done.stdout == "False True\n", done.stderr
 
 
 @pytest.mark.parametrize("source", [FrameFolder(Path("missing")), ShardMember("missing.tar", 0, 10, "a.mp4")])

@@ -72,19 +72,18 @@ def test_a_failure_costs_only_its_item(word: str, kind: str, reason: str) -> Non
 
 
 def test_a_hanging_worker_is_killed_at_the_limit() -> None:
-    results = dict(run_in_workers(pool_jobs.misbehave, ["hang", "a", "b"], num_workers=1, limit_seconds=0.5))
+    results = dict(run_in_workers(pool_jobs.misbehave, ["hang", "a", "b"], num_workers=1, limit_seconds=1.5))
     failure = results.pop("hang")
     assert isinstance(failure, WorkerFailure)
-    assert (failure.kind, failure.reason) == ("time", "took longer than 0.5 seconds")
+    assert (failure.kind, failure.reason) == ("time", "took longer than 1.5 seconds")
     assert results == {"a": "A", "b": "B"}
 
 
 def test_a_result_that_waited_for_a_slow_caller_was_in_time() -> None:
-    results = run_in_workers(pool_jobs.misbehave, ["a", "many", "b"], num_workers=1, limit_seconds=0.3)
-    found = {}
-    for word, result in results:
-        found[word] = result
-        time.sleep(0.5)
+    results = run_in_workers(pool_jobs.misbehave, ["a", "many", "b"], num_workers=1, limit_seconds=1.5)
+    found = dict([next(results)])
+    time.sleep(2)
+    found |= dict(results)
     assert not any(isinstance(result, WorkerFailure) for result in found.values())
     assert len(found["many"]) == 5_000_000
 
