@@ -34,7 +34,7 @@ class ShardMember:
     """A video file inside an uncompressed tar file: the bytes [offset, offset + size) of it.
 
     Args:
-        url: the tar file: a local path, or a URL that fsspec opens.
+        url: the tar file: a local path, an http(s) URL, or any other that fsspec opens.
         offset: where the video's own bytes begin.
         size: how many they are.
         name: the member's name in the tar file.
