@@ -310,6 +310,14 @@ def test_classes_that_differ_in_capitals_are_told(put: Put) -> None:
     assert "the classes 'Run' and 'run' differ in capitals only" in notice
 
 
+def test_endless_numbers_and_spaces_cost_nothing(put: Put) -> None:
+    digits = "9" * 5000
+
+    assert set(read_manifest(numbered(put, f"1 {digits}", None)).class_names) == {"1", digits}
+    refused(listed(put, "x" + " " * 300_000 + "y\n"), "line 1: 'x  ")
+    refused(listed(put, "1 " * 100_000 + "y\n"), "line 1: '1 1")
+
+
 def test_two_lists_that_count_differently(put: Put) -> None:
     train = read_manifest(numbered(put, "0 1 2", None))
     put("val.txt", text="a.mp4 1\nb.mp4 2\nc.mp4 3\n")

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from videomae.core.errors import DataError
-from videomae.data.entries import Place, VideoEntry
+from videomae.data.entries import Place, VideoEntry, is_number
 from videomae.data.tables import read_lines
 
 CLASS_LIST_NAMES = ("classInd.txt", "labels.json", "classes.txt", "class_names.txt", "label_map.txt")
-_NUMBERED = re.compile(r"(\d+)[\s,:]+(\S.*)")
+_NUMBERED = re.compile(r"(\d{1,9})[\s,:]+(\S.*)")
 _NUM_SHOWN = 5
 
 
@@ -83,7 +83,7 @@ def _json_pairs(file: Path) -> list[tuple[Place, int, str]]:
     pairs = []
     items = document.items() if isinstance(document, dict) else ()
     for item, (name, number) in enumerate(items, start=1):
-        if not str(number).isdecimal():
+        if not is_number(str(number)):
             raise DataError(
                 f"{Place(file, item, 'item')}: {str(name)[:80]!r}: {str(number)[:80]!r}",
                 expected="a number for each name of a class",
@@ -130,7 +130,7 @@ def name_classes(
     labels = {entry.label for entry in entries if entry.label is not None}
     if not labels:
         return tuple(entries), ()
-    if not all(label.isdecimal() for label in labels):
+    if not all(map(is_number, labels)):
         return tuple(entries), _check_names(entries, labels, listing, class_list)
     numbers = {int(label) for label in labels}
     if class_list is None:

@@ -15,6 +15,8 @@ from videomae.video.source import VideoSource
 _SUFFIXES = ".mp4 .avi .mkv .webm .mov .m4v .wmv .flv .mpg .mpeg .gif .3gp .asf .m2ts .mts .ogv .ts .vob"
 VIDEO_SUFFIXES = tuple(_SUFFIXES.split())
 _IS_VIDEO_SUFFIX = frozenset(VIDEO_SUFFIXES)
+# Of the number of a class.
+_MAX_DIGITS = 9
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -64,6 +66,11 @@ class VideoEntry:
         """The video for an error: its line, where there is one, and its path."""
         path = readable(str(self.path))
         return path if self.place is None else f"{self.place}: {path}"
+
+
+def is_number(label: str) -> bool:
+    """Whether a label is the number of a class; longer digits are a name."""
+    return label.isdecimal() and len(label) <= _MAX_DIGITS
 
 
 def readable(name: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from videomae.core.errors import DataError
-from videomae.data.entries import SPLITS, VIDEO_SUFFIXES, VideoEntry
+from videomae.data.entries import SPLITS, VIDEO_SUFFIXES, VideoEntry, is_number
 from videomae.data.folders import folder_entries
 from videomae.data.groups import assign_groups, leaking_groups
 from videomae.data.lists import LIST_SUFFIXES, is_list, lists_in_folder, read_lists
@@ -221,7 +221,7 @@ def _without_videos(source: Path | str) -> DataError:
 
 
 def _unknown_hint(found: set[str], known: set[str]) -> str:
-    if all(name.isdecimal() for name in found | known):
+    if all(map(is_number, found | known)):
         firsts = {min(map(int, found)), min(map(int, known))}
         if firsts == {0, 1}:
             return "one list seems to count its classes from 0 and the other from 1; make both count alike"
@@ -229,6 +229,6 @@ def _unknown_hint(found: set[str], known: set[str]) -> str:
 
 
 def _sorted_names(names: set[str]) -> tuple[str, ...]:
-    if names and all(name.isdecimal() for name in names):
+    if names and all(map(is_number, names)):
         return tuple(sorted(names, key=lambda name: (int(name), name)))  # "1" and "01" have one value
     return tuple(sorted(names))

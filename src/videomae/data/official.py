@@ -34,8 +34,7 @@ _FOLDERS_OF_VIDEOS = (
 _UCF_LIST = re.compile(r"(train|test)list\d*\.txt", re.IGNORECASE)
 _UCF_SOURCE = re.compile(r"(v_.+_g\d+)_c\d+")
 _HMDB_LIST = re.compile(r"(.+)_test_split(\d)\.txt", re.IGNORECASE)
-_HMDB_LINE = re.compile(r"(.*\S)\s+([012])")
-_HMDB_SPLITS = {"1": "train", "2": "test"}
+_HMDB_SPLITS = {"0": None, "1": "train", "2": "test"}
 
 
 def is_kinetics(header: Sequence[str]) -> bool:
@@ -268,13 +267,13 @@ def _hmdb51_entries(file: Path, finder: Finder) -> Iterator[VideoEntry]:
     label = called[1] if called else file.stem
     for number, line in read_lines(file):
         place = Place(file, number)
-        found = _HMDB_LINE.fullmatch(line.strip())
-        if found is None:
+        name, which = [*line.strip().rsplit(None, 1), ""][:2]
+        if which not in _HMDB_SPLITS:
             raise DataError(
                 f"{place}: {line[:120]!r}", expected="a video's name and 1 (train), 2 (test) or 0", hint="correct it"
             )
-        split = _HMDB_SPLITS.get(found[2])
+        split = _HMDB_SPLITS[which]
         if split is not None:
-            source = finder.find([bare_name(found[1])], place, within=(label,))
+            source = finder.find([bare_name(name)], place, within=(label,))
             if source is not None:
                 yield VideoEntry(source, label=label, split=split, place=place)

@@ -28,7 +28,7 @@ _HEADER_NAMES = frozenset(
 _LABEL_COLUMNS = ("label", "class", "class_name", "category", "action")
 _START_COLUMNS = ("start_seconds", "start", "time_start")
 _END_COLUMNS = ("end_seconds", "end", "time_end")
-_THREE_COLUMNS = re.compile(r"(.*\S)\s+(-?\d+)\s+(-?\d+)")
+_WHOLE_NUMBER = re.compile(r"-?\d{1,9}")
 # How many folders are looked into to learn what the columns mean.
 _NUM_ASKED = 20
 _SEVERAL_LABELS = re.compile(r"\d+(\s*[,;|]\s*\d+)+")
@@ -240,10 +240,10 @@ def bare_entries(file: Path, lines: Sequence[tuple[int, str]], paths: Paths) -> 
     framed: list[_FramedLine] = []
     for number, line in lines:
         place, line = Place(file, number), line.strip()
-        numbers = _THREE_COLUMNS.fullmatch(line)
-        if numbers is not None and not has_video_suffix(line):
-            framed.append(_FramedLine(place, numbers[1], int(numbers[2]), int(numbers[3]), len(entries)))
-            entries.append(VideoEntry(Path(numbers[1]), place=place))  # replaced below, when all are known
+        cells = line.rsplit(None, 2)
+        if len(cells) == 3 and all(map(_WHOLE_NUMBER.fullmatch, cells[1:])) and not has_video_suffix(line):
+            framed.append(_FramedLine(place, cells[0], int(cells[1]), int(cells[2]), len(entries)))
+            entries.append(VideoEntry(Path(cells[0]), place=place))  # replaced below, when all are known
             continue
         path, label = _split_line(line, paths)
         if path is None:
@@ -264,6 +264,8 @@ def _split_line(line: str, paths: Paths) -> tuple[str | None, str]:
     if has_video_suffix(line):
         return line, ""
     for separator in ("\t", ",", " "):
+        if separator not in line:
+            continue
         path, _, label = (part.strip() for part in line.rpartition(separator))
         if path.startswith('"') and path.endswith('"'):  # as spreadsheets write a path that holds a comma
             path = path[1:-1].replace('""', '"')
