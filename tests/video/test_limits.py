@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import time
 
@@ -93,6 +94,20 @@ def test_stream_does_not_go_on_with_the_index_of_another_file(clip, tmp_path):
         index = reader.index
     with VideoReader(other, index=index) as reader:
         assert np.array_equal(reader.read([30, 2]), decode_plainly(other)[[30, 2]])
+
+
+def test_frames_are_freed_without_the_garbage_collector(tmp_path):
+    path = encode(tmp_path / "clip.mp4", "libx264", size=(64, 48))
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoReader(path) as reader:
+            for _ in reader.stream(range(40)):
+                pass
+            kept = [thing for thing in gc.get_objects() if type(thing).__name__ in ("VideoFrame", "Packet")]
+            assert len(kept) < 4, kept
+    finally:
+        gc.enable()
 
 
 def test_frames_that_are_too_large(tmp_path):

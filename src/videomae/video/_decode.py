@@ -191,7 +191,9 @@ def decode_all(video: OpenVideo) -> Iterator[Any]:
             except av.FFmpegError:
                 if _is_orphan(packet, first_key) or (drops_orphans and position <= first_position + MAX_REFERENCES):
                     continue
-                raise
+                if position == first_position or not packet.is_keyframe:
+                    raise
+                frames = _decode_afresh(context, packet)
             yield from (frame for frame in frames if not (drops_orphans and _is_orphan(frame, first_key)))
         yield from context.decode(None)
     except CutOffError as error:
@@ -202,6 +204,16 @@ def decode_all(video: OpenVideo) -> Iterator[Any]:
         if isinstance(error, DamagedPacketError):
             raise
         raise DamagedPacketError(max(position, 0), describe(error)) from error
+
+
+def _decode_afresh(context: Any, packet: Any) -> list[Any]:
+    """Return what the decoder still holds back and what a key frame gives that it refused in its present state.
+
+    A decoder has been seen to give up, once in hundreds of times, where a new size begins.
+    """
+    frames = context.decode(None)
+    context.flush_buffers()
+    return frames + context.decode(packet)
 
 
 def _is_orphan(packet: Any, first_key: Any) -> bool:

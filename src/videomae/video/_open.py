@@ -122,7 +122,7 @@ class OpenVideo:
         self.is_at_start = False
         previous = None
         try:
-            for packet in self.container.demux(self.stream):
+            for packet in self._demux():
                 self.stopwatch.check()
                 if not packet.size:
                     continue
@@ -133,7 +133,8 @@ class OpenVideo:
                     yield previous
                 previous = packet
         except IndexError:
-            # PyAV ends in this way where the container announced further streams on the way: all has been read.
+            # PyAV's table of streams does not grow with those that a container announces on the way. It then skips
+            # their packets, and may end in this way, after the last packet.
             pass
         except av.FFmpegError:
             self.source.check()
@@ -142,6 +143,9 @@ class OpenVideo:
         self.source.check()
         if self._is_cut_off:
             raise CutOffError("the file breaks off within it")
+
+    def _demux(self) -> Iterator[Any]:
+        return self.container.demux(self.stream)
 
     def close(self) -> None:
         """Release the file. A second call does nothing."""

@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 from av.filter import Graph
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 
 from videomae.core.errors import VideoError
@@ -130,7 +131,8 @@ def rotation_degrees(frame: Any) -> int:
 
 def _display_axes(frame: Any) -> tuple[int, int, int, int]:
     """Return (a, b, c, d), each -1, 0 or 1: a pixel is shown at x' = a x + c y, y' = b x + d y (y points down)."""
-    side_data = frame.side_data.get("DISPLAYMATRIX")
+    # The frame's own `side_data` would tie it into a reference cycle, and megabytes of pixels to the garbage collector.
+    side_data = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     if side_data is None:
         return 1, 0, 0, 1
     matrix = np.frombuffer(bytes(side_data), dtype=np.int32)[[0, 1, 3, 4]].astype(np.float64)
