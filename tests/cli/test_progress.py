@@ -28,7 +28,7 @@ def test_a_log_gets_a_line_for_each_tenth() -> None:
     monitor.finish()
     lines = text.getvalue().splitlines()
     assert [line.split()[1] for line in lines] == [f"{step}/100" for step in range(10, 101, 10)]
-    assert lines[0] == "step 10/100  epoch 1  loss 0.500  12.3 clips/s"
+    assert lines[0] == "step 10/100  epoch 1  loss 0.500  12.3 clips/s  0% waiting for clips"
 
 
 def test_a_run_that_goes_on_counts_from_where_it_was() -> None:

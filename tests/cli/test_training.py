@@ -23,7 +23,7 @@ from small_runs import (
 
 import videomae
 from videomae.training.finetune import FinetuneResult
-from videomae.training.loop import _Meter
+from videomae.training.meter import Meter
 from videomae.training.pretrain import PretrainResult
 from videomae.training.run_folder import RunFolder
 
@@ -65,6 +65,7 @@ def test_pretrain_json(commands: Commands, colours: Path, tmp_path: Path) -> Non
         "steps": 6,
         "loss": losses(tmp_path)[-1],
         "was_finished": False,
+        "broken": {},
     }
 
 
@@ -104,15 +105,15 @@ def test_recipe_options_reach_the_run(commands: Commands, colours: Path, tmp_pat
 def test_an_interrupt_names_the_command_that_goes_on(
     commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = _Meter.add
+    real = Meter.add
 
-    def interrupted(meter: _Meter, *arguments: object) -> None:
+    def interrupted(meter: Meter, *arguments: object) -> None:
         real(meter, *arguments)
         if meter.training.step == 2:
             signal.raise_signal(signal.SIGINT)
 
     output = tmp_path / "my run"
-    monkeypatch.setattr(_Meter, "add", interrupted)
+    monkeypatch.setattr(Meter, "add", interrupted)
     assert commands("pretrain", colours, "--output", output, *RUN) == 130
     monkeypatch.undo()
     assert commands.out == ""

@@ -59,12 +59,12 @@ def judge(checkpoint: LoadedCheckpoint, manifest: Manifest, **arguments: Any) ->
 def say(monkeypatch: pytest.MonkeyPatch, answers: list[str | None], order: list[int] | None = None) -> None:
     """Let scoring say these classes (None: cannot be read), in any order of arrival."""
 
-    def score_videos(_: Any, paths: list[Path], **arguments: Any) -> Iterator[VideoScores]:
-        assert len(paths) == len(answers)
+    def score_videos(_: Any, videos: list[VideoEntry], **arguments: Any) -> Iterator[VideoScores]:
+        assert len(videos) == len(answers)
         for index in order or range(len(answers)):
             answer = answers[index]
             if answer is None:
-                error = VideoError(paths[index], expected="a video", hint="repair it")
+                error = VideoError(videos[index].path, expected="a video", hint="repair it")
                 yield VideoScores(index, 0, None, error)
             else:
                 probabilities = torch.full((3,), 0.1)

@@ -62,6 +62,10 @@ def test_recipes_cannot_be_changed_nor_misspelt(recipe: type[TrainingRecipe]) ->
         ("warmup_epochs", math.inf),
         ("num_workers", -2),
         ("max_broken", 1.01),
+        ("frame_rate", 0.0),
+        ("frame_rate", math.nan),
+        ("read_limit_seconds", 0.0),
+        ("read_limit_seconds", math.inf),
         ("max_broken", math.nan),
         ("seed", -1),
         ("seed", 2**32),
@@ -133,6 +137,28 @@ def test_what_a_recipe_leaves_open_is_filled_and_nothing_else() -> None:
     assert {name: getattr(fitted, name) for name in found} == found
     assert fitted.size is None
     assert FinetuneRecipe(frame_stride=3).fitted_to_checkpoint(**found).frame_stride == 3
+
+
+def test_a_rate_takes_the_place_of_a_stride() -> None:
+    new = PretrainRecipe(frame_rate=7.5).for_new_network()
+    assert (new.frame_rate, new.frame_stride) == (7.5, None)
+    assert PretrainRecipe().for_new_network().frame_rate is None
+
+    by_rate = {"sampling": "dense", "frame_stride": None, "frame_rate": 7.5}
+    clip = {"num_frames": 8, "image_size": 64}
+    fitted = FinetuneRecipe().fitted_to_checkpoint(**clip, **by_rate)
+    assert (fitted.frame_rate, fitted.frame_stride) == (7.5, None)
+    fitted = FinetuneRecipe(frame_stride=2).fitted_to_checkpoint(**clip, **by_rate)
+    assert (fitted.frame_rate, fitted.frame_stride) == (None, 2)
+    by_stride = {"sampling": "dense", "frame_stride": 4, "frame_rate": None}
+    fitted = FinetuneRecipe(frame_rate=5.0).fitted_to_checkpoint(**clip, **by_stride)
+    assert (fitted.frame_rate, fitted.frame_stride) == (5.0, None)
+
+
+@pytest.mark.parametrize("more", [{"frame_stride": 4}, {"sampling": "uniform"}])
+def test_a_rate_goes_with_neither_a_stride_nor_other_sampling(more: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"frame_rate=5.*leave --\w+[-\w]* or --frame-rate out"):
+        FinetuneRecipe(frame_rate=5.0, **more).validate()
 
 
 def test_another_size_than_the_checkpoints_is_refused() -> None:

@@ -26,5 +26,9 @@ class ViewRunOptions(RunOptions):
     """Views in space, along the longer side."""
     frame_stride: int | None = None
     """Distance between frames; by default the checkpoint's."""
+    frame_rate: float | None = None
+    """Frames of a clip per second, in place of a stride; by default the checkpoint's, or none."""
+    read_limit_seconds: float = 60.0
+    """Time for opening one video and for reading its views; a video that takes longer is broken."""
     num_workers: int = -1
     """Processes that decode; -1 takes one for each core, at most 8."""

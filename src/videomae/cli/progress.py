@@ -47,9 +47,8 @@ class ProgressMonitor(Monitor):
         """Move the bar."""
         if report.loss is not None:
             self._loss = f"{report.loss:.3f}"
-        text = f"loss {self._loss}  {report.clips_per_second:.1f} clips/s"
-        if report.data_wait_share >= 0.05:
-            text += f"  {report.data_wait_share:.0%} waiting for clips"
+        speed = f"{report.clips_per_second:.1f} clips/s  {report.data_wait_share:.0%} waiting for clips"
+        text = f"loss {self._loss}  {speed}"
         if self._progress is not None and self._steps is not None:
             self._progress.update(self._steps, completed=report.step, text=text)
         elif 10 * report.step // self._total > self._tenths:

@@ -15,6 +15,8 @@ from videomae.cli.progress import ProgressMonitor
 from videomae.training.loop import TrainingStopped
 from videomae.training.run_folder import REPORT_NAME
 
+_MAX_LISTED = 10
+
 
 def run_training(
     train: Callable[[ProgressMonitor], Any], *, words: Sequence[str], next_command: str, as_json: bool
@@ -33,9 +35,7 @@ def run_training(
         result = train(ProgressMonitor(console))
         if result.was_finished:
             console.print(f"{result.folder} holds this run, finished; nothing was left to do", markup=False)
-        if result.num_broken:
-            total = result.num_videos + result.num_broken
-            console.print(f"left out, cannot be read: {result.num_broken} of {total} videos; {REPORT_NAME} names them")
+        _tell_broken(result, console)
         report = result.folder / REPORT_NAME
         console.print(f"checkpoint: {result.folder}\nreport:     {report}\nnext:       {next_command}", markup=False)
         if as_json:
@@ -44,6 +44,22 @@ def run_training(
         return EXIT_DONE
 
     return interruptible(command, console, words=words)
+
+
+def _tell_broken(result: Any, console: Console) -> None:
+    """How many videos could not be read, and the first of them."""
+    for broken, total, said in (
+        (result.broken, result.num_videos + result.num_broken, "left out, cannot be read"),
+        (getattr(result, "broken_validation", {}), None, "of validation, count as wrong, cannot be read"),
+    ):
+        if not broken:
+            continue
+        of_all = "" if total is None else f" of {total} videos"
+        console.print(f"{said}: {len(broken)}{of_all}; {REPORT_NAME} names them with the reasons", markup=False)
+        for path in list(broken)[:_MAX_LISTED]:
+            console.print(f"  {path}", markup=False)
+        if len(broken) > _MAX_LISTED:
+            console.print(f"  and {len(broken) - _MAX_LISTED} more")
 
 
 def interruptible(command: Callable[[], int], console: Console, *, words: Sequence[str]) -> int:

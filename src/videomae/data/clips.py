@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from videomae.core.errors import VideoError
-from videomae.data.catalog import Catalog
-from videomae.data.index_memory import IndexMemory
+from videomae.data.index_memory import IndexMemory, PacketIndices
 from videomae.data.manifest import VideoEntry
 from videomae.data.order import generator_for
 from videomae.data.workers import Broken
@@ -99,7 +98,7 @@ class _VideoClips(Dataset[Sample | Broken]):
         *,
         sampling: ClipSampling,
         image_size: int | tuple[int, int],
-        catalog: Catalog | None,
+        catalog: PacketIndices | None,
         limits: ReadLimits,
     ) -> None:
         self.entries = list(entries)
@@ -107,6 +106,7 @@ class _VideoClips(Dataset[Sample | Broken]):
         self.sampling = sampling
         self.image_size = image_size
         self.limits = limits
+        self.catalog = catalog
         self._indices = IndexMemory(catalog)
 
     @property
@@ -227,7 +227,7 @@ class TrainingClips(_VideoClips):
         image_size: int | tuple[int, int],
         seed: int,
         num_views: int = 1,
-        catalog: Catalog | None = None,
+        catalog: PacketIndices | None = None,
         limits: ReadLimits | None = None,
     ) -> None:
         super().__init__(
@@ -281,7 +281,7 @@ class ViewClips(_VideoClips):
         image_size: int | tuple[int, int],
         num_clips: int = 1,
         num_crops: int = 1,
-        catalog: Catalog | None = None,
+        catalog: PacketIndices | None = None,
         limits: ReadLimits | None = None,
     ) -> None:
         super().__init__(

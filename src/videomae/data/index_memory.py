@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import fields
+from typing import Protocol
 
 import numpy as np
 
-from videomae.data.catalog import Catalog, FileStamp, stamp_of
+from videomae.data.catalog import FileStamp, stamp_of
 from videomae.video._index import PacketIndex
 from videomae.video.source import VideoSource
 
 DEFAULT_MAX_BYTES = 32 * 2**20
+
+
+class PacketIndices(Protocol):
+    """Knows the packet indices of videos: a `Catalog`, or the `PackedIndices` of a packed data set."""
+
+    def packet_index(self, source: VideoSource) -> PacketIndex | None:
+        """The index of an unchanged video; None where there is none."""
 
 
 class IndexMemory:
@@ -22,7 +30,7 @@ class IndexMemory:
         max_bytes: bound of what is kept in this process.
     """
 
-    def __init__(self, catalog: Catalog | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(self, catalog: PacketIndices | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self._catalog = catalog
         self._max_bytes = max_bytes
         self._num_bytes = 0

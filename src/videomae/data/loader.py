@@ -97,11 +97,14 @@ def hard_limit_seconds(read_limit_seconds: float) -> float:
     return 2 * read_limit_seconds + 10
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def automatic_workers() -> int:
     """One worker for each core that this process may use, at most 8."""
-    return min(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_AUTOMATIC_WORKERS
-    )
+    return min(usable_cores(), MAX_AUTOMATIC_WORKERS)
 
 
 def collate(samples: Sequence[Sample | Broken]) -> ClipBatch | Failure:

@@ -10,6 +10,7 @@ import torch
 
 from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.data.clips import label_indices
+from videomae.data.known import known_packets
 from videomae.data.manifest import Manifest
 from videomae.evaluation.metrics import Metrics, classification_metrics
 from videomae.inference.scores import ViewOptions, score_videos
@@ -40,6 +41,7 @@ def evaluate_classifier(
     device: torch.device,
     count_broken_as_wrong: bool = False,
     on_video: Callable[[], None] | None = None,
+    excluded: dict[int, VideoError] | None = None,
 ) -> Evaluation:
     """Judge each video exactly once; classes are matched by name.
 
@@ -50,6 +52,8 @@ def evaluate_classifier(
         device: where to compute.
         count_broken_as_wrong: count videos that cannot be read as wrong instead of raising.
         on_video: called after each video.
+        excluded: index → why, of videos that are not opened but broken; those that end a worker are added, so that
+            the next evaluation need not meet them again.
 
     Raises:
         ConfigError: if the model gives no single class.
@@ -71,7 +75,15 @@ def evaluate_classifier(
     probabilities: dict[int, np.ndarray] = {}
     broken: dict[int, VideoError] = {}
     try:
-        for scores in score_videos(checkpoint, paths, options=options, device=device):
+        scored = score_videos(
+            checkpoint,
+            manifest.entries,
+            options=options,
+            device=device,
+            catalog=known_packets(manifest),
+            excluded=excluded,
+        )
+        for scores in scored:
             if scores.error is not None:
                 if not count_broken_as_wrong:
                     raise scores.error

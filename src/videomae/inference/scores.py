@@ -11,10 +11,13 @@ from torch import Tensor
 
 from videomae.core.errors import ConfigError, VideoError
 from videomae.data.clips import ViewClips
-from videomae.data.loader import view_loader
+from videomae.data.index_memory import PacketIndices
+from videomae.data.loader import hard_limit_seconds, view_loader
+from videomae.data.manifest import VideoEntry
 from videomae.inference.device import autocast
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.processing.transforms import normalize
+from videomae.video.reader import ReadLimits
 from videomae.video.source import VideoSource
 
 # Views that go through the network at once; bounds memory for videos with many views.
@@ -30,6 +33,7 @@ class ViewOptions:
         num_crops: views in space, along the longer side.
         precision: "fp32", "bf16" or "fp16".
         num_workers: processes that decode; -1 chooses, 0 decodes in this one.
+        read_limit_seconds: for opening one video and for reading its views; one that takes longer is broken.
 
     Raises:
         ConfigError: for a number of views below 1.
@@ -39,6 +43,7 @@ class ViewOptions:
     num_crops: int = 1
     precision: str = "bf16"
     num_workers: int = 0
+    read_limit_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         for name in ("num_clips", "num_crops"):
@@ -65,19 +70,32 @@ class VideoScores:
 
 def score_videos(
     checkpoint: LoadedCheckpoint,
-    paths: Sequence[VideoSource],
+    videos: Sequence[VideoEntry | VideoSource],
     *,
     options: ViewOptions,
     device: torch.device,
+    catalog: PacketIndices | None = None,
+    excluded: dict[int, VideoError] | None = None,
 ) -> Iterator[VideoScores]:
-    """Scores of each video, each exactly once, as they are ready; the model must be on `device`."""
+    """Scores of each video, each exactly once, as they are ready.
+
+    Args:
+        checkpoint: a classifier on `device`.
+        videos: the videos, or their entries where only a part of a video counts.
+        options: views, precision, workers.
+        device: where to compute.
+        catalog: knows packet indices, with which files open faster.
+        excluded: index → why, of videos that are not opened but broken; those that end a worker are added.
+    """
     _, _, height, width = checkpoint.model.config.grid.clip_shape
     views = ViewClips(
-        paths,
+        videos,
         sampling=checkpoint.sampling,
         image_size=(height, width),
         num_clips=options.num_clips,
         num_crops=options.num_crops,
+        catalog=catalog,
+        limits=ReadLimits(max_seconds=options.read_limit_seconds),
     )
     num_views = options.num_clips * options.num_crops
     workers = 0 if len(views) == 1 else options.num_workers
@@ -86,10 +104,13 @@ def score_videos(
         batch_size=max(1, MAX_VIEWS_PER_FORWARD // num_views),
         num_workers=workers,
         pin_memory=device.type == "cuda",
+        limit_seconds=hard_limit_seconds(options.read_limit_seconds),
+        excluded=excluded,
     )
     for batch in loader:
         if len(batch.indices):
-            probabilities = view_probabilities(checkpoint, batch.clips.to(device), precision=options.precision)
+            clips = batch.clips.to(device, non_blocking=True)
+            probabilities = view_probabilities(checkpoint, clips, precision=options.precision)
             for index, row in zip(batch.indices.tolist(), probabilities.cpu(), strict=True):
                 yield VideoScores(index, num_views, row)
         for broken in batch.broken:

@@ -54,10 +54,15 @@ class TrainingRecipe:
     default the checkpoint's, or dense for a new network."""
     frame_stride: int | None = None
     """Distance between the frames of a clip; by default the checkpoint's, or 4 for a new network."""
+    frame_rate: float | None = None
+    """Frames of a clip per second, in place of a stride: clips of files of any rate last equally long; by default the
+    checkpoint's, or none."""
     num_frames: int | None = None
     """Frames in a clip; by default the checkpoint's, or 16 for a new network."""
     image_size: int | None = None
     """Height and width of a clip in pixels; by default the checkpoint's, or 224 for a new network."""
+    read_limit_seconds: float = 60.0
+    """Time for opening one video and for reading its clip; a video that takes longer is broken."""
     max_broken: float = 0.01
     """Share of the videos, but at least one, that may turn out unreadable (left out, and named); 0 allows none."""
     log_every: int = 10
@@ -76,6 +81,21 @@ class TrainingRecipe:
         require(self, "num_workers", self.num_workers >= -1, "-1 (automatic) or more")
         for name in ("num_frames", "image_size", "frame_stride"):
             require(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
+        rate = self.frame_rate
+        require(self, "frame_rate", rate is None or 0 < rate < math.inf, "a number above 0")
+        if rate is not None and self.frame_stride is not None:
+            raise ConfigError(
+                f"frame_stride={self.frame_stride} and frame_rate={rate}",
+                expected="one of them",
+                hint="leave --frame-stride or --frame-rate out",
+            )
+        if rate is not None and self.sampling not in (None, "dense"):
+            raise ConfigError(
+                f"frame_rate={rate} with sampling={self.sampling!r}",
+                expected="dense sampling, the one that has a rate",
+                hint="leave --sampling or --frame-rate out",
+            )
+        require(self, "read_limit_seconds", 0 < self.read_limit_seconds < math.inf, "a number above 0")
         require(self, "max_broken", 0 <= self.max_broken <= 1, "a share from 0 to 1")
         require(self, "seed", 0 <= self.seed < 2**32, "a number from 0 to 2³² − 1")
         for name, kind in get_type_hints(type(self)).items():
@@ -99,7 +119,7 @@ class TrainingRecipe:
         """This recipe with what it leaves open as a checkpoint has it.
 
         Args:
-            **found: the checkpoint's `num_frames`, `image_size`, `sampling` and `frame_stride`.
+            **found: the checkpoint's `num_frames`, `image_size`, `sampling`, `frame_stride` and `frame_rate`.
 
         Raises:
             ConfigError: if the recipe asks for clips of another size.
@@ -120,8 +140,13 @@ class TrainingRecipe:
 
 
 def _filled(recipe: object, values: dict[str, Any]) -> dict[str, Any]:
-    """Of `values` those that the recipe leaves open."""
-    return {name: value for name, value in values.items() if getattr(recipe, name) is None}
+    """Of `values` those that the recipe leaves open; a stride leaves no rate open, and a rate no stride."""
+    taken = {"frame_rate": "frame_stride", "frame_stride": "frame_rate"}
+    return {
+        name: value
+        for name, value in values.items()
+        if getattr(recipe, name) is None and (name not in taken or getattr(recipe, taken[name]) is None)
+    }
 
 
 def require(recipe: object, name: str, fits: bool, expected: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from videomae.core.errors import VideoError
 from videomae.data.clips import Crop, TrainingClips
+from videomae.data.known import known_packets
 from videomae.data.loader import ClipBatch
 from videomae.data.manifest import Manifest
 from videomae.data.splitting import read_train_and_val
@@ -28,6 +30,7 @@ from videomae.training.optimizer import make_optimizer, parameter_groups
 from videomae.training.report import write_finetune_report
 from videomae.training.run_folder import RunFolder
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
+from videomae.video.reader import ReadLimits
 
 BETAS = (0.9, 0.999)
 SCRATCH = "scratch"
@@ -47,6 +50,8 @@ class FinetuneResult:
         best_top1: its top-1 accuracy on validation; None without.
         num_broken_validation: validation videos that could not be read; they count as wrong.
         was_finished: True where the folder held the finished run already and nothing was done.
+        broken: path → reason, of the videos left out.
+        broken_validation: path → reason, of the validation videos that count as wrong.
     """
 
     folder: Path
@@ -58,6 +63,8 @@ class FinetuneResult:
     best_top1: float | None
     num_broken_validation: int
     was_finished: bool
+    broken: dict[str, str] = field(default_factory=dict)
+    broken_validation: dict[str, str] = field(default_factory=dict)
 
 
 def finetune(
@@ -124,6 +131,7 @@ def finetune(
         summary=_summary(manifest, validation, checkpoint.model, training, init),
         write_report=write_report,
     )
+    broken_validation = training.extra.get("broken_validation", {})
     return FinetuneResult(
         folder=folder.path,
         class_names=manifest.class_names,
@@ -132,8 +140,10 @@ def finetune(
         steps=training.step,
         best_epoch=training.extra.get("best_epoch"),
         best_top1=training.extra.get("best_top1"),
-        num_broken_validation=len(training.extra.get("broken_validation", {})),
+        num_broken_validation=len(broken_validation),
         was_finished=was_finished,
+        broken=training.broken,
+        broken_validation=broken_validation,
     )
 
 
@@ -177,6 +187,8 @@ def _make_training(
         image_size=model.config.image_size,
         seed=recipe.seed,
         num_views=recipe.views,
+        catalog=known_packets(manifest),
+        limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
     )
 
     def loss(clips: Tensor, batch: ClipBatch, step: int) -> Tensor:
@@ -209,6 +221,7 @@ def _make_training(
         save_weights=save_weights,
         monitor=monitor,
         title="fine-tuning",
+        data=str(manifest.source),
     )
     return training
 
@@ -222,13 +235,14 @@ class _Validation:
     recipe: FinetuneRecipe
     folder: RunFolder
     monitor: Monitor
+    excluded: dict[int, VideoError] = field(default_factory=dict)
 
     def end_epoch(self, training: Training, epoch: int) -> None:
         """Judge the epoch if it is due, log, and save the weights if none was better."""
         if (epoch + 1) % self.recipe.val_every and epoch + 1 != self.recipe.epochs:
             return
         self.monitor.start_part("validating", total=len(self.manifest))
-        result = _judge(self.checkpoint, self.manifest, self.recipe, self.monitor.advance_part)
+        result = _judge(self.checkpoint, self.manifest, self.recipe, self.monitor.advance_part, excluded=self.excluded)
         metrics, best = result.metrics, training.extra
         named = best.setdefault("broken_validation", {})
         for path, error in result.broken:
@@ -253,15 +267,21 @@ def _judge(
     validation: Manifest,
     recipe: FinetuneRecipe,
     on_video: Callable[[], None] | None = None,
+    excluded: dict[int, VideoError] | None = None,
 ) -> Evaluation:
     return evaluate_classifier(
         checkpoint,
         validation,
-        options=ViewOptions(precision=recipe.precision, num_workers=recipe.num_workers),
+        options=ViewOptions(
+            precision=recipe.precision,
+            num_workers=recipe.num_workers,
+            read_limit_seconds=recipe.read_limit_seconds,
+        ),
         device=checkpoint.model.device,
         # A broken file must not end a run of hours; it counts as wrong, and is named.
         count_broken_as_wrong=True,
         on_video=on_video,
+        excluded=excluded,
     )
 
 

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from videomae.core.errors import ConfigError, VideoError
-from videomae.data.loader import ClipBatch, training_loader
+from videomae.data.loader import ClipBatch, hard_limit_seconds, training_loader
 from videomae.data.order import BatchOrder, num_steps_per_epoch
 from videomae.inference.device import autocast
 from videomae.recipes.recipe import TrainingRecipe
-from videomae.training.monitor import Monitor, StepReport
+from videomae.training.broken import BrokenVideos
+from videomae.training.meter import Meter
+from videomae.training.monitor import Monitor
 from videomae.training.optimizer import set_learning_rate
 from videomae.training.run_folder import RunFolder
 from videomae.training.schedule import Schedule
+from videomae.training.stop_signal import StopSignal
 
 # The original code's warm-up begins here, for 256 clips.
 _WARMUP_START = 1e-6
@@ -66,6 +64,7 @@ class Training:
         extra: plain values kept with the run state.
         monitor: is told what happens.
         title: what the monitor calls the run.
+        data: the data set, as the user names it.
     """
 
     model: nn.Module
@@ -79,13 +78,20 @@ class Training:
     save_weights: Callable[[], None]
     monitor: Monitor
     title: str
+    data: str = "DATA"
     extra: dict[str, Any] = field(default_factory=dict)
     step: int = 0
-    broken: dict[str, str] = field(default_factory=dict)
+    left_out: BrokenVideos = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.recipe.precision == "fp16")
+        self.left_out = BrokenVideos(self.dataset, self.recipe.max_broken, self.monitor)
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Path and reason of each video that is left out."""
+        return self.left_out.reasons
 
     @property
     def steps_per_epoch(self) -> int:
@@ -129,7 +135,8 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.step, self.extra, self.broken = state["step"], state["extra"], state["broken"]
+        self.step, self.extra = state["step"], state["extra"]
+        self.left_out.load_state({"reasons": state["broken"], "lethal": state.get("lethal", {})})
         self.folder.drop_metrics_after(self.step)
         return True
 
@@ -145,6 +152,7 @@ class Training:
                 "step": self.step,
                 "extra": self.extra,
                 "broken": self.broken,
+                "lethal": self.left_out.lethal(),
             }
         )
         return time.perf_counter() - begin
@@ -192,18 +200,25 @@ def train(training: Training) -> None:
         seed=recipe.seed,
         first_step=training.step,
     )
+    training.left_out.count_known()
     batches = training_loader(
-        training.dataset, order, num_workers=recipe.num_workers, pin_memory=training.device.type == "cuda"
+        training.dataset,
+        order,
+        num_workers=recipe.num_workers,
+        pin_memory=training.device.type == "cuda",
+        limit_seconds=hard_limit_seconds(recipe.read_limit_seconds),
+        excluded=training.left_out.excluded,
+        note=monitor.note,
     )
     schedule = training.schedule
-    meter = _Meter(training, monitor)
+    meter = Meter(training)
     last_save, save_seconds = time.perf_counter(), 0.0
     monitor.start(training.title, total_steps=training.total_steps, first_step=training.step)
     training.model.train()
-    with _StopSignal() as stop:
+    with StopSignal() as stop:
         try:
             for batch in meter.timed(batches):
-                _count_broken(training, batch)
+                training.left_out.count(batch.broken)
                 rate = schedule.at(training.step)
                 loss = _take_step(training, batch, rate) if len(batch.indices) else None
                 training.step += 1
@@ -239,102 +254,3 @@ def _take_step(training: Training, batch: ClipBatch, rate: float) -> Tensor:
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
     return loss.detach()
-
-
-def _count_broken(training: Training, batch: ClipBatch) -> None:
-    """Name each broken video once; stop when there are too many."""
-    for broken in batch.broken:
-        path = str(training.dataset.paths[broken.index])
-        if path in training.broken:
-            continue
-        training.broken[path] = str(broken.error)
-        training.monitor.note(f"left out, cannot be read: {broken.error}")
-        share = training.recipe.max_broken
-        allowed = max(1, math.floor(share * len(training.dataset))) if share else 0
-        if len(training.broken) > allowed or len(training.broken) == len(training.dataset):
-            raise VideoError(
-                f"{len(training.broken)} of {len(training.dataset)} videos cannot be read, the last one {path}",
-                expected=f"at most {allowed} (max_broken={share})",
-                hint="replace or remove the files named above, or allow more with --max-broken",
-            ) from broken.error
-
-
-class _Meter:
-    """Measures speed and waiting, and writes metrics every `log_every` steps."""
-
-    def __init__(self, training: Training, monitor: Monitor) -> None:
-        self.training = training
-        self.monitor = monitor
-        self.restart()
-        self._losses: list[Tensor] = []
-
-    def restart(self) -> None:
-        """Begin a new measurement: what happened between (validation, saving) is not training."""
-        self._begin = time.perf_counter()
-        self._waited = 0.0
-        self._clips = 0
-
-    def timed(self, batches: Iterator[ClipBatch]) -> Iterator[ClipBatch]:
-        """The batches, with the time spent waiting for them on record."""
-        while True:
-            begin = time.perf_counter()
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            self._waited += time.perf_counter() - begin
-            yield batch
-
-    def add(self, loss: Tensor | None, num_clips: int, rate: float) -> None:
-        """A step was taken."""
-        training = self.training
-        if loss is not None:
-            self._losses.append(loss)
-        self._clips += num_clips
-        due = training.step % training.recipe.log_every == 0 or training.step % training.steps_per_epoch == 0
-        seconds = max(time.perf_counter() - self._begin, 1e-9)
-        # Reading the loss waits for a GPU, so it is done when a line is due; on the CPU it costs nothing.
-        readable = bool(self._losses) and (due or training.device.type == "cpu")
-        report = StepReport(
-            step=training.step,
-            epoch=(training.step - 1) // training.steps_per_epoch,
-            loss=float(torch.stack(self._losses).mean()) if readable else None,
-            learning_rate=rate,
-            clips_per_second=self._clips / seconds,
-            data_wait_share=min(1.0, self._waited / seconds),
-        )
-        if report.loss is not None and not math.isfinite(report.loss):
-            raise ConfigError(
-                f"a loss of {report.loss} at step {training.step}",
-                expected="a finite loss",
-                hint="lower --learning-rate, or use --precision bf16 or fp32; the last saved state is intact",
-            )
-        self.monitor.step(report)
-        if due:
-            training.folder.log({"split": "train", **vars(report)})
-            self._losses.clear()
-            self.restart()
-
-
-class _StopSignal:
-    """Turns the first Ctrl-C or SIGTERM into a request to stop after this step; a second one acts at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> _StopSignal:
-        # Python hands signals to the main thread alone; a run in another thread is stopped by its owner.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._request)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        self.__exit__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from videomae.core.errors import ConfigError, VideoError
 from videomae.core.masks import running_cell_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.data.clips import Crop, TrainingClips
+from videomae.data.known import known_packets
 from videomae.data.loader import ClipBatch
 from videomae.data.manifest import Manifest, read_manifest
 from videomae.data.order import generator_for
@@ -30,6 +31,7 @@ from videomae.training.optimizer import make_optimizer, parameter_groups
 from videomae.training.report import write_pretrain_report
 from videomae.training.run_folder import RunFolder
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
+from videomae.video.reader import ReadLimits
 from videomae.video.source import VideoSource
 
 BETAS = (0.9, 0.95)
@@ -49,6 +51,7 @@ class PretrainResult:
         steps: optimiser steps taken in all.
         loss: mean training loss over the last logged steps; None where no video of theirs could be read.
         was_finished: True where the folder held the finished run already and nothing was done.
+        broken: path → reason, of the videos left out.
     """
 
     folder: Path
@@ -57,6 +60,7 @@ class PretrainResult:
     steps: int
     loss: float | None
     was_finished: bool
+    broken: dict[str, str] = field(default_factory=dict)
 
 
 def pretrain(
@@ -118,6 +122,7 @@ def pretrain(
         steps=training.step,
         loss=lines[-1]["loss"] if lines else None,
         was_finished=was_finished,
+        broken=training.broken,
     )
 
 
@@ -178,6 +183,8 @@ def _make_training(
         image_size=model.config.image_size,
         seed=recipe.seed,
         num_views=recipe.views,
+        catalog=known_packets(manifest),
+        limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
     )
 
     def loss(clips: Tensor, batch: ClipBatch, step: int) -> Tensor:
@@ -198,6 +205,7 @@ def _make_training(
         save_weights=lambda: save_checkpoint(checkpoint, folder.path),
         monitor=monitor,
         title="pre-training",
+        data=str(manifest.source),
     )
 
 

@@ -24,11 +24,13 @@ def fit_to_checkpoint(recipe: Any, config: VideoMAEConfig, sampling: ClipSamplin
         num_frames=config.num_frames,
         image_size=config.image_size,
         sampling=sampling.method,
-        frame_stride=sampling.frame_stride,
+        frame_stride=sampling.frame_stride if sampling.frame_rate is None else None,
+        frame_rate=sampling.frame_rate,
     )
 
 
 def clip_sampling(recipe: TrainingRecipe) -> ClipSampling:
     """Which frames make a clip, of a recipe that leaves nothing open."""
     values = recipe.to_dict()
-    return ClipSampling(values["sampling"], values["num_frames"], values["frame_stride"])
+    stride = {} if values["frame_stride"] is None else {"frame_stride": values["frame_stride"]}
+    return ClipSampling(values["sampling"], values["num_frames"], frame_rate=values["frame_rate"], **stride)

@@ -1,0 +1,93 @@
+"""When training waits for clips more than it should: find out, and say what would help."""
+
+from __future__ import annotations
+
+import shlex
+from collections import deque
+from typing import TYPE_CHECKING
+
+from videomae.data.loader import automatic_workers, usable_cores
+from videomae.data.shards import PackedIndices
+
+if TYPE_CHECKING:
+    from videomae.training.loop import Training
+
+# More than this share of the time, over at least so many of the last steps and so long.
+MAX_SHARE = 0.2
+_MIN_STEPS = 20
+_MIN_SECONDS = 10.0
+_NUM_LOOKED_UP = 8
+
+
+class DataWaitWatch:
+    """Tells once in its life that waiting takes too large a share of the last steps' time."""
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[float, float]] = deque()
+        self._waited = 0.0
+        self._seconds = 0.0
+        self._is_first = True
+        self._has_told = False
+
+    def add(self, *, waited_seconds: float, step_seconds: float) -> float | None:
+        """A step took `step_seconds`, of which it waited; returns the share of waiting if it is to be told now."""
+        if self._is_first:  # workers have to start, whatever the data
+            self._is_first = False
+            return None
+        self._steps.append((waited_seconds, step_seconds))
+        self._waited += waited_seconds
+        self._seconds += step_seconds
+        while len(self._steps) > _MIN_STEPS and self._seconds - self._steps[0][1] >= _MIN_SECONDS:
+            waited, seconds = self._steps.popleft()
+            self._waited -= waited
+            self._seconds -= seconds
+        is_enough = len(self._steps) >= _MIN_STEPS and self._seconds >= _MIN_SECONDS
+        if self._has_told or not is_enough or self._waited <= MAX_SHARE * self._seconds:
+            return None
+        self._has_told = True
+        return self._waited / self._seconds
+
+
+def describe_data_wait(training: Training, share: float) -> str:
+    """The line about it."""
+    remedies = list_remedies(
+        data=training.data,
+        num_workers=training.recipe.num_workers,
+        num_cores=usable_cores(),
+        num_views=training.recipe.views,
+        is_packed=isinstance(training.dataset.catalog, PackedIndices),
+        are_packets_known=_are_packets_known(training),
+    )
+    measure = f"`videomae bench-data {shlex.quote(training.data)}` measures what your files and machine give"
+    return f"{share:.0%} of the time goes by waiting for clips; what helps: {', or '.join(remedies)}; {measure}"
+
+
+def list_remedies(
+    *, data: str, num_workers: int, num_cores: int, num_views: int, is_packed: bool, are_packets_known: bool
+) -> list[str]:
+    """What makes the data come faster in this case, the cheapest first.
+
+    Args:
+        data: the data set, as the user names it.
+        num_workers: of the run; -1 for automatic.
+        num_cores: that this process may use.
+        num_views: crops of each decoded clip.
+        is_packed: the data set was written by `videomae pack`.
+        are_packets_known: readers need not go through the packets of each file.
+    """
+    workers = automatic_workers() if num_workers < 0 else num_workers
+    remedies = []
+    if workers < num_cores:
+        remedies.append(f"--num-workers {num_cores}, one for each core")
+    if not is_packed:
+        if not are_packets_known:
+            remedies.append(f"`videomae scan {shlex.quote(data)}`, so that files open faster")
+        remedies.append(f"`videomae pack {shlex.quote(data)} OUT`, which makes decoding several times cheaper")
+    remedies.append(f"--views {2 * num_views}, more crops of each decoded clip")
+    return remedies
+
+
+def _are_packets_known(training: Training) -> bool:
+    catalog = training.dataset.catalog
+    paths = training.dataset.paths[:_NUM_LOOKED_UP]
+    return catalog is not None and any(catalog.packet_index(path) is not None for path in paths)
