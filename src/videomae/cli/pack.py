@@ -79,7 +79,7 @@ def run(arguments: list[str]) -> int:
         document = as_document(report, settings)
         print_json(document if error is None else {**document, "error": describe_error(error)})
     else:
-        print_report(report, manifest, settings)
+        print_report(report, settings)
         if error is not None:
             console.print(f"videomae: {error}", markup=False)
     return EXIT_DONE if error is None else EXIT_BAD_INPUT

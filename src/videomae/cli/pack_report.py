@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from videomae.core.errors import DataError
-from videomae.data.manifest import Manifest
+from videomae.data.entries import SPLITS
 from videomae.data.pack import BrokenSource, PackReport, PackSettings
 from videomae.data.pack_journal import PackedRecord
 from videomae.data.shards import INDEX_NAME
@@ -75,9 +75,10 @@ def strict_error(report: PackReport) -> DataError | None:
     """What `--strict` refuses."""
     if not report.broken:
         return None
+    count = len(report.broken)
     return DataError(
-        f"{len(report.broken)} broken videos, {report.broken[0].path} the first of them",
-        expected="no broken video (--strict)",
+        f"{count} broken video{'s' * (count > 1)}",
+        expected="none (--strict)",
         hint="leave them out of the data set, or copy them again",
     )
 
@@ -103,14 +104,14 @@ def as_document(report: PackReport, settings: PackSettings) -> dict[str, Any]:
     }
 
 
-def print_report(report: PackReport, manifest: Manifest, settings: PackSettings) -> None:
+def print_report(report: PackReport, settings: PackSettings) -> None:
     """The summary for people on stdout."""
     lowest = min(report.records, key=lambda record: record.psnr)
     share = report.num_bytes / max(1, report.source_num_bytes)
     before = len(report.records) - report.num_packed
     rows = {
-        "videos": f"{len(report.records)}{_splits(manifest)}, {report.num_frames} frames"
-        + (f"; {before} of them packed before" if before else ""),
+        "videos": f"{len(report.records)}{_splits(report)}, {report.num_frames} frames"
+        + (f"; {before if report.num_packed else 'all'} of them packed before" if before else ""),
         "size": f"{decimal(report.source_num_bytes)} → {decimal(report.num_bytes)} ({share:.0%}), {_sizes(report)}",
         "quality": f"{report.mean_psnr:.1f} dB PSNR on average; the lowest is {lowest.psnr:.1f}, {lowest.source}",
         "time": f"{report.seconds:.0f} s"
@@ -146,9 +147,9 @@ def _print_list(heading: str, items: list[tuple[str, str]]) -> None:
         print(f"  and {len(items) - _MAX_LISTED} more; --json lists all")
 
 
-def _splits(manifest: Manifest) -> str:
-    counts = Counter(entry.split for entry in manifest.entries)
-    named = ", ".join(f"{split} {counts[split]}" for split in manifest.splits)
+def _splits(report: PackReport) -> str:
+    counts = Counter(file.split for file in report.files)
+    named = ", ".join(f"{split} {counts[split]}" for split in SPLITS if counts[split])
     return f" ({named})" if named else ""
 
 

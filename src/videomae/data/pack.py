@@ -6,6 +6,7 @@ import faulthandler
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -79,6 +80,7 @@ class PackReport:
 
     Args:
         out: the packed folder.
+        files: the entries of its index, with classes, splits and groups.
         records: the videos it holds, in the order of the data set.
         broken: videos that were left out.
         num_packed: how many were packed now; the others had been before.
@@ -87,6 +89,7 @@ class PackReport:
     """
 
     out: Path
+    files: tuple[PackedFile, ...]
     records: tuple[PackedRecord, ...]
     broken: tuple[BrokenSource, ...]
     num_packed: int
@@ -198,6 +201,7 @@ def pack_videos(
         records = tuple(journal.records[job.name] for job in jobs if job.name in names)
     return PackReport(
         out=out,
+        files=tuple(files),
         records=records,
         broken=tuple(source for _, source in broken),
         num_packed=len(todo) - len(broken),
@@ -255,7 +259,7 @@ def _pack_all(
         crf=settings.crf,
         stall_seconds=stall_seconds if num_workers else None,
     )
-    results = run_in_workers(
+    results: Any = run_in_workers(
         pack,
         todo,
         num_workers=usable_cores() if num_workers < 0 else num_workers,
@@ -263,16 +267,17 @@ def _pack_all(
         num_attempts=2,
     )
     broken = []
-    for job, result in results:
-        outcome: PackedRecord | BrokenSource
-        if isinstance(result, WorkerFailure):
-            name = printable(job.source)
-            outcome = BrokenSource(name, _reason(result, stall_seconds).removeprefix(name).lstrip(": "))
-            broken.append((job, outcome))
-        else:
-            outcome = result
-            journal.add(result)
-        on_video(outcome, False)
+    with closing(results):  # at once where something is raised: workers must not go on behind our back
+        for job, result in results:
+            outcome: PackedRecord | BrokenSource
+            if isinstance(result, WorkerFailure):
+                name = printable(job.source)
+                outcome = BrokenSource(name, _reason(result, stall_seconds).removeprefix(name).lstrip(": "))
+                broken.append((job, outcome))
+            else:
+                outcome = result
+                journal.add(result)
+            on_video(outcome, False)
     return broken
 
 
