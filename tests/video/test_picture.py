@@ -39,16 +39,21 @@ def noise(pixels: str, size: tuple[int, int], seed: int = 0) -> av.VideoFrame:
     return frame
 
 
-def with_siting(frame: av.VideoFrame, siting: str) -> av.VideoFrame:
-    """The frame with its chroma samples said to lie elsewhere, as decoders say."""
+def marked(frame: av.VideoFrame, mark: str) -> av.VideoFrame:
+    """The frame with a note of its own, as decoders make them; `mark` is an option of FFmpeg's setparams."""
     graph = Graph()
     source = graph.add(
         "buffer", video_size=f"{frame.width}x{frame.height}", pix_fmt=frame.format.name, time_base="1/25"
     )
     sink = graph.add("buffersink")
-    graph.link_nodes(source, graph.add("setparams", f"chroma_location={siting}"), sink).configure()
+    graph.link_nodes(source, graph.add("setparams", mark), sink).configure()
     source.push(frame)
     return sink.pull()
+
+
+def with_siting(frame: av.VideoFrame, siting: str) -> av.VideoFrame:
+    """The frame with its chroma samples said to lie elsewhere."""
+    return marked(frame, f"chroma_location={siting}")
 
 
 @pytest.mark.parametrize("pixels", PIXEL_FORMATS)
@@ -72,6 +77,16 @@ def test_where_chroma_samples_are_said_to_lie_changes_nothing(pixels, siting):
         expected = filter_graph_rgb(told)
         assert np.array_equal(to_rgb(told, converter), expected), size
         assert np.array_equal(to_rgb(frame, converter), expected), size
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le", "nv12", "rgba"])
+def test_interlaced_frames_among_others(pixels):
+    converter = Converter()
+    for size in ((64, 48), (64, 46), (33, 47), (64, 48), (2, 2)):
+        for mark in ("field_mode=tff", "field_mode=prog", "field_mode=bff", "field_mode=tff"):
+            frame = marked(noise(pixels, size), mark)
+            assert frame.interlaced_frame == ("prog" not in mark)
+            assert np.array_equal(to_rgb(frame, converter), filter_graph_rgb(frame)), (size, mark)
 
 
 def test_pyav_alone_would_be_far_off():

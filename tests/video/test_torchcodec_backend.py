@@ -38,7 +38,7 @@ GENERATED = {
     "open_groups.mp4": (h264("bframes=3:open-gop=1"), None),
     "open_groups.ts": (h264("bframes=3:open-gop=1"), None),
     "no_key_frames.mp4": (h264("intra-refresh=1:bframes=0"), True),
-    "interlaced.mp4": (h264("interlaced=1:tff=1"), False),
+    "interlaced.mp4": (h264("interlaced=1:tff=1"), True),
     "h264.avi": (h264("bframes=3"), False),
     "mjpeg.avi": ({"codec": "mjpeg", "pixels": "yuvj420p"}, True),
     "h264.h264": (h264(""), False),

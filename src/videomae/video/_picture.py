@@ -23,8 +23,9 @@ class Converter:
     One serves a whole file: it is set up by the first frame, and anew where the size, pixel format or colours change.
     PyAV's own conversion differs from the filter graph where chroma has to be interpolated (10 bit, odd heights and so
     on): it filters bilinearly, the graph bicubically, and it goes by the chroma siting that decoders write on frames,
-    which the graph does not. Where neither has a say, PyAV's is used, because it costs less per frame. One thread at
-    a time; it starts none, so that a process may be forked with it.
+    which the graph does not; and the graph converts the two fields of an interlaced frame each by itself. Where none of
+    this has a say, PyAV's is used, because it costs less per frame. One thread at a time; it starts none, so that a
+    process may be forked with it.
 
     Args:
         name: the file, for error messages.
@@ -50,7 +51,7 @@ class Converter:
         # These two take no part in the conversion, but the scaler refuses values that it does not know.
         frame.color_primaries, frame.color_trc = ColorPrimaries.UNSPECIFIED, ColorTrc.UNSPECIFIED
         try:
-            if pixels.name in _TABLE_FORMATS and frame.height % 2 == 0:
+            if pixels.name in _TABLE_FORMATS and frame.height % 2 == 0 and not frame.interlaced_frame:
                 return self._reformatter.reformat(frame, format="rgb24", interpolation=Interpolation.BICUBIC, threads=1)
             key = (frame.width, frame.height, pixels.name, frame.colorspace, frame.color_range)
             if key != self._key:

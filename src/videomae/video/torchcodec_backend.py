@@ -16,7 +16,6 @@ from ._requests import check_indices, gather
 from ._source import describe
 from .reader import PacketIndex, VideoInfo, VideoReader
 
-_PROGRESSIVE_OR_UNKNOWN = (0, 1)  # AV_FIELD_UNKNOWN, AV_FIELD_PROGRESSIVE
 _TIME_TOLERANCE_SECONDS = 1e-6
 
 
@@ -26,7 +25,7 @@ class TorchcodecReader:
     A `VideoReader` stands behind it, and says which stream is meant, which frames there are and from which packets
     decoding may start; torchcodec is told so, and the time stamp of each frame that it gives is checked. Where
     torchcodec cannot give the same frames, the `VideoReader` decodes instead, from then on: files whose packets do not
-    tell their frames, damaged and interlaced ones, MPEG-4 Part 2 (Xvid, DivX), AVI but of key frames alone, mirrored
+    tell their frames, damaged ones, MPEG-4 Part 2 (Xvid, DivX), AVI but of key frames alone, mirrored
     pictures, and streams that torchcodec gives up on (some with open groups, MPEG transport and program streams).
 
     Colours are FFmpeg's own, of the FFmpeg libraries that torchcodec finds: bit for bit the same with every one tried.
@@ -191,8 +190,6 @@ def _can_be_exact(plain: VideoReader) -> bool:
     index, stream = plain.index, plain._video.stream
     context = stream.codec_context
     if index.is_counted or index.damage or not index.has_times:
-        return False
-    if context.field_order not in _PROGRESSIVE_OR_UNKNOWN:  # older FFmpeg libraries convert fields one by one
         return False
     if index.container == "avi" and len(index.entries) < len(index.pts):  # no time stamps: each FFmpeg makes its own
         return False
