@@ -282,7 +282,7 @@ def test_a_source_that_hangs_and_one_that_crashes(
     (helper / "sitecustomize.py").write_text("")
     (helper / "bad_sources.py").write_text(
         "import os, signal, time\n"
-        "import videomae.data.pack as pack\n"
+        "import videomae.data.pack_worker as pack\n"
         "open_video = pack.open_video\n"
         "def open_badly(source, **options):\n"
         "    if source.name == 'hangs.mp4': time.sleep(100)\n"
@@ -291,12 +291,12 @@ def test_a_source_that_hangs_and_one_that_crashes(
         "def pack_one(job, **options):\n"
         "    pack.open_video = open_badly\n"
         "    return original(job, **options)\n"
-        "original = pack._pack_one\n"
+        "original = pack.pack_one\n"
     )
     monkeypatch.syspath_prepend(helper)
     import bad_sources  # type: ignore[import-not-found]
 
-    monkeypatch.setattr("videomae.data.pack._pack_one", bad_sources.pack_one)
+    monkeypatch.setattr("videomae.data.pack.pack_one", bad_sources.pack_one)
     data = place("good.mp4", "hangs.mp4", "crashes.mp4")
     report = pack(data, tmp_path / "out", num_workers=2, stall_seconds=1.0)
     reasons = {Path(broken.path).name: broken.reason for broken in report.broken}

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import faulthandler
-import os
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from videomae.core.errors import ConfigError, DataError, InputError, VideoError
 from videomae.data.catalog import stamp_of
+from videomae.data.entries import VideoEntry
 from videomae.data.manifest import Manifest
-from videomae.data.pack_journal import Journal, PackedRecord, encode_packets
+from videomae.data.pack_journal import Journal, PackedRecord
 from videomae.data.pack_plan import PackJob, check_output, plan_jobs
 from videomae.data.pack_shards import assemble_shards, shard_members
+from videomae.data.pack_worker import pack_one, printable
 from videomae.data.pool import WorkerFailure, run_in_workers, usable_cores
 from videomae.data.shards import PackedFile, write_index
-from videomae.video.opening import open_video
-from videomae.video.packing import CRF, LAYOUT_NAME, SHORT_SIDE, pack_video
-from videomae.video.reader import ReadLimits
-from videomae.video.source import FrameFolder, ShardMember, VideoSource
+from videomae.video.packing import CRF, LAYOUT_NAME, SHORT_SIDE
 
 # Below this a person sees that it is another picture; noise and dither come near it.
 LOW_PSNR = 25.0
@@ -31,7 +28,6 @@ STALL_SECONDS = 120.0
 SHARD_BYTES = 10**9
 # Of one worker: decoder and encoder of a video of 8K need less.
 _LIMIT_BYTES = 6 * 2**30
-_BEAT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -174,39 +170,44 @@ def pack_videos(
         names = {job.name for job in jobs} & set(journal.records)
         names -= {job.name for job, _ in broken}
         if not names:
-            raise DataError(
-                f"{manifest.source}, of whose {len(jobs)} videos none can be packed",
-                expected="a video that can be read",
-                hint=f"the first: {broken[0][1].reason}" if broken else "give other videos",
-            )
-        kept = [(entry, number) for entry, number in zip(manifest.entries, of_entry, strict=True)]
-        kept = [(entry, number) for entry, number in kept if jobs[number].name in names]
-        if settings.shard_bytes is not None:
-            about: dict[str, dict[str, Any]] = {}
-            for entry, number in kept:
-                known = {"label": entry.label, "split": entry.split, "group": entry.group}
-                about.setdefault(jobs[number].name, {name: value for name, value in known.items() if value is not None})
-            assemble_shards(out, journal, about, manifest.class_names, shard_bytes=settings.shard_bytes)
-        files = [
-            replace(
-                _as_file(journal.records[jobs[number].name]), label=entry.label, split=entry.split, group=entry.group
-            )
-            for entry, number in kept
+            raise _nothing(manifest, len(jobs), broken)
+        listed = [
+            (entry, jobs[number].name)
+            for entry, number in zip(manifest.entries, of_entry, strict=True)
+            if jobs[number].name in names
         ]
-        source = printable(manifest.source)
-        said_of_all = {"settings": settings.as_dict(), "source": source, "class_names": list(manifest.class_names)}
-        write_index(out, files, about=said_of_all)
+        files = _put_together(out, journal, manifest, listed, settings)
         num_dropped = len(set(journal.records) - {job.name for job in jobs})
-        journal.finish()
         records = tuple(journal.records[job.name] for job in jobs if job.name in names)
     return PackReport(
         out=out,
-        files=tuple(files),
+        files=files,
         records=records,
         broken=tuple(source for _, source in broken),
         num_packed=len(todo) - len(broken),
         num_dropped=num_dropped,
         seconds=time.monotonic() - started,
+    )
+
+
+def _put_together(
+    out: Path, journal: Journal, manifest: Manifest, listed: list[tuple[VideoEntry, str]], settings: PackSettings
+) -> tuple[PackedFile, ...]:
+    """Shards, where they are wanted, and the index."""
+    if settings.shard_bytes is not None:
+        assemble_shards(out, journal, _about(listed), manifest.class_names, shard_bytes=settings.shard_bytes)
+    files = tuple(_as_file(journal.records[name], entry) for entry, name in listed)
+    about = {"settings": settings.as_dict(), "source": printable(manifest.source)}
+    write_index(out, files, about={**about, "class_names": list(manifest.class_names)})
+    journal.finish()
+    return files
+
+
+def _nothing(manifest: Manifest, num_videos: int, broken: list[tuple[PackJob, BrokenSource]]) -> DataError:
+    return DataError(
+        f"{manifest.source}, of whose {num_videos} videos none can be packed",
+        expected="a video that can be read",
+        hint=f"the first: {broken[0][1].reason}" if broken else "give other videos",
     )
 
 
@@ -252,7 +253,7 @@ def _pack_all(
 ) -> list[tuple[PackJob, BrokenSource]]:
     """Pack the jobs; returns those that failed."""
     pack = partial(
-        _pack_one,
+        pack_one,
         folder=out if settings.shard_bytes is None else journal.staging,
         aside=journal.aside,
         short_side=settings.short_side,
@@ -294,93 +295,16 @@ def _reason(failure: WorkerFailure, stall_seconds: float) -> str:
     return failure.reason
 
 
-# --- in the worker ---------------------------------------------------------------------------------------------------
+def _about(listed: list[tuple[VideoEntry, str]]) -> dict[str, dict[str, Any]]:
+    """What a shard says of each video; of one that is listed several times, what its first line says."""
+    about: dict[str, dict[str, Any]] = {}
+    for entry, name in listed:
+        known = {"label": entry.label, "split": entry.split, "group": entry.group}
+        about.setdefault(name, {key: value for key, value in known.items() if value is not None})
+    return about
 
 
-def _pack_one(
-    job: PackJob, *, folder: Path, aside: Path, short_side: int, crf: int, stall_seconds: float | None
-) -> PackedRecord:
-    """Pack one video beside its place, and move it there."""
-    stamp = stamp_of(job.source)
-    target, partial_file = folder / job.name, aside / f"{os.getpid()}.mp4"
-    alive = _Watchdog(stall_seconds)
-    try:
-        with open_video(job.source, limits=ReadLimits(max_seconds=None)) as reader:
-            packed = pack_video(
-                reader,
-                partial_file,
-                short_side=short_side,
-                crf=crf,
-                start_seconds=job.start_seconds,
-                end_seconds=job.end_seconds,
-                on_frame=alive.beat,
-            )
-    finally:
-        alive.stop()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(partial_file, target)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {target} ({error.strerror})",
-            expected="a folder that can be written",
-            hint="change its permissions, or choose another folder",
-        ) from error
-    return PackedRecord(
-        name=job.name,
-        source=printable(job.source),
-        stamp=(stamp.num_bytes, stamp.mtime_ns) if stamp is not None else (0, 0),
-        source_num_bytes=_num_bytes(job.source),
-        part=(job.start_seconds, job.end_seconds),
-        num_frames=packed.num_frames,
-        width=packed.width,
-        height=packed.height,
-        num_bytes=packed.size_bytes,
-        psnr=packed.psnr,
-        damage=packed.damage,
-        packets=encode_packets(packed.index.to_bytes()),
-    )
-
-
-class _Watchdog:
-    """Ends this process when there was no sign of life for too long, whatever C code it is stuck in.
-
-    Args:
-        stall_seconds: how long; None for no watch.
-    """
-
-    def __init__(self, stall_seconds: float | None) -> None:
-        self._stall_seconds = stall_seconds
-        self._last = float("-inf")
-        self.beat()
-
-    def beat(self) -> None:
-        """Give a sign of life."""
-        now = time.monotonic()
-        if self._stall_seconds is not None and now - self._last > min(_BEAT_SECONDS, self._stall_seconds / 4):
-            self._last = now
-            faulthandler.dump_traceback_later(self._stall_seconds, exit=True)
-
-    def stop(self) -> None:
-        """Watch no longer."""
-        if self._stall_seconds is not None:
-            faulthandler.cancel_dump_traceback_later()
-
-
-def _num_bytes(source: VideoSource) -> int:
-    if isinstance(source, ShardMember):
-        return source.size
-    if isinstance(source, FrameFolder):
-        return sum(file.stat().st_size for file in os.scandir(source.path) if file.is_file())
-    return os.stat(source).st_size
-
-
-def printable(source: VideoSource | str) -> str:
-    """A path as text that can be written anywhere, also where it is not UTF-8."""
-    return os.fsencode(str(source)).decode("utf-8", "replace")
-
-
-def _as_file(record: PackedRecord) -> PackedFile:
+def _as_file(record: PackedRecord, entry: VideoEntry) -> PackedFile:
     return PackedFile(
         name=record.name,
         num_bytes=record.num_bytes,
@@ -389,6 +313,9 @@ def _as_file(record: PackedRecord) -> PackedFile:
         height=record.height,
         psnr=record.psnr,
         packets=record.packet_bytes,
+        label=entry.label,
+        split=entry.split,
+        group=entry.group,
         source=record.source,
         shard=record.shard,
         offset=record.offset,

@@ -52,17 +52,7 @@ def assemble_shards(
         records = [record for record in waiting if about[record.name].get("split") == split]
         for part in _by_size(records, shard_bytes):
             shard = _free_name(out, split)
-            samples = (
-                (
-                    ShardSample(
-                        record.name.removesuffix(".mp4"),
-                        about[record.name],
-                        numbers.get(about[record.name].get("label") or ""),
-                    ),
-                    (journal.staging / record.name).read_bytes(),
-                )
-                for record in part
-            )
+            samples = (_sample(record, about[record.name], numbers, journal.staging) for record in part)
             places = write_shard(out / shard, samples)
             placed = [
                 replace(
@@ -76,6 +66,14 @@ def assemble_shards(
             journal.add(*placed)
             for record in part:
                 (journal.staging / record.name).unlink()
+
+
+def _sample(
+    record: PackedRecord, about: dict[str, Any], class_numbers: dict[str, int], folder: Path
+) -> tuple[ShardSample, bytes]:
+    key = record.name.removesuffix(".mp4")
+    number = class_numbers.get(about["label"]) if "label" in about else None
+    return ShardSample(key, about, number), (folder / record.name).read_bytes()
 
 
 def _take_apart(out: Path, journal: Journal, about: dict[str, dict[str, Any]]) -> None:
