@@ -1,7 +1,7 @@
 """Damaged videos by the thousand, read in a process of their own so that a crash is seen and named.
 
-As a program: `python -m hostile_videos FOLDER FIRST COUNT`, where FOLDER holds small sound videos. Case i cuts or alters
-one of them. Before each case its number goes to standard output; "done" means that all came out as they should.
+As a program: `python -m hostile_videos FOLDER FIRST COUNT`, where FOLDER holds small sound videos. Case i cuts or
+alters one of them. Before each case its number goes to standard output; "done" means that all came out as they should.
 """
 
 from __future__ import annotations
@@ -58,9 +58,11 @@ def check(data: bytes, path: Path | None, kept: PacketIndex | None) -> str:
             assert pictures.shape[1:3] == (info.height, info.width), (pictures.shape, info)
             assert len(reader.frame_times) == reader.num_frames
     except VideoError as error:
-        assert "\n" not in str(error), str(error)
-        return "error"
-    return "frames"
+        message = str(error)
+    else:
+        return "frames"
+    assert "\n" not in message, message
+    return "error"
 
 
 def main(folder: Path, first: int, count: int) -> None:

@@ -210,7 +210,7 @@ def _inspect_mpeg4(data: bytes, is_key: bool) -> PacketTraits:
     # A second picture in the packet, or one of a few bytes that stands for none: B-frames packed into AVI.
     start = data.find(b"\x00\x00\x01\xb6")
     num_pictures = data.count(b"\x00\x00\x01\xb6")
-    is_picture = num_pictures == 1 and len(data) > 7
+    is_picture = num_pictures == 1 and len(data) > max(7, start + 4)
     return PacketTraits(1 if is_picture else -1, is_key, is_picture and data[start + 4] >> 6 == 2)
 
 

@@ -66,8 +66,9 @@ class OpenVideo:
         """Stand at the first packet with a new decoder: the one way of going back that works for every container."""
         self.close()
         max_pixels = {"max_pixels": str(self.limits.max_pixels)}
-        # FFmpeg would decode up to 20 frames to learn by how much they are reordered, which `strict` makes unnecessary.
-        probing = {"probesize": "32"} if self._skips_probing else {}
+        # FFmpeg would decode up to 20 frames to learn by how much they are reordered, which `strict` makes unnecessary;
+        # without decoders allowed to it, it decodes none. The stream's own decoder is not affected.
+        probing = {"probesize": "32", "codec_whitelist": "none"} if self._skips_probing else {}
         try:
             self.container = av.open(
                 self.source.for_container(self.stopwatch),
@@ -90,6 +91,10 @@ class OpenVideo:
         except VideoError:
             self.close()
             raise
+        if self._skips_probing and not self._has_size:
+            self._skips_probing = False
+            self.reopen()
+            return
         # A damaged frame must be an error, not a guess at what it may have shown.
         context.options = {"err_detect": "explode"} | max_pixels
         if context.name == "h264":

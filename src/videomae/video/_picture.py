@@ -114,7 +114,10 @@ def to_rgb(frame: Any, converter: Converter, *, out: np.ndarray | None = None) -
         out = np.empty(picture.shape, dtype=np.uint8)
     elif out.shape != picture.shape:  # NumPy would broadcast a picture of one row
         raise ValueError(f"out of shape {out.shape} for a picture of shape {picture.shape}")
-    out[...] = picture
+    if x_by_x or out.strides[2] != 1:
+        out[...] = picture
+    else:  # Pixels that change places are copied several times faster whole than by their bytes.
+        out.view("V3")[...] = picture.view("V3")
     return out
 
 
