@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from small_runs import CLASSES, Commands, write_clip, write_data_set
 
+from videomae.data.clips import Sample, ViewClips
 from videomae.training.finetune import FinetuneResult
 from videomae.training.pretrain import PretrainResult
 
@@ -84,3 +87,30 @@ def test_what_cannot_be_judged(
     (judges / "red").rename(judges / "crimson")
     line = commands.refused("evaluate", judges, "--model", finetuned.folder, *FAST)
     assert "the class 'crimson': expected the classes blue, green, red" in line
+
+
+def test_a_rate_in_place_of_a_stride(
+    commands: Commands, finetuned: FinetuneResult, judges: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clips have ten frames a second: five a second are every second one."""
+    chosen = []
+    original = ViewClips.read
+
+    def recorded(dataset: ViewClips, index: int) -> tuple[torch.Tensor, np.ndarray]:
+        clips, frames = original(dataset, index)
+        chosen.append(frames.tolist())
+        return clips, frames
+
+    def item(dataset: ViewClips, index: int) -> Sample:
+        return Sample(dataset.read(index)[0], index, -1)
+
+    monkeypatch.setattr(ViewClips, "read", recorded)
+    monkeypatch.setattr(ViewClips, "__getitem__", item)
+    words = ["evaluate", judges, "--model", finetuned.folder, *FAST]
+    assert commands(*words, "--frame-rate", "5") == 0
+    assert commands(*words, "--frame-stride", "2") == 0
+
+    assert chosen == [[[0, 2, 4, 6]]] * 10
+    assert "expected one of them" in commands.refused(*words, "--frame-rate", "5", "--frame-stride", "2")
+    assert "frame_rate=-1.0: expected frames per second" in commands.refused(*words, "--frame-rate", "-1")
+    assert "expected more than 0" in commands.refused(*words, "--read-limit-seconds", "0")

@@ -255,3 +255,38 @@ def test_real_clips(commands: Commands, tmp_path: Path) -> None:
     (video,) = commands.json("predict", spaghetti, "--model", tmp_path / "fine")["videos"]
     assert len(video["predictions"]) == 2
     assert commands("reconstruct", spaghetti, "--model", tmp_path / "pre", "--output", tmp_path / "out.png") == 0
+
+
+def test_a_rate_is_carried_from_pretraining_to_the_classifier(
+    commands: Commands, colours: Path, tmp_path: Path
+) -> None:
+    encoder, classifier = tmp_path / "encoder", tmp_path / "classifier"
+    settings = ["--num-frames", "4", "--image-size", "32", *SPEED_WORDS, "--batch-size", "6", "--epochs", "1"]
+    assert commands("pretrain", colours, "--output", encoder, *settings, "--size", "tiny", "--frame-rate", "5") == 0
+    assert commands("finetune", colours, "--init", encoder, "--output", classifier, *settings) == 0
+
+    for folder in (encoder, classifier):
+        sampling = json.loads((folder / "preprocessor_config.json").read_text())["sampling"]
+        assert (sampling["frame_rate"], sampling["num_frames"]) == (5, 4)
+    assert json.loads((classifier / "recipe.json").read_text())["recipe"]["frame_stride"] is None
+    line = commands.refused(
+        "finetune", colours, "--init", encoder, "--output", tmp_path / "x", *settings, "--sampling", "uniform"
+    )
+    assert "frame_rate=5.0 with the sampling uniform" in line
+
+
+def test_broken_videos_are_listed_at_the_end(commands: Commands, tmp_path: Path) -> None:
+    data = write_data_set(tmp_path / "data", per_class=4)
+    for number in range(12):
+        (data / "red" / f"broken [{number}].mp4").write_text("no video")
+    words = ["pretrain", data, "--output", tmp_path / "run", *RUN, "--max-broken", "0.6"]
+
+    document = commands.json(*words)
+
+    assert (document["num_videos"], document["num_broken"], len(document["broken"])) == (12, 12, 12)
+    place = commands.err.splitlines().index(
+        "left out, cannot be read: 12 of 24 videos; report.html names them with the reasons"
+    )
+    listed = commands.err.splitlines()[place + 1 : place + 12]
+    assert all(line.startswith(f"  {data}/red/broken [") for line in listed[:10])
+    assert listed[10] == "  and 2 more"

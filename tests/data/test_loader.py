@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from videomae.core.errors import VideoError
+from videomae.data import loader
 from videomae.data.clips import Broken, Crop, Sample, TrainingClips, ViewClips
 from videomae.data.loader import ClipBatch, automatic_workers, collate, training_loader, view_loader
 from videomae.data.manifest import VideoEntry
@@ -116,6 +117,7 @@ def test_views_come_once_and_in_order(paths: list[Path], num_workers: int) -> No
 HANGING = """
 import gc, sys
 import av, numpy as np, torch
+from videomae.data import loader
 from videomae.data.clips import Sample
 from videomae.data.loader import training_loader, view_loader
 
@@ -170,3 +172,20 @@ def test_pinned_batches_keep_their_content() -> None:
     assert pinned.clips.is_pinned()
     assert torch.equal(pinned.clips, batch.clips)
     assert pinned.broken == batch.broken
+
+
+def test_few_large_batches_wait(monkeypatch: pytest.MonkeyPatch, videos: list[Path]) -> None:
+    options = []
+
+    def recorded(*_: object, **given: dict[str, object]) -> object:
+        options.append(given["options"]["prefetch_factor"])
+        return iter(())
+
+    monkeypatch.setattr(loader, "watched_batches", recorded)
+    sampling = ClipSampling("dense", num_frames=16)
+    small = ViewClips(videos, sampling=sampling, image_size=224)
+    large = ViewClips(videos * 10, sampling=sampling, image_size=224, num_clips=5, num_crops=3)
+    for dataset in (small, large):
+        view_loader(dataset, batch_size=60, num_workers=8, pin_memory=False)
+
+    assert options == [2, 1]

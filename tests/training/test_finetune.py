@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,12 @@ from small_runs import (
 
 import videomae
 from videomae.core.errors import CheckpointError, ConfigError, DataError
+from videomae.data import workers
+from videomae.data.clips import ViewClips
 from videomae.data.manifest import read_manifest
 from videomae.evaluation.metrics import Metrics
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
+from videomae.inference import scores
 from videomae.inference.scores import ViewOptions
 from videomae.loading.checkpoint import open_checkpoint
 from videomae.training import finetune as module
@@ -262,3 +267,35 @@ def test_a_checkpoint_without_weights_is_refused(pretrained: PretrainResult, col
 def test_settings_out_of_range_are_refused(colours: Path, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
         finetune(colours, tmp_path / "run", tiny_finetune_recipe(**changes), init="scratch")
+
+
+@pytest.mark.parametrize("fate", ["dies", "hangs"])
+def test_a_judge_that_ends_its_worker_counts_as_wrong_and_is_met_once(
+    colours: Path, pretrained: PretrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: str
+) -> None:
+    monkeypatch.setattr(workers, "_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(scores, "hard_limit_seconds", lambda seconds: 1.0)
+    original, met = ViewClips.__getitem__, tmp_path / "met"
+
+    def lethal(dataset: ViewClips, index: int) -> Any:
+        if Path(str(dataset.paths[index])).name == "red_0.mp4":
+            with met.open("a") as file:
+                file.write("x")
+            if fate == "dies":
+                os._exit(9)
+            time.sleep(1000)
+        return original(dataset, index)
+
+    monkeypatch.setattr(ViewClips, "__getitem__", lethal)
+    monitor = Recorder()
+    recipe = tiny_finetune_recipe(num_workers=1, epochs=2)
+
+    result = finetune(colours, tmp_path / "run", recipe, init=str(pretrained.folder), monitor=monitor)
+
+    assert result.num_broken_validation == 1
+    assert list(result.broken_validation) == [str(colours / "val/red/red_0.mp4")]
+    assert sum(note.startswith("counts as wrong, cannot be read: ") for note in monitor.notes) == 1
+    assert result.best_top1 is not None
+    assert result.best_top1 <= 5 / 6
+    times = 2 if fate == "dies" else 1
+    assert len(met.read_text()) == 2 * times  # by the first epoch and by the report; not by the second epoch

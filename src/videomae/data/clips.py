@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from videomae.core.errors import VideoError
+from videomae.core.errors import ConfigError, VideoError
 from videomae.data.index_memory import IndexMemory, PacketIndices
 from videomae.data.manifest import VideoEntry
 from videomae.data.order import generator_for
@@ -99,13 +100,19 @@ class _VideoClips(Dataset[Sample | Broken]):
         sampling: ClipSampling,
         image_size: int | tuple[int, int],
         catalog: PacketIndices | None,
-        limits: ReadLimits,
+        limits: ReadLimits | None,
+        backend: str = "pyav",
     ) -> None:
+        if backend == "torchcodec" and find_spec("torchcodec") is None:
+            raise ConfigError(
+                "decoder=torchcodec, which is not installed", expected="pyav", hint="install torchcodec, or use pyav"
+            )
         self.entries = list(entries)
         self.labels = list(labels)
         self.sampling = sampling
         self.image_size = image_size
-        self.limits = limits
+        self.limits = limits or ReadLimits()
+        self.backend = backend
         self.catalog = catalog
         self._indices = IndexMemory(catalog)
 
@@ -113,6 +120,10 @@ class _VideoClips(Dataset[Sample | Broken]):
     def paths(self) -> list[VideoSource]:
         """Where the videos are."""
         return [entry.path for entry in self.entries]
+
+    def _sample_num_bytes(self, num_views: int) -> int:
+        high, wide = (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
+        return num_views * self.sampling.num_frames * 3 * high * wide
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -129,7 +140,7 @@ class _VideoClips(Dataset[Sample | Broken]):
         entry = self.entries[index]
         known = self._indices.find(entry.path)
         try:
-            with open_video(entry.path, index=known, limits=self.limits) as reader:
+            with open_video(entry.path, index=known, limits=self.limits, backend=self.backend) as reader:
                 while True:
                     before = reader.index
                     try:
@@ -215,6 +226,7 @@ class TrainingClips(_VideoClips):
         num_views: crops of each decoded clip (repeated augmentation, Hoffer et al. 2020).
         catalog: knows packet indices, with which files open faster.
         limits: what one file may cost.
+        backend: what decodes video files, see `open_video`.
     """
 
     def __init__(
@@ -229,6 +241,7 @@ class TrainingClips(_VideoClips):
         num_views: int = 1,
         catalog: PacketIndices | None = None,
         limits: ReadLimits | None = None,
+        backend: str = "pyav",
     ) -> None:
         super().__init__(
             entries,
@@ -236,11 +249,17 @@ class TrainingClips(_VideoClips):
             sampling=sampling,
             image_size=image_size,
             catalog=catalog,
-            limits=limits or ReadLimits(),
+            limits=limits,
+            backend=backend,
         )
         self.crop = crop
         self.seed = seed
         self.num_views = num_views
+
+    @property
+    def sample_num_bytes(self) -> int:
+        """Memory of one sample's clips."""
+        return self._sample_num_bytes(self.num_views)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample | Broken:
         """The clip of (epoch, index): `clips` (num_views, T, C, H, W)."""
@@ -270,6 +289,7 @@ class ViewClips(_VideoClips):
         num_crops: views in space; 1 is the centre square.
         catalog: knows packet indices, with which files open faster.
         limits: what one file may cost.
+        backend: what decodes video files, see `open_video`.
     """
 
     def __init__(
@@ -283,6 +303,7 @@ class ViewClips(_VideoClips):
         num_crops: int = 1,
         catalog: PacketIndices | None = None,
         limits: ReadLimits | None = None,
+        backend: str = "pyav",
     ) -> None:
         super().__init__(
             [video if isinstance(video, VideoEntry) else VideoEntry(video) for video in videos],
@@ -290,10 +311,16 @@ class ViewClips(_VideoClips):
             sampling=sampling,
             image_size=image_size,
             catalog=catalog,
-            limits=limits or ReadLimits(),
+            limits=limits,
+            backend=backend,
         )
         self.num_clips = num_clips
         self.num_crops = num_crops
+
+    @property
+    def sample_num_bytes(self) -> int:
+        """Memory of one sample's clips."""
+        return self._sample_num_bytes(self.num_clips * self.num_crops)
 
     def __getitem__(self, index: int) -> Sample | Broken:
         """The views of one video: `clips` (num_clips · num_crops, T, C, H, W)."""

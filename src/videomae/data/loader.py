@@ -18,6 +18,8 @@ from videomae.data.order import BatchOrder, require_rank, share_of
 from videomae.data.workers import Broken, Failure, Watch, WatchedItems, watched_batches
 
 MAX_AUTOMATIC_WORKERS = 8
+# Two batches of each worker wait to be used, which evens out files of unequal cost; one where that is more than this.
+_MAX_WAITING_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -160,4 +162,7 @@ def _batches(
         excluded=excluded,
         note=note or (lambda text: None),
     )
-    return watched_batches(dataset, order, num_workers=workers, watch=watch, options={**options, "prefetch_factor": 2})
+    batch_size = order.batch_size if isinstance(order, BatchOrder) else max(map(len, order), default=0)
+    waiting = 2 * workers * batch_size * getattr(dataset, "sample_num_bytes", 0)
+    options["prefetch_factor"] = 2 if waiting <= _MAX_WAITING_BYTES else 1
+    return watched_batches(dataset, order, num_workers=workers, watch=watch, options=options)

@@ -30,7 +30,7 @@ def generator_for(*key: int) -> torch.Generator:
 
 
 def share_of(number: int, *, rank: int, world_size: int) -> range:
-    """Which of `number` things process `rank` of `world_size` has: consecutive, as even as can be, each exactly once."""
+    """Which of `number` things process `rank` of `world_size` has: consecutive, as even as can be."""
     return range(number * rank // world_size, number * (rank + 1) // world_size)
 
 

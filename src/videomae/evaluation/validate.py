@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,11 +11,38 @@ import torch
 from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.data.clips import label_indices
 from videomae.data.known import known_packets
-from videomae.data.manifest import Manifest
-from videomae.evaluation.metrics import Metrics, classification_metrics
+from videomae.data.manifest import Manifest, VideoEntry
+from videomae.evaluation.metrics import Metrics, classification_metrics, worst_mistakes
 from videomae.inference.scores import ViewOptions, score_videos
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.video.source import VideoSource
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the model says about one video.
+
+    Args:
+        entry: the video.
+        true: index of its class.
+        scores: (classes,) float32, the mean of its views' probabilities; None where it could not be read.
+        error: why it could not be read.
+    """
+
+    entry: VideoEntry
+    true: int
+    scores: np.ndarray | None
+    error: VideoError | None = None
+
+    @property
+    def said(self) -> int | None:
+        """Index of the class that the model names; None without scores."""
+        return None if self.scores is None else int(self.scores.argmax())
+
+    @property
+    def probability(self) -> float | None:
+        """The probability that it gives to the class that it names."""
+        return None if self.scores is None else float(self.scores.max())
 
 
 @dataclass(frozen=True)
@@ -26,11 +53,43 @@ class Evaluation:
         metrics: the numbers.
         class_names: names of the confusion matrix' rows and columns.
         broken: (path, reason) of each video that could not be read.
+        verdicts: what was said about each video, in the order of the data set.
     """
 
     metrics: Metrics
     class_names: tuple[str, ...]
     broken: tuple[tuple[VideoSource, VideoError], ...]
+    verdicts: tuple[Verdict, ...] = ()
+
+    def worst_mistakes(self, max_count: int) -> list[Verdict]:
+        """The most confident wrong answers, the worst first."""
+        readable = [verdict for verdict in self.verdicts if verdict.scores is not None]
+        if not readable:
+            return []
+        scores = np.stack([verdict.scores for verdict in readable if verdict.scores is not None])
+        labels = np.array([verdict.true for verdict in readable])
+        return [readable[row] for row in worst_mistakes(scores, labels, max_count=max_count)]
+
+
+@dataclass(frozen=True)
+class ScoredVideos:
+    """Scores by a video's place in the data set, so that those of several processes can be put together.
+
+    Args:
+        scores: place → (classes,) float32.
+        broken: place → why it could not be read.
+    """
+
+    scores: dict[int, np.ndarray] = field(default_factory=dict)
+    broken: dict[int, VideoError] = field(default_factory=dict)
+
+    def merged(self, others: Iterable[ScoredVideos]) -> ScoredVideos:
+        """With the videos of others; one that several processes have judged counts once."""
+        scores, broken = dict(self.scores), dict(self.broken)
+        for other in others:
+            scores |= other.scores
+            broken |= other.broken
+        return ScoredVideos(scores, {place: error for place, error in broken.items() if place not in scores})
 
 
 def evaluate_classifier(
@@ -60,20 +119,35 @@ def evaluate_classifier(
         DataError: if a video has no class or the model does not know it.
         VideoError: if a video cannot be read.
     """
+    class_names = _class_names(checkpoint)
+    manifest.require_classes(class_names)
+    scored = score_manifest(
+        checkpoint,
+        manifest,
+        options=options,
+        device=device,
+        count_broken_as_wrong=count_broken_as_wrong,
+        on_video=on_video,
+        excluded=excluded,
+    )
+    return judge(scored, manifest, class_names)
+
+
+def score_manifest(
+    checkpoint: LoadedCheckpoint,
+    manifest: Manifest,
+    *,
+    options: ViewOptions,
+    device: torch.device,
+    count_broken_as_wrong: bool = False,
+    on_video: Callable[[], None] | None = None,
+    excluded: dict[int, VideoError] | None = None,
+) -> ScoredVideos:
+    """The scores of each video; arguments and errors are those of `evaluate_classifier`."""
     model = checkpoint.model.to(device)
-    if model.config.problem_type not in (None, "single_label_classification"):
-        raise ConfigError(
-            f"a model with problem_type={model.config.problem_type!r}",
-            expected="a classifier that gives each video one class",
-            hint="its scores are to be had with predict",
-        )
-    class_names = tuple(model.config.id2label[index] for index in range(model.config.num_labels))
-    labels = np.array(label_indices(manifest.require_classes(class_names).entries, class_names))
-    paths = [entry.path for entry in manifest.entries]
     was_training = model.training
     model.eval()
-    probabilities: dict[int, np.ndarray] = {}
-    broken: dict[int, VideoError] = {}
+    result = ScoredVideos()
     try:
         scored = score_videos(
             checkpoint,
@@ -86,24 +160,61 @@ def evaluate_classifier(
         for scores in scored:
             if scores.error is not None:
                 if not count_broken_as_wrong:
-                    raise scores.error
-                broken[scores.index] = scores.error
+                    raise VideoError(
+                        scores.error.value,
+                        expected=scores.error.expected,
+                        hint=f"{scores.error.hint} (`videomae scan` lists all such files, --count-broken-as-wrong "
+                        "counts them as wrong)",
+                    ) from scores.error
+                result.broken[scores.index] = scores.error
             elif scores.probabilities is not None:
-                probabilities[scores.index] = scores.probabilities.numpy()
+                result.scores[scores.index] = scores.probabilities.numpy()
             if on_video is not None:
                 on_video()
     finally:
         model.train(was_training)
-    if not probabilities:
+    return result
+
+
+def judge(scored: ScoredVideos, manifest: Manifest, class_names: tuple[str, ...]) -> Evaluation:
+    """Metrics of scores.
+
+    Args:
+        scored: of every video of the manifest.
+        manifest: labelled videos.
+        class_names: of the scores.
+
+    Raises:
+        DataError: if no video could be read.
+    """
+    broken = scored.broken
+    if not scored.scores:
         raise DataError(
             f"{manifest.source} with {len(broken)} videos, none of which can be read",
             expected="videos that can be read",
             hint=f"the first one: {next(iter(broken.values()))}",
         )
-    judged = sorted(probabilities)
+    labels = np.array(label_indices(manifest.entries, class_names))
+    places = sorted(scored.scores)
     metrics = classification_metrics(
-        np.stack([probabilities[index] for index in judged]),
-        labels[judged],
+        np.stack([scored.scores[place] for place in places]),
+        labels[places],
         broken_labels=labels[sorted(broken)] if broken else np.zeros(0, dtype=np.int64),
     )
-    return Evaluation(metrics, class_names, tuple((paths[index], broken[index]) for index in sorted(broken)))
+    verdicts = tuple(
+        Verdict(manifest.entries[place], int(labels[place]), scored.scores.get(place), broken.get(place))
+        for place in sorted({*places, *broken})
+    )
+    paths = tuple((manifest.entries[place].path, broken[place]) for place in sorted(broken))
+    return Evaluation(metrics, class_names, paths, verdicts)
+
+
+def _class_names(checkpoint: LoadedCheckpoint) -> tuple[str, ...]:
+    config = checkpoint.model.config
+    if config.problem_type not in (None, "single_label_classification"):
+        raise ConfigError(
+            f"a model with problem_type={config.problem_type!r}",
+            expected="a classifier that gives each video one class",
+            hint="its scores are to be had with predict",
+        )
+    return tuple(config.id2label[index] for index in range(config.num_labels))

@@ -14,6 +14,7 @@ from videomae.core.errors import ConfigError
 from videomae.core.masks import random_mask, tube_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.data.clips import ViewClips
+from videomae.data.manifest import VideoEntry
 from videomae.inference.device import autocast
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.processing.image_processor import VideoMAEImageProcessor
@@ -49,7 +50,7 @@ class Reconstruction:
 
 def reconstruct_video(
     checkpoint: LoadedCheckpoint,
-    path: VideoSource,
+    video: VideoEntry | VideoSource,
     *,
     mask: str = "tube",
     mask_ratio: float = 0.9,
@@ -61,7 +62,7 @@ def reconstruct_video(
 
     Args:
         checkpoint: a pre-training model; it is moved to `device`.
-        path: the video.
+        video: the video, or its entry where only a part of it counts.
         mask: "tube" or "random".
         mask_ratio: share that is hidden.
         generator: draws the mask.
@@ -76,7 +77,7 @@ def reconstruct_video(
         raise ConfigError(f"mask={mask!r}", expected=" or ".join(MASKS), hint="choose how tubelets are hidden")
     grid = checkpoint.model.config.grid
     _, _, height, width = grid.clip_shape
-    views = ViewClips([path], sampling=checkpoint.sampling, image_size=(height, width))
+    views = ViewClips([video], sampling=checkpoint.sampling, image_size=(height, width))
     clip, frame_indices = views.read(0)
     hidden = MASKS[mask](1, grid.shape, mask_ratio, generator=generator, device="cpu")
     checkpoint.model.to(device)

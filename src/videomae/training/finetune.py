@@ -189,6 +189,7 @@ def _make_training(
         num_views=recipe.views,
         catalog=known_packets(manifest),
         limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
+        backend=recipe.decoder,
     )
 
     def loss(clips: Tensor, batch: ClipBatch, step: int) -> Tensor:

@@ -185,6 +185,7 @@ def _make_training(
         num_views=recipe.views,
         catalog=known_packets(manifest),
         limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
+        backend=recipe.decoder,
     )
 
     def loss(clips: Tensor, batch: ClipBatch, step: int) -> Tensor:
@@ -226,7 +227,7 @@ def _pictures(
         try:
             rebuilt = reconstruct_video(
                 checkpoint,
-                entry.path,
+                entry,
                 mask=recipe.mask,
                 mask_ratio=recipe.mask_ratio,
                 generator=generator_for(recipe.seed, number),

@@ -17,7 +17,7 @@ METRICS_NAME = "metrics.jsonl"
 REPORT_NAME = "report.html"
 STATE_NAME = "state/run_state.pt"
 # These change how fast a run goes, not what it computes: a run may go on with other values.
-_FREE_FIELDS = {"device", "num_workers", "log_every", "max_broken", "read_limit_seconds"}
+_FREE_FIELDS = {"device", "num_workers", "log_every", "max_broken", "read_limit_seconds", "decoder"}
 
 
 class RunFolder:
