@@ -103,20 +103,21 @@ def test_no_sizes(text: str) -> None:
 def test_interrupted_and_gone_on(
     mixed: Path, commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advance: Callable[..., None] = PackProgress.advance
+    tell: Callable[..., None] = PackProgress.tell
 
-    def advance_and_stop(self: PackProgress, *outcome: object) -> None:
-        advance(self, *outcome)
-        if self._num_done - self._num_broken == 2:
+    def tell_and_stop(self: PackProgress, *outcome: object) -> None:
+        tell(self, *outcome)
+        if self._num_done == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PackProgress, "advance", advance_and_stop)
+        patch.setattr(PackProgress, "tell", tell_and_stop)
         assert commands("pack", mixed, tmp_path / "out", *SMALL) == 130
-    assert "2 of 7 videos are packed; the same command goes on" in commands.err
+    assert "3 of 7 videos are packed; the same command goes on" in commands.err
     assert not list((tmp_path / "out").rglob("aside"))
     document = commands.json("pack", mixed, tmp_path / "out", *SMALL)
-    assert (document["num_videos"], document["num_packed"]) == (6, 4)
+    assert document["num_videos"] == 6
+    assert document["num_packed"] in (3, 4)  # one of the three may be the broken one
 
 
 def test_ctrl_c_in_a_process_of_its_own(mixed: Path, tmp_path: Path) -> None:

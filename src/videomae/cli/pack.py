@@ -65,14 +65,15 @@ def run(arguments: list[str]) -> int:
     for notice in manifest.notices:
         console.print(notice, markup=False)
     parts = {(entry.path, entry.start_seconds, entry.end_seconds) for entry in manifest.entries}
-    with PackProgress(console, total=len(parts)) as progress:
+    progress = PackProgress(console, total=len(parts))
+    with progress:
         report = pack_videos(
             manifest,
             options.out,
             settings=settings,
             num_workers=options.num_workers,
             overwrite=options.overwrite,
-            on_video=progress.advance,
+            on_video=progress.tell,
         )
     error = strict_error(report) if options.strict else None
     if options.json:

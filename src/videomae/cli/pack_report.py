@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from videomae.cli.file_progress import FileProgress
 from videomae.core.errors import DataError
 from videomae.data.entries import SPLITS
 from videomae.data.pack import BrokenSource, PackReport, PackSettings
@@ -20,55 +18,23 @@ from videomae.data.shards import INDEX_NAME
 _MAX_LISTED = 20
 
 
-class PackProgress:
-    """A bar with files a second, sizes so far and the time left; where stderr is no terminal, a line for each tenth."""
+class PackProgress(FileProgress):
+    """A bar with videos a second, sizes so far and the time left."""
 
     def __init__(self, console: Console, *, total: int) -> None:
-        self._console = console
-        self._total = total
-        self._num_done = self._num_now = self._num_broken = self._num_bytes = self._source_num_bytes = 0
-        self._start = time.monotonic()
-        columns = (
-            TextColumn("packing"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-        )
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._progress.add_task("packing", total=total, text="")
+        super().__init__(console, verb="packing", total=total, done="packed")
+        self._num_bytes = self._source_num_bytes = 0
 
-    def __enter__(self) -> PackProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-        if isinstance(error, KeyboardInterrupt):
-            self._console.print(
-                f"{self._num_done - self._num_broken} of {self._total} videos are packed; the same command goes on"
-            )
-
-    def advance(self, outcome: PackedRecord | BrokenSource, was_known: bool) -> None:
+    def tell(self, outcome: PackedRecord | BrokenSource, was_known: bool) -> None:
         """One video more."""
-        tenths = 10 * self._num_done // self._total
-        self._num_done += 1
-        self._num_now += not was_known
-        if isinstance(outcome, BrokenSource):
-            self._num_broken += 1
-        else:
+        if isinstance(outcome, PackedRecord):
             self._num_bytes += outcome.num_bytes
             self._source_num_bytes += outcome.source_num_bytes
-        speed = self._num_now / max(1e-3, time.monotonic() - self._start)
-        text = f"{speed:.1f} files/s  {decimal(self._source_num_bytes)} → {decimal(self._num_bytes)}"
-        if self._num_broken:
-            text += f"  {self._num_broken} broken"
-        if self._console.is_terminal:
-            self._progress.update(self._task, completed=self._num_done, text=text)
-        elif not was_known and 10 * self._num_done // self._total > tenths:
-            self._console.print(f"{self._num_done}/{self._total} videos  {text}", markup=False)
+        self.advance(
+            was_known=was_known,
+            is_broken=isinstance(outcome, BrokenSource),
+            text=f"{decimal(self._source_num_bytes)} → {decimal(self._num_bytes)}",
+        )
 
 
 def strict_error(report: PackReport) -> DataError | None:
