@@ -1,11 +1,11 @@
 """Which layout of frames should `videomae pack` write? Packs videos in each of them and reads random clips.
 
-A row a layout: CPU milliseconds for a random clip of 16 frames at stride 4 with our reader (file opened anew, packet
+A row a layout: CPU milliseconds for a random clip of 16 frames (at stride 4, unless told) with our reader (file opened anew, packet
 index kept, RGB frames out), size against the original file, PSNR against the original frames brought to the same size,
 and CPU milliseconds for encoding a frame. The first lines are the best that peers do on the original files. All in CPU
 time of one thread, layouts interleaved.
 
-Run: python benchmarks/pack_layouts.py VIDEO… [--clips 12] [--short-side 256] [--results DIR]
+Run: python benchmarks/pack_layouts.py VIDEO… [--clips 12] [--stride 4] [--short-side 256] [--results DIR]
 A ten-second video with a single key frame, made from the first VIDEO, is always among the files.
 """
 
@@ -26,10 +26,9 @@ from results import RESULTS, write_results
 from videomae.video.packing import CRF, LAYOUT, FrameLayout, PackedVideo, pack_video, x264_layout
 from videomae.video.reader import VideoReader
 
-NUM_FRAMES, STRIDE = 16, 4
+NUM_FRAMES = 16
 
 LAYOUTS: dict[str, FrameLayout] = {
-    "default": LAYOUT,
     "key 32, 7 B": x264_layout(key_distance=32, num_b_frames=7),
     "key 32, 7 B, mbtree off": x264_layout(key_distance=32, num_b_frames=7, extra="mbtree=0"),
     "key 32, 7 B, 1 reference": x264_layout(key_distance=32, num_b_frames=7, extra="ref=1"),
@@ -70,10 +69,10 @@ def make_one_key_frame(source: Path, target: Path) -> Path:
     return target
 
 
-def random_clips(num_frames: int, count: int, generator: np.random.Generator) -> list[np.ndarray]:
-    span = (NUM_FRAMES - 1) * STRIDE + 1
+def random_clips(num_frames: int, count: int, stride: int, generator: np.random.Generator) -> list[np.ndarray]:
+    span = (NUM_FRAMES - 1) * stride + 1
     starts = generator.integers(0, max(1, num_frames - span + 1), count)
-    return [np.minimum(start + STRIDE * np.arange(NUM_FRAMES), num_frames - 1) for start in starts]
+    return [np.minimum(start + stride * np.arange(NUM_FRAMES), num_frames - 1) for start in starts]
 
 
 def read_ours(path: Path, packed: PackedVideo, clip: np.ndarray) -> None:
@@ -108,11 +107,13 @@ def read_decord(path: Path, clip: np.ndarray) -> None:
 PEERS = {"PyAV seek(0)": read_by_seeking_to_the_start, "torchcodec": read_torchcodec, "decord2": read_decord}
 
 
-def measure_file(video: Path, folder: Path, *, num_clips: int, short_side: int, crf: int, seed: int) -> dict[str, dict]:
+def measure_file(
+    video: Path, folder: Path, *, num_clips: int, stride: int, short_side: int, crf: int, seed: int
+) -> dict[str, dict]:
     """Rows by name: layouts in all figures, peers on the original file in time only."""
     rows: dict[str, dict] = {}
     with VideoReader(video) as reader:
-        clips = random_clips(reader.num_frames, num_clips, np.random.default_rng(seed))
+        clips = random_clips(reader.num_frames, num_clips, stride, np.random.default_rng(seed))
         num_frames = reader.num_frames
         for name, layout in LAYOUTS.items():
             target = folder / f"{len(rows)}.mp4"
@@ -141,6 +142,7 @@ def measure_file(video: Path, folder: Path, *, num_clips: int, short_side: int, 
 def print_table(title: str, rows: dict[str, dict]) -> None:
     print(f"\n{title}\n{'':<36}{'clip ms':>9}{'size':>8}{'PSNR dB':>9}{'encode ms/frame':>17}")
     for name, row in rows.items():
+        name += " (default)" * (LAYOUTS.get(name) == LAYOUT)
         line = f"{name:<36}{row['clip_ms']:>9.1f}"
         if "psnr" in row:
             line += f"{row['size_share']:>8.2f}{row['psnr']:>9.2f}{row['encode_ms_per_frame']:>17.1f}"
@@ -162,6 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="+", type=Path)
     parser.add_argument("--clips", type=int, default=12)
+    parser.add_argument("--stride", type=int, default=4)
     parser.add_argument("--short-side", type=int, default=256)
     parser.add_argument("--crf", type=int, default=CRF)
     parser.add_argument("--seed", type=int, default=0)
@@ -180,6 +183,7 @@ def main() -> None:
                 video,
                 folder,
                 num_clips=options.clips,
+                stride=options.stride,
                 short_side=options.short_side,
                 crf=options.crf,
                 seed=options.seed,
@@ -187,7 +191,7 @@ def main() -> None:
             print_table(video.name, tables[video.name])
     tables["all files"] = over_files(list(tables.values()))
     print_table("all files (geometric means; PSNR: mean)", tables["all files"])
-    settings = {key: getattr(options, key) for key in ("clips", "short_side", "crf", "seed")}
+    settings = {key: getattr(options, key) for key in ("clips", "stride", "short_side", "crf", "seed")}
     write_results("pack_layouts", "cpu", {"settings": settings, "files": tables}, options.results)
 
 

@@ -103,11 +103,13 @@ def _shard_files(out: Path) -> set[str]:
 
 def _by_size(records: list[PackedRecord], shard_bytes: int) -> Iterator[list[PackedRecord]]:
     part: list[PackedRecord] = []
+    num_bytes = 0
     for record in records:
-        if part and sum(other.num_bytes for other in part) + record.num_bytes > shard_bytes:
+        if part and num_bytes + record.num_bytes > shard_bytes:
             yield part
-            part = []
+            part, num_bytes = [], 0
         part.append(record)
+        num_bytes += record.num_bytes
     if part:
         yield part
 

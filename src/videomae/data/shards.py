@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from videomae.core.errors import DataError
 from videomae.core.files import write_atomically, write_bytes, write_text
 from videomae.data.catalog import Catalog
@@ -148,7 +150,9 @@ class PackedIndices:
     def __init__(self, folders_or_urls: Iterable[str | os.PathLike[str]], *, catalog: Catalog | None = None) -> None:
         self._bases = [os.fspath(base) for base in folders_or_urls]
         self._catalog = catalog
-        self._places: dict[VideoSource, tuple[int, int, int, int]] | None = None
+        # Numbers by name, and an array: a data set of a million videos is kept in each loader worker.
+        self._numbers: dict[str, int] | None = None
+        self._places = np.empty((0, 4), dtype=np.int64)  # base, offset, bytes of the index, bytes of the video
         self._remote: dict[int, bytes] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -156,26 +160,29 @@ class PackedIndices:
 
     def packet_index(self, source: VideoSource) -> PacketIndex | None:
         """The kept index of a video; None where there is none, or the file is another one by now."""
-        if self._places is None:
-            self._places = {
-                _source_of(base, row): (
-                    number,
-                    *(int(row[name]) for name in ("packets_offset", "packets_num_bytes", "num_bytes")),
-                )  # type: ignore[misc]
-                for number, base in enumerate(self._bases)
-                for _, row in _read_rows(base)
-            }
-        place = self._places.get(source)
-        if place is None:
+        if self._numbers is None:
+            self._load()
+            assert self._numbers is not None
+        number = self._numbers.get(str(source))
+        if number is None:
             return self._catalog.packet_index(source) if self._catalog is not None else None
-        number, offset, size, num_bytes = place
+        base, offset, size, num_bytes = self._places[number].tolist()
         if isinstance(source, Path) and source.stat().st_size != num_bytes:
             return None
-        content = self._read(number, offset, size)
+        content = self._read(base, offset, size)
         try:
             return PacketIndex.from_bytes(content)
         except ValueError:  # another version's
             return None
+
+    def _load(self) -> None:
+        numbers: dict[str, int] = {}
+        places: list[tuple[int, ...]] = []
+        for number, base in enumerate(self._bases):
+            for _, row in _read_rows(base):
+                numbers[str(_source_of(base, row))] = len(places)
+                places.append((number, *(int(row[n]) for n in ("packets_offset", "packets_num_bytes", "num_bytes"))))
+        self._numbers, self._places = numbers, np.array(places, dtype=np.int64).reshape(-1, 4)
 
     def _read(self, number: int, offset: int, size: int) -> bytes:
         base = self._bases[number]
