@@ -14,7 +14,7 @@ from video_files import SHARED, decode_plainly, encode, filter_graph_rgb, key_pa
 from videomae.core.errors import VideoError
 from videomae.video import _open as open_module
 from videomae.video import reader as reader_module
-from videomae.video.reader import VideoReader, probe_video, read_video
+from videomae.video.reader import PacketIndex, VideoReader, probe_video, read_video
 
 SHARED_VIDEOS = sorted(path for path in (SHARED / "videos").glob("*") if path.stat().st_size)
 X264 = "keyint=12:min-keyint=12:scenecut=0:"
@@ -62,6 +62,32 @@ GENERATED = {
         },
         True,
     ),
+    "hevc_layers.mp4": (
+        {
+            "codec": "libx265",
+            "size": (64, 64),
+            "options": {"x265-params": "keyint=24:bframes=7:b-pyramid=1:temporal-layers=1:log-level=none"},
+        },
+        True,
+    ),
+    "hevc_4_4_4.mkv": (
+        {"codec": "libx265", "size": (64, 64), "pixels": "yuv444p12le", "options": {"x265-params": X265}},
+        True,
+    ),
+    "h264.flv": ({"codec": "libx264", "options": {"x264-params": X264}}, True),
+    "sorenson.flv": ({"codec": "flv", "key_distance": 12}, False),
+    "full_range.mkv": ({"codec": "libx264", "pixels": "yuvj422p", "options": {"x264-params": X264}}, True),
+    "av1.mp4": ({"codec": "libsvtav1", "key_distance": 12, "num_frames": 20, "options": {"preset": "10"}}, True),
+    "vp9_4_4_4.webm": (
+        {"codec": "libvpx-vp9", "pixels": "yuv444p", "key_distance": 12, "options": ALT_REF | {"cpu-used": "8"}},
+        True,
+    ),
+    "alpha.webm": ({"codec": "libvpx-vp9", "pixels": "yuva420p", "num_frames": 12, "options": {"cpu-used": "8"}}, True),
+    "ffv1_10_bit.mkv": ({"codec": "ffv1", "pixels": "yuv422p10le", "key_distance": 12}, True),
+    "png.mov": ({"codec": "png", "pixels": "rgb24"}, True),
+    "alpha.mov": ({"codec": "png", "pixels": "rgba", "num_frames": 5}, True),
+    "huffyuv.avi": ({"codec": "huffyuv", "pixels": "rgb24"}, True),
+    "picture.apng": ({"codec": "apng", "pixels": "rgb24", "num_frames": 10}, False),
     "vp8.webm": ({"codec": "libvpx", "key_distance": 12, "options": ALT_REF}, True),
     "vp9.webm": ({"codec": "libvpx-vp9", "key_distance": 12, "options": ALT_REF | {"cpu-used": "5"}}, True),
     "mpeg4.avi": ({"codec": "mpeg4", "key_distance": 12}, True),
@@ -114,6 +140,13 @@ def test_any_frames_of_any_format_equal_a_full_decode(folder, name):
         assert (not reader.index.is_counted) == GENERATED[name][1]  # the index proved right
         height, width = reader.read([0]).shape[1:3]
         assert (reader.info.width, reader.info.height) == (width, height)
+        info, kept = reader.info, PacketIndex.from_bytes(reader.index.to_bytes())
+    with VideoReader(path, index=kept) as reader:  # opened without probing
+        expected = decode_plainly(path)
+        for indices in index_lists(len(expected), seed=1)[3:]:
+            assert np.array_equal(reader.read(indices), expected[indices]), indices
+        assert reader.info == info
+        assert reader.index is kept
 
 
 @pytest.mark.skipif(not SHARED_VIDEOS, reason="no ../shared/videos beside the repository")
@@ -150,6 +183,24 @@ def test_the_spec_reader_gives_the_same_frames():
             if number in indices
         ]
     assert np.array_equal(read_video(path, indices), np.stack(plain))
+
+
+def test_a_second_video_stream_is_left_alone(folder, tmp_path):
+    sources = [make(folder, "b_frames.mp4"), make(folder, "mpeg4.avi")]
+    for name in ("two.mkv", "two.mp4"):
+        with av.open(str(tmp_path / name), "w") as written:
+            opened = [av.open(str(source)) for source in sources]
+            streams = [written.add_stream_from_template(source.streams.video[0]) for source in opened]
+            packets = [[packet for packet in source.demux(source.streams.video[0]) if packet.size] for source in opened]
+            for pair in zip(*packets, strict=True):
+                for packet, stream in zip(pair, streams, strict=True):
+                    packet.stream = stream
+                    written.mux(packet)
+            for source in opened:
+                source.close()
+        with VideoReader(tmp_path / name) as reader:
+            assert reader.info.codec == "h264"
+            assert np.array_equal(reader.read([39, 7, 20]), decode_plainly(sources[0])[[39, 7, 20]])
 
 
 def test_decoding_starts_at_the_nearest_key_frame_and_skips_what_nothing_refers_to(folder, monkeypatch):
