@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +52,8 @@ def training_loader(
     limit_seconds: float | None = None,
     excluded: dict[int, VideoError] | None = None,
     note: Callable[[str], object] | None = None,
-) -> Iterator[ClipBatch]:
-    """Batches in the given order; the same whatever the number of workers.
+) -> Generator[ClipBatch, None, None]:
+    """Batches in the given order; the same whatever the number of workers. Closing the iterator ends the workers.
 
     Args:
         dataset: gives samples by (epoch, index).
@@ -83,7 +83,7 @@ def view_loader(
     note: Callable[[str], object] | None = None,
     rank: int = 0,
     world_size: int = 1,
-) -> Iterator[ClipBatch]:
+) -> Generator[ClipBatch, None, None]:
     """The whole data set once, in its own order; several processes have a part each, and together all of it.
 
     Arguments as for `training_loader`, and `rank`, `world_size` as for `BatchOrder`; parts differ by at most one video.
@@ -149,12 +149,12 @@ def _batches(
     limit_seconds: float | None,
     excluded: dict[int, VideoError] | None,
     note: Callable[[str], object] | None,
-) -> Iterator[ClipBatch]:
+) -> Generator[ClipBatch, None, None]:
     workers = automatic_workers() if num_workers < 0 else num_workers
     excluded = {} if excluded is None else excluded
     options: dict[str, Any] = {"collate_fn": collate, "pin_memory": pin_memory}
     if not workers:
-        return iter(DataLoader(WatchedItems(dataset, excluded), batch_sampler=order, **options))
+        return _here(DataLoader(WatchedItems(dataset, excluded), batch_sampler=order, **options))
     paths = getattr(dataset, "paths", None)
     watch = Watch(
         name_of=lambda index: paths[index] if paths is not None else f"video {index}",
@@ -166,3 +166,7 @@ def _batches(
     waiting = 2 * workers * batch_size * getattr(dataset, "sample_num_bytes", 0)
     options["prefetch_factor"] = 2 if waiting <= _MAX_WAITING_BYTES else 1
     return watched_batches(dataset, order, num_workers=workers, watch=watch, options=options)
+
+
+def _here(batches: Iterable[ClipBatch]) -> Generator[ClipBatch, None, None]:
+    yield from batches

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -166,10 +166,12 @@ class _Crew:
                 process.kill()
         # The idle ones are let go by the iterator's end. One that waits for a lock of a dead one would be waited for.
         impatience = threading.Timer(_SECONDS_TO_LEAVE, self._kill_all)
-        impatience.start()
+        try:
+            impatience.start()
+        except RuntimeError:  # Python is ending, and starts no more threads
+            self._kill_all()
         self._iterator = None
         impatience.cancel()
-        impatience.join()
         self._kill_all()
         for process in self._processes:
             process.join(_SECONDS_TO_LEAVE)
@@ -186,7 +188,7 @@ def watched_batches(
     num_workers: int,
     watch: Watch,
     options: Mapping[str, Any],
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Batches of `order` in worker processes, none left out and none twice, whatever becomes of the workers.
 
     A file at which workers die twice, or one is longer than allowed, is `Broken` in its batch from then on, and all
@@ -211,7 +213,7 @@ def watched_batches(
     return _keep_going(crew_after, crew_after(0), _Judge(watch, num_workers))
 
 
-def _keep_going(crew_after: Callable[[int], _Crew], crew: _Crew, judge: _Judge) -> Iterator[Any]:
+def _keep_going(crew_after: Callable[[int], _Crew], crew: _Crew, judge: _Judge) -> Generator[Any, None, None]:
     num_given = 0
     try:
         while True:

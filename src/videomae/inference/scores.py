@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,14 +108,15 @@ def score_videos(
         limit_seconds=hard_limit_seconds(options.read_limit_seconds),
         excluded=excluded,
     )
-    for batch in loader:
-        if len(batch.indices):
-            clips = batch.clips.to(device, non_blocking=True)
-            probabilities = view_probabilities(checkpoint, clips, precision=options.precision)
-            for index, row in zip(batch.indices.tolist(), probabilities.cpu(), strict=True):
-                yield VideoScores(index, num_views, row)
-        for broken in batch.broken:
-            yield VideoScores(broken.index, 0, None, broken.error)
+    with closing(loader):
+        for batch in loader:
+            if len(batch.indices):
+                clips = batch.clips.to(device, non_blocking=True)
+                probabilities = view_probabilities(checkpoint, clips, precision=options.precision)
+                for index, row in zip(batch.indices.tolist(), probabilities.cpu(), strict=True):
+                    yield VideoScores(index, num_views, row)
+            for broken in batch.broken:
+                yield VideoScores(broken.index, 0, None, broken.error)
 
 
 @torch.inference_mode()

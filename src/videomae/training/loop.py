@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -215,7 +216,7 @@ def train(training: Training) -> None:
     last_save, save_seconds = time.perf_counter(), 0.0
     monitor.start(training.title, total_steps=training.total_steps, first_step=training.step)
     training.model.train()
-    with StopSignal() as stop:
+    with closing(batches), StopSignal() as stop:
         try:
             for batch in meter.timed(batches):
                 training.left_out.count(batch.broken)
