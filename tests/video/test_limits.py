@@ -9,6 +9,7 @@ import pytest
 from video_files import decode_plainly, encode
 
 from videomae.core.errors import VideoError
+from videomae.video import reader as reader_module
 from videomae.video.reader import ReadLimits, VideoReader, read_video
 
 
@@ -172,6 +173,26 @@ class _Slow:
 
     def __getattr__(self, name):
         return getattr(self._container, name)
+
+
+@pytest.mark.parametrize("where", ["decode_run", "to_rgb", "build_index"])
+def test_memory_that_runs_out(clip, monkeypatch, where):
+    def hungry(*arguments, **options):
+        raise MemoryError
+
+    if where == "build_index":
+        monkeypatch.setattr(reader_module, where, hungry)
+        with pytest.raises(VideoError, match=r"clip.mp4 \(more than the memory there is\)"):
+            VideoReader(clip)
+        return
+    with VideoReader(clip) as reader:
+        monkeypatch.setattr(reader_module, where, hungry)
+        with pytest.raises(VideoError, match=r"clip.mp4 \(more than the memory there is\)"):
+            reader.read([5])
+        with pytest.raises(VideoError, match=r"clip.mp4 \(more than the memory there is\)"):
+            list(reader.stream([5]))
+        monkeypatch.undo()
+        assert reader.read([5]).any()
 
 
 @pytest.mark.parametrize("limits", [{"max_pixels": 0}, {"max_pixels": 2**31}, {"max_seconds": 0}])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from videomae.core.errors import VideoError
@@ -61,3 +63,16 @@ class Stopwatch:
                 expected="a video that is read within the time limit",
                 hint="leave this file out, read fewer frames at once, or raise max_seconds",
             )
+
+
+@contextmanager
+def memory_bound(name: str) -> Iterator[None]:
+    """Turn memory that runs out over a video into a VideoError."""
+    try:
+        yield
+    except MemoryError as error:
+        raise VideoError(
+            f"{name} (more than the memory there is)",
+            expected="frames that fit into memory",
+            hint="read fewer at once, or leave this file out",
+        ) from error

@@ -23,7 +23,7 @@ from ._decode import (
     is_sound,
 )
 from ._index import PacketIndex, build_index
-from ._limits import ReadLimits
+from ._limits import ReadLimits, memory_bound
 from ._open import OpenVideo
 from ._picture import Converter, picture_shape, rotation_degrees, to_rgb
 
@@ -106,7 +106,8 @@ class VideoReader:
         self._tolerated: set[int] = set()  # packets whose errors mean nothing
         self._converter = Converter(self._video.name)
         try:
-            self.index = index or build_index(self._video) or count_frames(self._video)
+            with memory_bound(self._video.name):
+                self.index = index or build_index(self._video) or count_frames(self._video)
             if self.num_frames == 0:
                 raise VideoError(
                     f"{self._video.name} (0 frames{_clause(self.index.damage)}{self._video.size_clause})",
@@ -159,10 +160,11 @@ class VideoReader:
             VideoError: a number outside the video, a damaged file, frames of unequal sizes.
         """
         numbers = self._check_indices(indices)
-        try:
-            return self._read(numbers)
-        except _IndexProvedWrongError:
-            return self._read(self._check_indices(indices))
+        with memory_bound(self._video.name):
+            try:
+                return self._read(numbers)
+            except _IndexProvedWrongError:
+                return self._read(self._check_indices(indices))
 
     def stream(self, indices: Sequence[int] | np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Give frames out as they are decoded: several clips cost one pass, and the memory of one frame.
@@ -180,7 +182,9 @@ class VideoReader:
         frames = np.unique(self._check_indices(indices)).tolist()
         try:
             for number, frame in self._frames(frames):
-                yield number, to_rgb(frame, self._converter)
+                with memory_bound(self._video.name):
+                    picture = to_rgb(frame, self._converter)
+                yield number, picture
         except _IndexProvedWrongError as error:
             raise VideoError(
                 f"{self._video.name} (does not match its packet index)",
@@ -232,7 +236,12 @@ class VideoReader:
         stopwatch.start()
         given: set[int] = set()
         index = self.index
-        for number, frame in self._decode(frames):
+        decoded = self._decode(frames)
+        while True:
+            with memory_bound(self._video.name):
+                number, frame = next(decoded, (-1, None))
+            if frame is None:
+                return
             if self.index is not index and given:
                 raise _IndexProvedWrongError
             index = self.index
