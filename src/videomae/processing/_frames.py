@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -24,17 +25,42 @@ class Stack:
 
     Attributes:
         positions: their places in the clip.
-        array: (n, H, W, C) or (n, C, H, W), possibly a view of the caller's memory: never written to.
+        frames: (n, H, W, C) or (n, C, H, W), possibly a view of the caller's memory: never written to. Frames that lie
+            apart in memory stay a list: to put them together may cost as much as to process them.
         layout: `channels_last` or `channels_first`.
     """
 
     positions: tuple[int, ...]
-    array: np.ndarray
+    frames: np.ndarray | list[np.ndarray]
     layout: str
 
-    def tensor(self) -> torch.Tensor:
-        """The frames as (n, C, H, W); the channels stay innermost in memory if they were."""
-        frames = as_tensor(self.array)
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a frame."""
+        first, second, third = self.frames[0].shape
+        return (first, second, third) if self.layout == CHANNELS_FIRST else (third, first, second)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the values."""
+        return self.frames[0].dtype
+
+    @cached_property
+    def array(self) -> np.ndarray:
+        """All frames in one array."""
+        return self.frames if isinstance(self.frames, np.ndarray) else np.stack(self.frames)
+
+    def chunks(self, chunk_bytes: int) -> list[slice]:
+        """Parts of the stack of about so many bytes, at least a frame each; a list goes frame by frame."""
+        step = max(1, chunk_bytes // self.frames[0].nbytes) if isinstance(self.frames, np.ndarray) else 1
+        return [slice(start, start + step) for start in range(0, len(self.frames), step)]
+
+    def tensor(self, chunk: slice) -> torch.Tensor:
+        """Frames as (n, C, H, W); the channels stay innermost in memory if they were."""
+        part = self.frames[chunk]
+        if not isinstance(part, np.ndarray):
+            part = part[0][None] if len(part) == 1 else np.stack(part)
+        frames = as_tensor(part)
         return frames if self.layout == CHANNELS_FIRST else frames.permute(0, 3, 1, 2)
 
 
@@ -158,8 +184,8 @@ def _layout(shape: tuple[int, ...]) -> str:
     )
 
 
-def _stacked(frames: list[np.ndarray]) -> np.ndarray:
-    """The frames as one array: a view where they lie at even distances in memory, as those of `list(clip)` do."""
+def _stacked(frames: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
+    """The frames as one array where they lie at even distances in memory, as those of `list(clip)` do."""
     first = frames[0]
     addresses = [frame.__array_interface__["data"][0] for frame in frames]
     step = addresses[1] - addresses[0] if len(frames) > 1 else first.nbytes
@@ -167,7 +193,7 @@ def _stacked(frames: list[np.ndarray]) -> np.ndarray:
     if even and step >= first.nbytes and all(frame.strides == first.strides for frame in frames):
         shape, strides = (len(frames), *first.shape), (step, *first.strides)
         return np.lib.stride_tricks.as_strided(first, shape=shape, strides=strides, writeable=False)
-    return np.stack(frames)
+    return frames
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from videomae.core.errors import ConfigError, ShapeError
+from videomae.processing._chunks import CHUNK_BYTES, in_threads
 from videomae.processing._frames import Stack
-from videomae.processing._resize import chunks_of, resize_window
+from videomae.processing._resize import resize_window
 from videomae.processing._steps import CHANNELS_LAST, Steps
 
 logger = logging.getLogger(__name__)
@@ -31,32 +32,39 @@ def process(stack: Stack, steps: Steps, *, data_format: str | None) -> list[tupl
         ShapeError: values that cannot be resized.
         ConfigError: a mean or standard deviation for another number of channels.
     """
-    if steps.rescale_factor is not None and stack.array.dtype != np.uint8 and _lies_in_unit_range(stack.array):
+    if steps.rescale_factor is not None and stack.dtype != np.uint8 and _lies_in_unit_range(stack.array):
         _warn_of_rescaling_twice()
     parts = [(stack, 1.0)] if steps.size is None else level_stacks(stack)
     results = []
     for part, unit in parts:
         channels_last = (data_format or part.layout) == CHANNELS_LAST
-        results.append((part.positions, _process_part(part.tensor(), unit, steps, channels_last=channels_last)))
+        results.append((part.positions, _process_part(part, unit, steps, channels_last=channels_last)))
     return results
 
 
-def _process_part(pixels: torch.Tensor, unit: float, steps: Steps, *, channels_last: bool) -> torch.Tensor:
-    """Take frames (n, C, H, W) through all steps, some at a time, into new memory of the wanted layout."""
-    num_frames, num_channels, *size = pixels.shape
-    values = values_of(pixels, unit, steps)
+def _process_part(stack: Stack, unit: float, steps: Steps, *, channels_last: bool) -> torch.Tensor:
+    """Take frames through all steps, some at a time, into new memory of the wanted layout."""
+    num_channels, *size = stack.frame_shape
+    values = values_of(num_channels, stack.dtype, unit, steps)
     high, wide = steps.crop_size or steps.output_size(*size)
-    shape = (num_frames, high, wide, num_channels) if channels_last else (num_frames, num_channels, high, wide)
-    result = torch.empty(shape, dtype=values.dtype)
-    view = result.permute(0, 3, 1, 2) if channels_last else result
-    for chunk in chunks_of(pixels):
-        piece = pixels[chunk]
+    shape = (
+        (len(stack.frames), high, wide, num_channels)
+        if channels_last
+        else (len(stack.frames), num_channels, high, wide)
+    )
+    result = np.empty(shape, dtype=values.dtype)
+    view = result.transpose(0, 3, 1, 2) if channels_last else result
+
+    def work(chunk: slice) -> None:
+        piece = stack.tensor(chunk)
         if steps.size is not None:
             piece = resize(piece, steps.output_size(*size), steps.resample, steps.crop_size)
         if steps.crop_size is not None:
             piece = center_crop(piece, steps.crop_size)
-        values.write(piece, view[chunk])
-    return result
+        values.write(piece.numpy(), view[chunk])
+
+    in_threads(work, stack.chunks(CHUNK_BYTES))
+    return torch.from_numpy(result)
 
 
 def level_stacks(stack: Stack) -> list[tuple[Stack, float]]:
@@ -69,9 +77,9 @@ def level_stacks(stack: Stack) -> list[tuple[Stack, float]]:
     Raises:
         ShapeError: other values than these.
     """
-    array = stack.array
-    if array.dtype == np.uint8:
+    if stack.dtype == np.uint8:
         return [(stack, 1.0)]
+    array = stack.array
     fractional = np.array([_is_fractional(frame) for frame in array])
     parts = []
     for chosen, factor, unit in ((~fractional, 1, 1.0), (fractional, 255, 1 / 255)):
@@ -179,25 +187,25 @@ def _kept_span(found: int, wanted: int) -> tuple[int, int]:
 class Values:
     """How pixels become the values of the result: `pixel * scale + shift`, each (C, 1, 1) or None for 1 and 0."""
 
-    dtype: torch.dtype
-    scale: torch.Tensor | None
-    shift: torch.Tensor | None
+    dtype: np.dtype
+    scale: np.ndarray | None
+    shift: np.ndarray | None
 
-    def write(self, pixels: torch.Tensor, target: torch.Tensor) -> None:
+    def write(self, pixels: np.ndarray, target: np.ndarray) -> None:
         """Write the values of pixels (n, C, H, W) into `target` of the same shape."""
-        target.copy_(pixels)
+        # Single bytes are quicker to move than what they become.
+        np.copyto(target, np.ascontiguousarray(pixels), casting="unsafe")
         if self.scale is not None:
-            target.mul_(self.scale)
+            target *= self.scale
         if self.shift is not None:
-            target.add_(self.shift)
+            target += self.shift
 
 
-def values_of(pixels: torch.Tensor, unit: float, steps: Steps) -> Values:
+def values_of(num_channels: int, dtype: np.dtype, unit: float, steps: Steps) -> Values:
     """Rescaling and normalising in one; see `Values`.
 
     The result is float32; without either step of the pixels' type, and normalised only, of their own floating type.
     """
-    num_channels = pixels.shape[1]
     scale = np.full(num_channels, unit)
     shift = None
     if steps.rescale_factor is not None:
@@ -209,13 +217,14 @@ def values_of(pixels: torch.Tensor, unit: float, steps: Steps) -> Values:
         scale = scale / std
         shift = -_per_channel(steps.mean, num_channels, name="image_mean") / std
     changes_values = steps.rescale_factor is not None or steps.mean is not None or unit != 1
-    dtype = pixels.dtype if steps.size is None else torch.uint8
-    if steps.rescale_factor is not None or (changes_values and not dtype.is_floating_point):
-        dtype = torch.float32
+    if steps.size is not None:
+        dtype = np.dtype(np.uint8)
+    if steps.rescale_factor is not None or (changes_values and dtype.kind != "f"):
+        dtype = np.dtype(np.float32)
     return Values(
         dtype,
-        torch.tensor(scale, dtype=dtype).reshape(-1, 1, 1) if changes_values else None,
-        torch.tensor(shift, dtype=dtype).reshape(-1, 1, 1) if shift is not None else None,
+        scale.astype(dtype).reshape(-1, 1, 1) if changes_values else None,
+        shift.astype(dtype).reshape(-1, 1, 1) if shift is not None else None,
     )
 
 

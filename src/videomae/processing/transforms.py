@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from videomae.core.errors import ConfigError, ShapeError
+from videomae.processing._chunks import chunks_of, in_threads
 from videomae.processing._frames import as_tensor
-from videomae.processing._resize import chunks_of, resize_window, write_planes
+from videomae.processing._resize import resize_window, write_planes
 
 MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)
 # Where a multi-scale crop may lie, in quarters of the free (vertical, horizontal) space: corners, middles of the sides,
@@ -212,8 +213,14 @@ def normalize(clips: torch.Tensor, mean: float | Sequence[float], std: float | S
     normalized = torch.empty(clips.shape, dtype=torch.float32)
     if clips.numel():
         sources, targets = (tensor.reshape(-1, *clips.shape[-3:]) for tensor in (clips, normalized))
-        for chunk in chunks_of(sources):
-            targets[chunk].copy_(sources[chunk]).mul_(scale).add_(shift)
+
+        def work(chunk: slice) -> None:
+            target = targets[chunk].numpy()
+            np.copyto(target, sources[chunk].numpy())
+            target *= scale.numpy()
+            target += shift.numpy()
+
+        in_threads(work, chunks_of(sources))
     return normalized
 
 
