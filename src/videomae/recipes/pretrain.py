@@ -16,12 +16,20 @@ class PretrainRecipe(TrainingRecipe):
     would barely move a small batch, so the default is higher.
     """
 
+    recipe: str = "pretrain"
+    """Settings to begin with, which the other options change: a name of `videomae recipes`, or a run's recipe.json."""
     epochs: int = 200
     """Passes over the data; the published runs take 800 to 3200."""
     learning_rate: float = 1.5e-3
     """Peak learning rate for a batch of 256 clips; the run uses this × batch size / 256."""
     warmup_epochs: float = 10.0
     """Epochs of linear warm-up."""
+    beta2: float = 0.95
+    """AdamW's memory of the squared gradient."""
+    decoder_depth: int | None = None
+    """Layers of a new network's decoder; by default the published ones of its size."""
+    decoder_width: int | None = None
+    """Width of a new network's decoder; by default the published one of its size."""
     mask: Literal["tube", "random"] = "tube"
     """tube hides the same places in every frame, random any tubelet."""
     mask_ratio: float = 0.9
@@ -36,5 +44,7 @@ class PretrainRecipe(TrainingRecipe):
     def validate(self) -> None:
         """As `TrainingRecipe.validate`."""
         super().validate()
+        for name in ("decoder_depth", "decoder_width"):
+            require(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         require(self, "mask_ratio", 0 < self.mask_ratio < 1, "a share between 0 and 1")
         require(self, "decoder_mask_ratio", self.decoder_mask_ratio in (0, 0.25, 0.5, 0.75), "0, 0.25, 0.5 or 0.75")

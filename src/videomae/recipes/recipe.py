@@ -23,6 +23,8 @@ _NEW_NETWORK: dict[str, Any] = {
 class TrainingRecipe:
     """What pre-training and fine-tuning share."""
 
+    recipe: str = ""
+    """Settings to begin with, which the other options change: a name of `videomae recipes`, or a run's recipe.json."""
     epochs: int = 100
     """Passes over the data."""
     batch_size: int = 32
@@ -33,12 +35,27 @@ class TrainingRecipe:
     """Peak learning rate for a batch of 256 clips; the run uses this × batch size / 256."""
     min_learning_rate: float = 1e-5
     """Where the cosine ends, for a batch of 256 clips."""
+    start_learning_rate: float = 1e-6
+    """Where the warm-up begins, for a batch of 256 clips."""
     warmup_epochs: float = 5.0
     """Epochs of linear warm-up."""
+    beta1: float = 0.9
+    """AdamW's memory of the gradient."""
+    beta2: float = 0.999
+    """AdamW's memory of the squared gradient."""
     weight_decay: float = 0.05
     """AdamW's weight decay; biases, norms and tokens are never decayed."""
     clip_grad: float = 0.0
     """Largest gradient norm; 0 does not clip."""
+    ema_decay: float = 0.0
+    """Keep an average of the weights, each step with this share of the old one; judged and saved in place of the
+    weights. 0 keeps none."""
+    accumulation: int = 1
+    """Parts of a batch that are computed one after another, for batches that do not fit into memory."""
+    gradient_checkpointing: bool = False
+    """Recompute layers in the backward pass: much less memory, about a third more time."""
+    compile: bool = False
+    """Compile the network's layers with torch.compile."""
     seed: int = 0
     """Data order, crops, masks and new weights follow from it."""
     precision: Literal["bf16", "fp32", "fp16"] = "bf16"
@@ -67,6 +84,12 @@ class TrainingRecipe:
     """Time for opening one video and for reading its clip; a video that takes longer is broken."""
     max_broken: float = 0.01
     """Share of the videos, but at least one, that may turn out unreadable (left out, and named); 0 allows none."""
+    max_skipped_in_a_row: int = 20
+    """Steps whose loss or gradient is not finite are skipped; so many in a row end the run."""
+    save_minutes: float = 10.0
+    """Time between saves of the run state within an epoch; the end of an epoch saves too."""
+    keep_states: int = 2
+    """Saved run states that are kept, the last ones."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
 
@@ -76,10 +99,21 @@ class TrainingRecipe:
         Raises:
             ConfigError: names the first field that is out of range.
         """
-        for name in ("epochs", "batch_size", "views", "log_every"):
+        counts = ("epochs", "batch_size", "views", "accumulation", "log_every", "max_skipped_in_a_row", "keep_states")
+        for name in counts:
             require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("learning_rate", "min_learning_rate", "weight_decay", "clip_grad", "warmup_epochs"):
+        rates = ("learning_rate", "min_learning_rate", "start_learning_rate")
+        for name in (*rates, "weight_decay", "clip_grad", "warmup_epochs"):
             require(self, name, 0 <= getattr(self, name) < math.inf, "0 or more")
+        for name in ("beta1", "beta2", "ema_decay"):
+            require(self, name, 0 <= getattr(self, name) < 1, "a share from 0 to below 1")
+        require(
+            self,
+            "accumulation",
+            self.batch_size % self.accumulation == 0,
+            f"a number that divides the batch of {self.batch_size} clips",
+        )
+        require(self, "save_minutes", self.save_minutes > 0, "a number above 0")
         require(self, "num_workers", self.num_workers >= -1, "-1 (automatic) or more")
         for name in ("num_frames", "image_size", "frame_stride"):
             require(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")

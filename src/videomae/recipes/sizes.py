@@ -64,5 +64,5 @@ def require_size(name: str | None, network: object) -> None:
             raise ConfigError(
                 f"size {name!r} with a checkpoint of {key}={getattr(network, key)}",
                 expected="the checkpoint's own size",
-                hint="leave --size out: the checkpoint brings its network",
+                hint="leave --size out, the checkpoint brings its network; or take the --recipe of its size",
             )
