@@ -9,7 +9,7 @@ ISO/IEC 13818-2 sections 6.2.3 and 6.3.10 (MPEG-2).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class PacketTraits(NamedTuple):
@@ -28,7 +28,7 @@ class PacketTraits(NamedTuple):
     temporal_layer: int = 0
 
 
-Inspector = Callable[[bytes, bool], PacketTraits]
+Inspector = Callable[[Any, bool], PacketTraits]
 
 # Every packet is one frame, and every key frame stands for itself.
 _PLAIN_CODECS = frozenset({"av1", "ffv1"})
@@ -37,7 +37,7 @@ _INTRA_CODECS = frozenset({"mjpeg", "png", "prores", "dnxhd", "huffyuv", "ffvhuf
 
 
 def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
-    """Return the function that reads a packet's traits from (its bytes, the container's key-frame flag).
+    """Return the function that reads a packet's traits from (the packet, the container's key-frame flag).
 
     Args:
         codec: FFmpeg's name of the coding format.
@@ -47,22 +47,26 @@ def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
         None for a codec whose packets do not tell how many frames they show.
     """
     if codec in _PLAIN_CODECS:
-        return lambda data, is_key: PacketTraits(1, is_key, False)
+        return lambda packet, is_key: PacketTraits(1, is_key, False)
     if codec in _INTRA_CODECS:
-        return lambda data, is_key: PacketTraits(1, is_key, is_key)
-    if codec == "h264":
-        length_size = _length_size(extradata, 4)
-        return lambda data, is_key: _inspect_h264(data, is_key, length_size)
-    if codec == "hevc":
-        length_size = _length_size(extradata, 21)
-        return lambda data, is_key: _inspect_hevc(data, is_key, length_size)
-    return {
+        return lambda packet, is_key: PacketTraits(1, is_key, is_key)
+    if codec in ("h264", "hevc"):
+        inspect, offset = (_inspect_h264, 4) if codec == "h264" else (_inspect_hevc, 21)
+        length_size = _length_size(extradata, offset)
+        # Where units say their lengths, a few bytes of each are looked at, and the packet need not be copied.
+        view = memoryview if length_size else bytes
+        return lambda packet, is_key: inspect(view(packet), is_key, length_size)
+    others = {
         "vp8": _inspect_vp8,
         "vp9": _inspect_vp9,
         "mpeg4": _inspect_mpeg4,
         "mpeg1video": _inspect_mpeg2,
         "mpeg2video": _inspect_mpeg2,
-    }.get(codec)
+    }
+    if codec not in others:
+        return None
+    inspect_bytes = others[codec]
+    return lambda packet, is_key: inspect_bytes(bytes(packet), is_key)
 
 
 def needs_first_packet(codec: str, data: bytes) -> bool:
@@ -98,7 +102,7 @@ def _length_size(extradata: bytes | None, offset: int) -> int:
     return (extradata[offset] & 3) + 1
 
 
-def _nal_units(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:
+def _nal_units(data: bytes | memoryview, length_size: int) -> Iterator[tuple[int, int]]:
     """Yield (start, end) of each NAL unit: length-prefixed as in MP4, or between start codes (length_size = 0)."""
     position, size = 0, len(data)
     if length_size:
@@ -107,6 +111,7 @@ def _nal_units(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:
             position = start + int.from_bytes(data[position:start], "big")
             yield start, min(position, size)
         return
+    data = bytes(data)
     start = data.find(b"\x00\x00\x01")
     while 0 <= start < size - 3:
         following = data.find(b"\x00\x00\x01", start + 3)
@@ -114,7 +119,7 @@ def _nal_units(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:
         start = following
 
 
-def _inspect_h264(data: bytes, is_key: bool, length_size: int) -> PacketTraits:
+def _inspect_h264(data: bytes | memoryview, is_key: bool, length_size: int) -> PacketTraits:
     num_slices, has_reference, is_entry = 0, False, False
     for start, end in _nal_units(data, length_size):
         if start >= end:
@@ -126,7 +131,7 @@ def _inspect_h264(data: bytes, is_key: bool, length_size: int) -> PacketTraits:
             has_reference |= bool(header & 0x60)
             is_entry |= unit_type == 5
         elif unit_type == 6 and is_key:
-            is_entry |= _has_exact_recovery_point(data[start + 1 : end])
+            is_entry |= _has_exact_recovery_point(bytes(data[start + 1 : end]))
     # Without a slice of its own it may be half a picture: then packets cannot be counted.
     return PacketTraits(1 if num_slices else -1, is_key and is_entry, bool(num_slices) and not has_reference)
 
@@ -154,7 +159,7 @@ def _has_exact_recovery_point(message: bytes) -> bool:
     return False
 
 
-def _inspect_hevc(data: bytes, is_key: bool, length_size: int) -> PacketTraits:
+def _inspect_hevc(data: bytes | memoryview, is_key: bool, length_size: int) -> PacketTraits:
     has_slice, is_entry, is_droppable, layer = False, False, True, 0
     for start, end in _nal_units(data, length_size):
         if start + 1 >= end:

@@ -277,10 +277,9 @@ def _gather(video: OpenVideo, inspect: Any) -> _Packets | None:
                 break
             if packet.pts is None or (packets.pts and packet.has_sidedata("new_extradata")):
                 return None
-            data = bytes(packet)
             if not packets.pts:
-                packets.needs_first_packet = needs_first_packet(video.stream.codec.canonical_name, data)
-            traits = inspect(data, packet.is_keyframe)
+                packets.needs_first_packet = needs_first_packet(video.stream.codec.canonical_name, bytes(packet))
+            traits = inspect(packet, packet.is_keyframe)
             packets.pts.append(packet.pts)
             packets.seek_times.append(packet.pts if seeks_by_pts or packet.dts is None else packet.dts)
             packets.sizes.append(packet.size)
