@@ -1,8 +1,8 @@
 """Which layout of frames should `videomae pack` write? Packs videos in each of them and reads random clips.
 
-A row a layout: CPU milliseconds for a random clip of 16 frames (at stride 4, unless told) with our reader (file opened anew, packet
-index kept, RGB frames out), size against the original file, PSNR against the original frames brought to the same size,
-and CPU milliseconds for encoding a frame. The first lines are the best that peers do on the original files. All in CPU
+A row a layout: CPU milliseconds for a random clip of 16 frames (at stride 4, unless told) with our reader (file opened
+anew, packet index kept, RGB frames out), size against the original file, PSNR against the original frames brought to
+the same size, and CPU milliseconds for encoding a frame. The first lines are peers on the original files. All in CPU
 time of one thread, layouts interleaved.
 
 Run: python benchmarks/pack_layouts.py VIDEO… [--clips 12] [--stride 4] [--short-side 256] [--results DIR]
