@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 # Test processes share the cores; a library that starts a thread for each core would only get in the way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: demo test check lint bench parity clean
+.PHONY: demo test check lint bench bench-data parity clean
 
 demo: $(VENV)/.installed ## the main job on generated clips: a few minutes on two cores
 	$(BIN)/videomae demo --output demo-run
@@ -25,6 +25,10 @@ check: lint test ## everything that must hold before a commit
 bench: $(VENV)/.installed-test ## speed beside transformers, in one run; results in benchmarks/results
 	$(BIN)/python benchmarks/model_speed.py
 
+# V1=DIR: a checkout of MCG-NJU/VideoMAE, whose data sets are then measured too. torchcodec needs FFmpeg's libraries.
+bench-data: $(VENV)/.installed-peers ## from files to clips beside other readers; results in benchmarks/results
+	$(BIN)/python benchmarks/data_speed.py $(if $(V1),--v1 $(V1))
+
 # Checks against other versions of transformers, each in an environment of its own.
 parity: $(VENV)/.installed-test .venv-434/.installed .venv-5/.installed
 	VIDEOMAE_PARITY_PYTHON_434=$(CURDIR)/.venv-434/bin/python VIDEOMAE_PARITY_PYTHON_5=$(CURDIR)/.venv-5/bin/python \
@@ -40,6 +44,12 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "adding what the tests need"
 	@$(PIP) --editable '.[test]'
+	@touch $@
+
+# Not among what the tests need: they are for measuring only, and a reader that cannot be loaded is left out.
+$(VENV)/.installed-peers: $(VENV)/.installed-test
+	$(PIP) decord2 opencv-python-headless pandas
+	$(PIP) torchcodec || echo "torchcodec cannot be installed here: it is left out"
 	@touch $@
 
 .venv-434/.installed:
