@@ -1,6 +1,6 @@
 """What pre-training is worth on few real clips: masks and from scratch compared, over seeds, at equal fine-tuning.
 
-    python benchmarks/learning/actions.py DATA [--seeds 0 1 2] [--output DIR] [--device cuda --size small --image-size 112]
+    python benchmarks/learning/actions.py DATA [--seeds 0 1 2] [--output DIR] [--size small --image-size 112 …]
 
 DATA has the splits train and val, of other sources, such as a folder with train/CLASS and val/CLASS. For each seed: the
 network is pre-trained on the train clips, labels unused, with tube masks (90 and 75 %) and random masks (90 %), and
