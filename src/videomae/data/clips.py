@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from videomae.core.errors import ConfigError, VideoError
+from videomae.data.augmentation import Augmentation, SampleAugmentation
 from videomae.data.index_memory import IndexMemory, PacketIndices
 from videomae.data.manifest import VideoEntry
 from videomae.data.order import generator_for
@@ -41,11 +42,13 @@ class Crop:
         kind: "multi-scale" (the published pre-training), "resized" (area and shape at random, for fine-tuning) or
             "center" (the largest square in the middle).
         min_area: of "resized": the smallest share of the frame that is kept.
+        max_ratio: of "resized": the most that width / height and height / width may be.
         flip: mirror half of the clips.
     """
 
     kind: str
     min_area: float = 0.08
+    max_ratio: float = 4 / 3
     flip: bool = False
 
     def draw(self, height: int, width: int, generator: torch.Generator) -> CropBox:
@@ -53,7 +56,9 @@ class Crop:
         if self.kind == "multi-scale":
             box = multi_scale_crop(height, width, generator)
         elif self.kind == "resized":
-            box = random_resized_crop(height, width, generator, area=(self.min_area, 1.0))
+            box = random_resized_crop(
+                height, width, generator, (self.min_area, 1.0), (1 / self.max_ratio, self.max_ratio)
+            )
         else:
             box = center_crop_box(height, width)
         return random_flip(box, generator) if self.flip else box
@@ -128,14 +133,27 @@ class _VideoClips(Dataset[Sample | Broken]):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def _sample(self, index: int, choose_frames: _ChooseFrames, choose_boxes: _ChooseBoxes) -> Sample | Broken:
+    def _sample(
+        self,
+        index: int,
+        choose_frames: _ChooseFrames,
+        choose_boxes: _ChooseBoxes,
+        augmentation: SampleAugmentation | None = None,
+    ) -> Sample | Broken:
         try:
-            clips, _ = self._cut(index, choose_frames, choose_boxes)
+            clips, _ = self._cut(index, choose_frames, choose_boxes, augmentation)
         except VideoError as error:
             return Broken(index, error)
-        return Sample(clips.flatten(0, 1), index, self.labels[index])
+        views = clips.flatten(0, 1)
+        return Sample(views if augmentation is None else augmentation.change_clips(views), index, self.labels[index])
 
-    def _cut(self, index: int, choose_frames: _ChooseFrames, choose_boxes: _ChooseBoxes) -> tuple[Tensor, np.ndarray]:
+    def _cut(
+        self,
+        index: int,
+        choose_frames: _ChooseFrames,
+        choose_boxes: _ChooseBoxes,
+        augmentation: SampleAugmentation | None = None,
+    ) -> tuple[Tensor, np.ndarray]:
         """Clips uint8 (K, V, T, C, H, W): V boxes out of K clips, and the frame numbers (K, T) in the whole video."""
         entry = self.entries[index]
         known = self._indices.find(entry.path)
@@ -145,7 +163,7 @@ class _VideoClips(Dataset[Sample | Broken]):
                     before = reader.index
                     try:
                         frames = _choose(reader, entry, self.sampling, choose_frames)
-                        clips = cut_clips(reader, frames, choose_boxes, self.image_size)
+                        clips = cut_clips(reader, frames, choose_boxes, self.image_size, augmentation)
                         break
                     except VideoError:
                         # A reader finds out while it decodes that its index is wrong about the file; it has a new one.
@@ -172,7 +190,13 @@ def _choose(reader: Any, entry: VideoEntry, sampling: ClipSampling, choose_frame
     return part.start + choose_frames(len(part), times)
 
 
-def cut_clips(reader: Any, frames: np.ndarray, choose_boxes: _ChooseBoxes, size: int | tuple[int, int]) -> Tensor:
+def cut_clips(
+    reader: Any,
+    frames: np.ndarray,
+    choose_boxes: _ChooseBoxes,
+    size: int | tuple[int, int],
+    augmentation: SampleAugmentation | None = None,
+) -> Tensor:
     """Cut boxes out of clips, each frame as it is decoded, so that no more than one is held in full size.
 
     Args:
@@ -180,9 +204,10 @@ def cut_clips(reader: Any, frames: np.ndarray, choose_boxes: _ChooseBoxes, size:
         frames: numbers (K, T) of the frames of K clips.
         choose_boxes: called once, with the (height, width) of the frames, for the V boxes.
         size: height and width of the result, or one number for both.
+        augmentation: what is done to whole frames before; None, or one of clips, does nothing here.
 
     Returns:
-        uint8 (K, V, T, C, height, width), bit for bit what `crop_and_resize` makes of whole clips.
+        uint8 (K, V, T, C, height, width), without augmentation bit for bit what `crop_and_resize` makes of whole clips.
 
     Raises:
         VideoError: if the video cannot be read, or its size changes midway.
@@ -191,9 +216,11 @@ def cut_clips(reader: Any, frames: np.ndarray, choose_boxes: _ChooseBoxes, size:
     clips = torch.empty(0)
     shape: tuple[int, ...] = ()
     boxes: Sequence[CropBox] = ()
+    whole = augmentation if augmentation is not None and augmentation.is_before_crop else None
     for number, frame in reader.stream(frames.ravel()):
         if not shape:
-            shape, boxes = frame.shape, choose_boxes(*frame.shape[:2])
+            shape = frame.shape
+            boxes = choose_boxes(*(frame if whole is None else whole.shrink(frame)).shape[:2])
             num_clips, num_frames = frames.shape
             clips = torch.empty((num_clips, len(boxes), num_frames, shape[2], high, wide), dtype=torch.uint8)
         if frame.shape != shape:
@@ -203,8 +230,10 @@ def cut_clips(reader: Any, frames: np.ndarray, choose_boxes: _ChooseBoxes, size:
                 hint="the size changes midway: convert the video to a single one",
             )
         places = np.argwhere(frames == number).tolist()
+        seen = frame if whole is None else whole.shrink(frame)
         for view, box in enumerate(boxes):
-            picture = crop_and_resize(frame[None], box, size)[0]  # (C, height, width)
+            source = seen if whole is None else whole.change_frame(seen, view)
+            picture = crop_and_resize(source[None], box, size)[0]  # (C, height, width)
             for clip, time in places:
                 clips[clip, view, time] = picture
     return clips
@@ -213,8 +242,8 @@ def cut_clips(reader: Any, frames: np.ndarray, choose_boxes: _ChooseBoxes, size:
 class TrainingClips(_VideoClips):
     """Random clips for training.
 
-    The time of a clip is a function of (seed, epoch, index), its crop of (seed, epoch, index, view), whatever worker
-    draws them and however many views there are.
+    The time of a clip is a function of (seed, epoch, index), its crop and augmentation of (seed, epoch, index, view),
+    whatever worker draws them and however many views there are.
 
     Args:
         entries: the videos.
@@ -224,6 +253,7 @@ class TrainingClips(_VideoClips):
         image_size: height and width of a clip in pixels, or a (height, width) pair.
         seed: of time and crop.
         num_views: crops of each decoded clip (repeated augmentation, Hoffer et al. 2020).
+        augmentation: what is done to the pixels besides.
         catalog: knows packet indices, with which files open faster.
         limits: what one file may cost.
         backend: what decodes video files, see `open_video`.
@@ -239,6 +269,7 @@ class TrainingClips(_VideoClips):
         image_size: int | tuple[int, int],
         seed: int,
         num_views: int = 1,
+        augmentation: Augmentation | None = None,
         catalog: PacketIndices | None = None,
         limits: ReadLimits | None = None,
         backend: str = "pyav",
@@ -255,6 +286,7 @@ class TrainingClips(_VideoClips):
         self.crop = crop
         self.seed = seed
         self.num_views = num_views
+        self.augmentation = augmentation
 
     @property
     def sample_num_bytes(self) -> int:
@@ -264,6 +296,7 @@ class TrainingClips(_VideoClips):
     def __getitem__(self, key: tuple[int, int]) -> Sample | Broken:
         """The clip of (epoch, index): `clips` (num_views, T, C, H, W)."""
         epoch, index = key
+        augmentation = SampleAugmentation(self.augmentation)
 
         def choose_frames(num_frames: int, times: np.ndarray | None) -> np.ndarray:
             generator = generator_for(self.seed, epoch, index)
@@ -272,9 +305,11 @@ class TrainingClips(_VideoClips):
         def choose_boxes(height: int, width: int) -> list[CropBox]:
             # From 1: a key's zeros at the end count for nothing, and view 0 would draw what the time draws.
             generators = [generator_for(self.seed, epoch, index, view + 1) for view in range(self.num_views)]
-            return [self.crop.draw(height, width, generator) for generator in generators]
+            boxes = [self.crop.draw(height, width, generator) for generator in generators]
+            augmentation.draw(generators)
+            return boxes
 
-        return self._sample(index, choose_frames, choose_boxes)
+        return self._sample(index, choose_frames, choose_boxes, augmentation)
 
 
 class ViewClips(_VideoClips):
