@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 import shutil
 from pathlib import Path
 
@@ -33,6 +35,7 @@ def test_json(commands: Commands, finetuned: FinetuneResult, judges: Path) -> No
         "top1": pytest.approx(4 / 5),
         "top5": 1.0,
         "mean_class_accuracy": pytest.approx((1 + 2 / 3) / 2),
+        "top1_interval": pytest.approx([0.3755, 0.9638], abs=1e-4),
     }
 
 
@@ -40,12 +43,13 @@ def test_for_people(commands: Commands, finetuned: FinetuneResult, judges: Path)
     assert commands("evaluate", judges, "--model", finetuned.folder, *FAST) == 0
     lines = [line.split() for line in commands.out.splitlines()]
     assert commands.out.startswith("5 videos × 1 view\n")
-    assert ["top-1", "80.0%"] in lines
+    assert ["top-1", "80.0%", "(95", "%", "interval", "37.6–96.4%)"] in lines
     assert ["mean", "class", "accuracy", "83.3%"] in lines
-    assert not any(line[0] == "top-5" for line in lines)  # always 100 % of three classes
-    assert ["red", "66.7%", "2", "of", "3"] in lines
-    assert ["blue", "100.0%", "2", "of", "2"] in lines
-    assert not any(line[0] == "green" for line in lines)  # no video of it
+    assert not any(line[:1] == ["top-5"] for line in lines)  # always 100 % of three classes
+    assert ["red", "3", "66.7%", "green", "(1)"] in lines
+    assert ["blue", "2", "100.0%"] in lines
+    assert not any(line[:1] == ["green"] for line in lines)  # no video of it
+    assert commands.out.endswith("1 of the model's 3 classes have no videos here\n")
 
 
 def test_five_clips_of_three_crops_are_the_default(commands: Commands, finetuned: FinetuneResult, judges: Path) -> None:
@@ -114,3 +118,49 @@ def test_a_rate_in_place_of_a_stride(
     assert "expected one of them" in commands.refused(*words, "--frame-rate", "5", "--frame-stride", "2")
     assert "frame_rate=-1.0: expected frames per second" in commands.refused(*words, "--frame-rate", "-1")
     assert "expected more than 0" in commands.refused(*words, "--read-limit-seconds", "0")
+
+
+def test_predictions_in_a_file(commands: Commands, finetuned: FinetuneResult, judges: Path, tmp_path: Path) -> None:
+    (judges / "red" / "broken, too.mp4").write_text("no video")
+    file = tmp_path / "new folder" / "said.csv"
+    words = ["evaluate", judges, "--model", finetuned.folder, *FAST, "--count-broken-as-wrong", "--predictions", file]
+    assert commands(*words) == 0
+    with file.open(encoding="utf-8", newline="") as text:
+        rows = {Path(row["path"]).name: row for row in csv.DictReader(text)}
+    assert len(rows) == 6
+    assert set(next(iter(rows.values()))) == {"path", "true", "said", "probability", "error"}
+    assert (rows["blue_0.mp4"]["true"], rows["blue_0.mp4"]["said"]) == ("blue", "blue")
+    green = rows["in truth green.mp4"]
+    assert (green["true"], green["said"], green["error"]) == ("red", "green", "")
+    assert 1 / 3 < float(green["probability"]) <= 1
+    assert rows["broken, too.mp4"]["said"] == rows["broken, too.mp4"]["probability"] == ""
+    assert "expected" in rows["broken, too.mp4"]["error"]
+    assert commands(*words, "--scores") == 0
+    with file.open(encoding="utf-8", newline="") as text:
+        rows = {Path(row["path"]).name: row for row in csv.DictReader(text)}
+    scores = [float(rows["red_0.mp4"][f"score of {name}"]) for name in ("blue", "green", "red")]
+    assert sum(scores) == pytest.approx(1, abs=1e-4)
+    assert max(scores) == scores[2] == pytest.approx(float(rows["red_0.mp4"]["probability"]))
+
+
+def test_a_report(commands: Commands, finetuned: FinetuneResult, judges: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    document = commands.json("evaluate", judges, "--model", finetuned.folder, *FAST, "--report", file)
+    assert document["num_videos"] == 5
+    assert str(file) in commands.err
+    page = file.read_text(encoding="utf-8")
+    for part in ("80.0%", "37.6–96.4%", "most often taken for", "The only wrong answer", "red, taken for green"):
+        assert part in page, part
+    assert "in truth green.mp4" in page
+    assert page.count("data:image/jpeg") == 1
+    assert all(source.startswith("data:") for source in re.findall(r'src="([^"]*)', page))
+
+
+def test_files_that_cannot_be_written_are_told_before_the_work(
+    commands: Commands, finetuned: FinetuneResult, judges: Path, tmp_path: Path
+) -> None:
+    words = ["evaluate", judges, "--model", finetuned.folder, *FAST]
+    assert "folder; add a file name" in commands.refused(*words, "--report", tmp_path)
+    (tmp_path / "file").touch()
+    assert "cannot write" in commands.refused(*words, "--predictions", tmp_path / "file" / "said.csv")
+    assert "add --predictions FILE" in commands.refused(*words, "--scores")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from videomae.core.errors import InputError
-from videomae.core.files import write_bytes
+from videomae.core.files import require_writable, write_bytes
 
 
 def test_writes_and_makes_missing_folders(tmp_path: Path) -> None:
@@ -61,3 +61,17 @@ def test_a_failure_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: 
 
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["c.bin"]
+
+
+def test_a_place_is_tried_before_long_work(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "c.bin")
+    assert list((tmp_path / "new").iterdir()) == []
+
+    (tmp_path / "c.bin").write_bytes(b"old")
+    require_writable(tmp_path / "c.bin")
+    assert (tmp_path / "c.bin").read_bytes() == b"old"
+
+    with pytest.raises(InputError, match="this is a folder"):
+        require_writable(tmp_path / "new")
+    with pytest.raises(InputError, match="cannot write"):
+        require_writable(tmp_path / "c.bin" / "d.bin")

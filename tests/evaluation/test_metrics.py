@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from videomae.evaluation.metrics import Metrics, classification_metrics
+from videomae.evaluation.metrics import Metrics, classification_metrics, wilson_interval, worst_mistakes
 
 NONE = np.zeros(0, dtype=np.int64)
 
@@ -125,3 +125,59 @@ def test_against_plain_counting() -> None:
     assert metrics.mean_class_accuracy == pytest.approx(
         sum(right / total for right, total in per_class.values()) / len(per_class)
     )
+
+
+# Newcombe 1998 (table I, method 3) and Agresti & Coull 1998 print these.
+@pytest.mark.parametrize(
+    ("num_right", "num_videos", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_intervals_as_published(num_right: int, num_videos: int, low: float, high: float) -> None:
+    assert wilson_interval(num_right, num_videos) == pytest.approx((low, high), abs=5e-5)
+    mirrored = wilson_interval(num_videos - num_right, num_videos)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+def test_the_interval_is_that_of_all_videos() -> None:
+    metrics = judge([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1], broken=[0])
+
+    assert metrics.top1 == 2 / 4
+    assert metrics.top1_interval == wilson_interval(2, 4)
+
+
+def test_how_each_class_fared() -> None:
+    rows = [[0.9, 0.1, 0, 0], [0.2, 0.7, 0.1, 0], [0.5, 0.4, 0.1, 0], [0.1, 0.2, 0.7, 0], [0.3, 0.2, 0.5, 0]]
+
+    first, second, third, fourth = judge(rows, [0, 1, 1, 1, 1], broken=[0, 2]).per_class()
+
+    assert (first.num_videos, first.num_right, first.accuracy, first.taken_for) == (2, 1, 1 / 2, None)
+    assert (second.num_videos, second.num_right, second.accuracy) == (4, 1, 1 / 4)
+    assert (second.taken_for, second.num_taken) == (2, 2)
+    assert (third.num_videos, third.num_right, third.accuracy, third.taken_for) == (1, 0, 0.0, None)
+    assert (fourth.num_videos, fourth.accuracy) == (0, None)
+
+
+def test_the_table_agrees_with_the_mean() -> None:
+    generator = np.random.default_rng(1)
+    probabilities, labels = generator.dirichlet(np.ones(6), size=90), generator.integers(0, 6, 90)
+    metrics = classification_metrics(probabilities, labels, broken_labels=generator.integers(0, 6, 9))
+
+    accuracies = [result.accuracy for result in metrics.per_class()]
+
+    assert sum(result.num_videos for result in metrics.per_class()) == metrics.num_videos == 99
+    assert np.mean([a for a in accuracies if a is not None]) == pytest.approx(metrics.mean_class_accuracy)
+
+
+def test_worst_mistakes_come_first() -> None:
+    rows = np.array([[0.6, 0.4], [0.9, 0.1], [0.1, 0.9], [0.2, 0.8], [0.8, 0.2], [0.5, 0.5]])
+
+    assert worst_mistakes(rows, np.array([1, 1, 1, 0, 1, 1]), max_count=9) == [1, 3, 4, 0, 5]
+    assert worst_mistakes(rows, np.array([1, 1, 1, 0, 1, 1]), max_count=2) == [1, 3]
+    assert worst_mistakes(rows, rows.argmax(axis=1), max_count=9) == []
+
+
+def test_calibration_by_hand() -> None:
+    """Bins of a fifteenth: 0.9 and 0.92 share one (half of them right), 0.6 is alone (right)."""
+    metrics = judge([[0.9, 0.1], [0.92, 0.08], [0.4, 0.6]], [0, 1, 1])
+
+    assert metrics.calibration_error == pytest.approx((abs(0.9 + 0.92 - 1) + abs(0.6 - 1)) / 3, rel=1e-6)

@@ -13,7 +13,7 @@ import torch
 from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.data.manifest import Manifest, VideoEntry
 from videomae.evaluation import validate
-from videomae.evaluation.validate import Evaluation, evaluate_classifier
+from videomae.evaluation.validate import Evaluation, ScoredVideos, evaluate_classifier
 from videomae.inference.predict import predict_videos
 from videomae.inference.scores import VideoScores, ViewOptions
 from videomae.loading.checkpoint import LoadedCheckpoint, new_processor
@@ -177,3 +177,48 @@ def test_a_model_that_gives_no_single_class_is_refused(checkpoint: LoadedCheckpo
     checkpoint.model.config.problem_type = "multi_label_classification"
     with pytest.raises(ConfigError, match="gives each video one class"):
         judge(checkpoint, manifest_of("run", "jump"))
+
+
+def test_scores_of_several_processes_count_each_video_once() -> None:
+    manifest = manifest_of("run", "jump", "swim", "run", "jump")
+    error = VideoError("4.mp4", expected="a video", hint="repair it")
+
+    def says(name: str) -> np.ndarray:
+        return np.eye(3, dtype=np.float32)[CLASSES.index(name)]
+
+    first = ScoredVideos({0: says("run"), 2: says("run"), 1: says("jump")}, {})
+    second = ScoredVideos({3: says("run"), 0: says("run")}, {4: error, 1: error})  # 0 was there to fill a batch
+
+    merged = first.merged([second])
+    evaluation = validate.judge(merged, manifest, CLASSES)
+
+    assert (evaluation.metrics.num_videos, evaluation.metrics.num_broken) == (5, 1)
+    assert evaluation.metrics.top1 == 3 / 5
+    assert [verdict.entry.path.name for verdict in evaluation.verdicts] == [f"{n}.mp4" for n in range(5)]
+    assert [verdict.said for verdict in evaluation.verdicts] == [2, 1, 2, 2, None]
+    assert set(first.scores) == {0, 1, 2}  # as it was
+
+
+def test_a_video_that_nobody_judged_is_a_fault() -> None:
+    scored = ScoredVideos({0: np.ones(3, dtype=np.float32) / 3}, {})
+
+    with pytest.raises(RuntimeError, match="1 of 2 videos have no scores, the first at 1"):
+        validate.judge(scored, manifest_of("run", "jump"), CLASSES)
+
+
+def test_verdicts_and_worst_mistakes(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, ["run", "swim", None, "jump"], [3, 1, 2, 0])
+
+    evaluation = judge(checkpoint, manifest_of("run", "jump", "swim", "run"), count_broken_as_wrong=True)
+
+    assert [(v.entry.path.name, v.true, v.said) for v in evaluation.verdicts] == [
+        ("0.mp4", 2, 2),
+        ("1.mp4", 1, 0),
+        ("2.mp4", 0, None),
+        ("3.mp4", 2, 1),
+    ]
+    assert evaluation.verdicts[0].probability == pytest.approx(0.8)
+    assert evaluation.verdicts[2].error is not None
+    assert evaluation.verdicts[2].probability is None
+    assert [v.entry.path.name for v in evaluation.worst_mistakes(9)] == ["1.mp4", "3.mp4"]
+    assert [v.entry.path.name for v in evaluation.worst_mistakes(1)] == ["1.mp4"]

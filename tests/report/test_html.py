@@ -10,7 +10,7 @@ from PIL import Image
 from videomae.core.errors import InputError, ShapeError
 from videomae.report.charts import bar_comparison
 from videomae.report.html import KeyFigure, Report
-from videomae.report.pictures import encode_gif
+from videomae.report.pictures import encode_gif, filmstrip_jpeg
 
 VOID_TAGS = {"meta", "img", "br", "hr", "link", "input"}
 EVIL = "<script>alert(\"1\")</script> & 'quotes' </td></table>"
@@ -173,3 +173,17 @@ def test_save_writes_utf8_whatever_the_text(tmp_path: Path) -> None:
     assert page.text_in("h1") == ["évènement – 動画"]
     assert page.text_in("p") == ["undecodable \\udcff name"]
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_gallery_is_part_of_the_file() -> None:
+    strip = filmstrip_jpeg(np.full((3, 20, 30, 3), 90, dtype=np.uint8), height=40)
+    page = (
+        Report("T").gallery([(strip, "three <frames>", "a & b"), (np.zeros((4, 6, 3), np.uint8), "black", "")]).render()
+    )
+    assert page.count("<figure>") == 2
+    assert 'width="184" height="40"' in page  # 3 × 60 and two gaps of 2
+    assert "data:image/jpeg;base64," in page
+    assert "data:image/png;base64," in page
+    assert "three &lt;frames&gt;" in page
+    assert "a &amp; b" in page
+    assert '<div class="gallery">' not in Report("T").gallery([]).render()

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from videomae.core.errors import InputError
@@ -35,6 +35,24 @@ def print_json(document: dict[str, Any]) -> None:
     """The one JSON document on stdout."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     print(json.dumps(document, indent=2, ensure_ascii=not is_utf8), flush=True)
+
+
+def print_columns(rows: Sequence[Sequence[str]], *, right: Container[int] = ()) -> None:
+    """Rows as aligned columns, whole however narrow the terminal is: shortened names and paths would look alike.
+
+    Args:
+        rows: cells, the header first.
+        right: columns whose cells stand at the right.
+    """
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = []
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            gap = " " * (width - cell_len(cell))
+            cells.append(gap + cell if column in right else cell + gap)
+        print("  ".join(cells).rstrip())
 
 
 def describe_error(error: InputError) -> dict[str, str]:

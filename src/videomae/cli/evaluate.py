@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from videomae.cli.arguments import parse
-from videomae.cli.console import EXIT_DONE, print_json, stderr_console
+from videomae.cli.arguments import UsageError, parse
+from videomae.cli.console import EXIT_DONE, print_columns, print_json, stderr_console
 from videomae.cli.data_options import ListOptions
 from videomae.cli.model_options import ViewRunOptions
 
@@ -28,6 +29,12 @@ class EvaluateOptions:
     """Count a video that cannot be read as wrong, and name it, instead of stopping."""
     lists: OmitArgPrefixes[ListOptions] = field(default_factory=ListOptions)
     run: OmitArgPrefixes[ViewRunOptions] = field(default_factory=lambda: ViewRunOptions(clips=5, crops=3))
+    report: Path | None = None
+    """Write an HTML file with confusion matrix, classes and the worst mistakes."""
+    predictions: Path | None = None
+    """Write a CSV file with a row for each video: path, true, said, probability, error."""
+    scores: bool = False
+    """Add the score of every class to the file of --predictions."""
     json: bool = False
     """Print one JSON document on stdout."""
 
@@ -35,13 +42,20 @@ class EvaluateOptions:
 def run(arguments: list[str]) -> int:
     """Parse, evaluate, print."""
     options = parse(EvaluateOptions, arguments, command="evaluate")
+    if options.scores and options.predictions is None:
+        raise UsageError("--scores without --predictions", expected="a file for them", hint="add --predictions FILE")
 
     from rich.progress import Progress
 
     from videomae.cli.models import open_for_views
+    from videomae.core.files import require_writable
     from videomae.data.manifest import read_manifest
+    from videomae.evaluation.report import write_evaluation_report, write_predictions
     from videomae.evaluation.validate import evaluate_classifier
 
+    for file in (options.report, options.predictions):
+        if file is not None:
+            require_writable(file)
     manifest = read_manifest(options.data, root=options.lists.video_root).take_split("test", "val")
     checkpoint, views, device = open_for_views(options.model, options.run)
     console = stderr_console()
@@ -59,27 +73,37 @@ def run(arguments: list[str]) -> int:
         )
     for _, error in evaluation.broken:
         console.print(f"counted as wrong: {error}", markup=False)
-    metrics = evaluation.metrics
+    num_views = options.run.clips * options.run.crops
+    looked_at = "1 view" if num_views == 1 else f"{num_views} views"
+    if options.predictions is not None:
+        file = write_predictions(options.predictions, evaluation, with_scores=options.scores)
+        console.print(f"predictions: {file}", markup=False)
+    if options.report is not None:
+        file = write_evaluation_report(
+            options.report, evaluation, data=options.data, model=options.model, views=f"{looked_at} each"
+        )
+        console.print(f"report: {file}", markup=False)
     if options.json:
-        names = ("num_videos", "num_broken", "top1", "top5", "mean_class_accuracy")
-        print_json({name: getattr(metrics, name) for name in names})
+        names = ("num_videos", "num_broken", "top1", "top5", "mean_class_accuracy", "top1_interval")
+        print_json({name: getattr(evaluation.metrics, name) for name in names})
     else:
-        _print(evaluation, options.run.clips * options.run.crops)
+        _print(evaluation, looked_at)
     return EXIT_DONE
 
 
-def _print(evaluation: Evaluation, num_views: int) -> None:
+def _print(evaluation: Evaluation, views: str) -> None:
+    from videomae.evaluation.report import class_rows, interval_text
+
     metrics = evaluation.metrics
     broken = f", {metrics.num_broken} broken" if metrics.num_broken else ""
-    views = "1 view" if num_views == 1 else f"{num_views} views"
     print(f"{metrics.num_videos} videos × {views}{broken}")
-    print(f"top-1                {metrics.top1:6.1%}")
+    print(f"top-1                {metrics.top1:6.1%}   (95 % interval {interval_text(evaluation)})")
     if len(evaluation.class_names) > 5:  # else every answer is among the five
         print(f"top-5                {metrics.top5:6.1%}")
-    print(f"mean class accuracy  {metrics.mean_class_accuracy:6.1%}")
-    width = max(len(name) for name in evaluation.class_names)
-    for index, name in enumerate(evaluation.class_names):
-        total = int(metrics.confusion[index].sum())
-        if total:
-            right = int(metrics.confusion[index, index])
-            print(f"  {name:<{width}}  {right / total:6.1%}  {right} of {total}")
+    print(f"mean class accuracy  {metrics.mean_class_accuracy:6.1%}\n")
+    shown = [row for row in class_rows(evaluation) if row[1]]
+    rows = [(name, str(num_videos), right, taken_for) for name, num_videos, right, taken_for in shown]
+    print_columns([("class", "videos", "right", "most often taken for"), *rows], right=(1, 2))
+    left_out = len(evaluation.class_names) - len(shown)
+    if left_out:
+        print(f"{left_out} of the model's {len(evaluation.class_names)} classes have no videos here")

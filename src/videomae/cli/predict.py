@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import UsageError, parse, require_at_least
-from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_json
+from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_columns, print_json
 from videomae.cli.model_options import ViewRunOptions
 
 if TYPE_CHECKING:
@@ -82,15 +82,10 @@ def _print_one(result: VideoPrediction) -> None:
 
 
 def _print_table(results: list[VideoPrediction]) -> None:
-    """A line for each video, whole however narrow the terminal is: shortened paths would look alike."""
-    from rich.cells import cell_len
-
+    """A line for each video."""
     rows = [("video", "class", "probability", "others")]
     for result in results:
         best, *rest = result.predictions
         others = ", ".join(f"{prediction.label} {prediction.probability:.1%}" for prediction in rest[:2])
         rows.append((str(result.path), best.label, f"{best.probability:11.1%}", others))
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
-        print("  ".join(cells).rstrip())
+    print_columns(rows)

@@ -51,15 +51,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], objec
             `path` is then untouched.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(path, expected="the name of a file", hint="this is a folder; add a file name to it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.stem[:80]}.", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    os.close(descriptor)
-    aside = Path(name)
+    aside = _make_aside(path)
     try:
         write(aside)
         with aside.open("rb+") as file:
@@ -71,6 +63,28 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], objec
     finally:
         aside.unlink(missing_ok=True)
     return path
+
+
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Make sure before long work that `write_atomically` will find its place; missing folders are made.
+
+    Raises:
+        InputError: as `write_atomically`.
+    """
+    _make_aside(Path(path)).unlink()
+
+
+def _make_aside(path: Path) -> Path:
+    """An empty file beside `path`, to be filled and renamed."""
+    if path.is_dir():
+        raise InputError(path, expected="the name of a file", hint="this is a folder; add a file name to it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.stem[:80]}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    os.close(descriptor)
+    return Path(name)
 
 
 def _mode_for(path: Path) -> int:

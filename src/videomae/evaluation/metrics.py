@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+
+# Of the normal distribution, for 95 %.
+_Z = 1.959964
+_NUM_CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,9 @@ class Metrics:
         mean_class_accuracy: mean over the classes (that have videos) of the share that is right.
         loss: mean negative log probability of the right class, over the videos that could be read.
         confusion: (classes, classes) counts; rows are true classes, columns predicted ones; no broken ones.
+        class_totals: (classes,) videos of each class, broken ones included.
+        calibration_error: expected calibration error (Guo et al. 2017, 15 bins): how far, on average, the probability
+            of the answer is from the share of such answers that is right; of the videos that could be read.
     """
 
     num_videos: int
@@ -28,6 +36,80 @@ class Metrics:
     mean_class_accuracy: float
     loss: float
     confusion: np.ndarray
+    class_totals: np.ndarray
+    calibration_error: float
+
+    @property
+    def top1_interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval of `top1`."""
+        return wilson_interval(round(self.top1 * self.num_videos), self.num_videos)
+
+    def per_class(self) -> list[ClassResult]:
+        """How each class fared, in the order of the classes; one without videos too."""
+        mistakes = self.confusion.copy()
+        np.fill_diagonal(mistakes, 0)
+        taken_for = mistakes.argmax(axis=1)
+        return [
+            ClassResult(
+                index=index,
+                num_videos=int(self.class_totals[index]),
+                num_right=int(self.confusion[index, index]),
+                taken_for=int(taken_for[index]) if mistakes[index].any() else None,
+                num_taken=int(mistakes[index, taken_for[index]]),
+            )
+            for index in range(len(self.class_totals))
+        ]
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """How one class fared.
+
+    Args:
+        index: of the class.
+        num_videos: videos of it, broken ones included.
+        num_right: of these, how many were recognised.
+        taken_for: the wrong class it is taken for most often (of several the first); None where it never is.
+        num_taken: how often.
+    """
+
+    index: int
+    num_videos: int
+    num_right: int
+    taken_for: int | None
+    num_taken: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share that is right; None without videos."""
+        return self.num_right / self.num_videos if self.num_videos else None
+
+
+def wilson_interval(num_right: int, num_videos: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a share (Wilson 1927): sound for few videos and for shares near 0 and 1.
+
+    Args:
+        num_right: how many are right.
+        num_videos: of how many, above 0.
+    """
+    share, spread = num_right / num_videos, _Z**2 / num_videos
+    centre = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, *, max_count: int) -> list[int]:
+    """Rows whose answer is wrong, the most confident first; of equally confident ones the first.
+
+    Args:
+        probabilities: (videos, classes) float.
+        labels: (videos,) right class of each.
+        max_count: the most rows to name.
+    """
+    said = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(said != labels)
+    order = np.argsort(-probabilities[wrong, said[wrong]], kind="stable")
+    return [int(row) for row in wrong[order][:max_count]]
 
 
 def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, *, broken_labels: np.ndarray) -> Metrics:
@@ -57,4 +139,13 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, *, bro
         mean_class_accuracy=float((np.diag(confusion)[present] / totals[present]).mean()),
         loss=float(-np.log(np.maximum(chosen, 1e-12)).mean()) if len(labels) else float("nan"),
         confusion=confusion,
+        class_totals=totals,
+        calibration_error=_calibration_error(probabilities.max(axis=1), right[:, 0]) if len(labels) else float("nan"),
     )
+
+
+def _calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    bins = np.clip(np.ceil(confidence * _NUM_CALIBRATION_BINS).astype(int) - 1, 0, _NUM_CALIBRATION_BINS - 1)
+    # The gap of a bin times its share of the videos is the difference of its sums, divided by all videos.
+    gaps = np.bincount(bins, weights=confidence.astype(np.float64) - right, minlength=_NUM_CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(confidence))

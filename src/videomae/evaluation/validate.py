@@ -120,7 +120,7 @@ def evaluate_classifier(
         VideoError: if a video cannot be read.
     """
     class_names = _class_names(checkpoint)
-    manifest.require_classes(class_names)
+    manifest = manifest.require_classes(class_names)
     scored = score_manifest(
         checkpoint,
         manifest,
@@ -186,6 +186,7 @@ def judge(scored: ScoredVideos, manifest: Manifest, class_names: tuple[str, ...]
 
     Raises:
         DataError: if no video could be read.
+        RuntimeError: if a video has neither scores nor an error: a fault of whoever collected them.
     """
     broken = scored.broken
     if not scored.scores:
@@ -194,6 +195,9 @@ def judge(scored: ScoredVideos, manifest: Manifest, class_names: tuple[str, ...]
             expected="videos that can be read",
             hint=f"the first one: {next(iter(broken.values()))}",
         )
+    missing = set(range(len(manifest))) - set(scored.scores) - set(broken)
+    if missing:  # never judge fewer videos than there are without a word
+        raise RuntimeError(f"{len(missing)} of {len(manifest)} videos have no scores, the first at {min(missing)}")
     labels = np.array(label_indices(manifest.entries, class_names))
     places = sorted(scored.scores)
     metrics = classification_metrics(

@@ -118,6 +118,28 @@ class Report:
         )
         return self
 
+    def gallery(self, items: Sequence[tuple[Pixels | bytes, str, str]]) -> Report:
+        """Add small pictures side by side, each with its text below.
+
+        Args:
+            items: (picture as in `picture`, what it shows, the text below it).
+
+        Raises:
+            InputError, ShapeError: as `picture`.
+        """
+        cards = []
+        for image, alt, caption in items:
+            content = image if isinstance(image, bytes) else encode_png(image)
+            media_type, width, height = _inspect_image(content)
+            source = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+            cards.append(
+                f'<figure><img src="{source}" alt="{_escape(alt)}" width="{width}" height="{height}">'
+                f"<figcaption>{_escape(caption)}</figcaption></figure>"
+            )
+        if cards:
+            self._parts.append(f'<div class="gallery">{"".join(cards)}</div>')
+        return self
+
     def commands(self, text: str) -> Report:
         """Add lines to type or to read as they are: commands, a configuration."""
         self._parts.append(f'<pre tabindex="0"><code>{_escape(text.strip(chr(10)))}</code></pre>')
@@ -224,6 +246,10 @@ figure { margin: 20px 0; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { margin-top: 8px; max-width: 46rem; color: var(--faint); font-size: .92rem; overflow-wrap: anywhere;
   white-space: pre-line; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 18px;
+  margin: 20px 0; }
+.gallery figure { margin: 0; }
+.gallery img { width: 100%; border: 1px solid var(--line); border-radius: 6px; }
 pre { margin: 12px 0; padding: 14px 16px; border: 1px solid var(--line); border-radius: 10px; background: var(--raised);
   overflow-x: auto; font: .88rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 @media (max-width: 520px) { main { padding: 20px 14px 48px; } h1 { font-size: 1.5rem; } th, td { padding: 6px 9px; } }

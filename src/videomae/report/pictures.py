@@ -148,6 +148,29 @@ def encode_png(image: Pixels) -> bytes:
     return buffer.getvalue()
 
 
+def filmstrip_jpeg(frames: Pixels, *, height: int = 120) -> bytes:
+    """Frames side by side as the bytes of a small JPEG file, for a gallery.
+
+    Args:
+        frames: uint8 (T, H, W, 3), T above 0.
+        height: of the strip in pixels.
+
+    Raises:
+        ShapeError: if `frames` is not uint8 (T, H, W, 3).
+    """
+    clip = _check_clip(frames, name="the strip")
+    width = max(1, round(clip.shape[2] * height / clip.shape[1]))
+    gap = 2
+    strip = Image.new("RGB", (len(clip) * (width + gap) - gap, height), _BACKGROUND)
+    for column, frame in enumerate(clip):
+        strip.paste(
+            Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS), (column * (width + gap), 0)
+        )
+    buffer = io.BytesIO()
+    strip.save(buffer, format="JPEG", quality=85, optimize=True)
+    return buffer.getvalue()
+
+
 def encode_gif(frames: Pixels, *, frames_per_second: float) -> bytes:
     """Frames, uint8 (T, H, W, 3), as the bytes of a GIF file that plays for ever.
 

@@ -1,0 +1,156 @@
+"""What an evaluation looks like: the parts of a report, and the files that `videomae evaluate` writes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from videomae.core.errors import VideoError
+from videomae.core.files import write_text
+from videomae.data.entries import VideoEntry, readable
+from videomae.evaluation.validate import Evaluation
+from videomae.report.charts import confusion_matrix
+from videomae.report.html import KeyFigure, Report
+from videomae.report.pictures import filmstrip_jpeg
+from videomae.video.opening import open_video
+from videomae.video.reader import ReadLimits
+
+MAX_MISTAKES = 24
+_MAX_BROKEN_LISTED = 50
+# Of a mistake's video: near its beginning, in its middle, near its end, so that motion shows.
+_FRAMES_AT = (1 / 6, 1 / 2, 5 / 6)
+_THUMBNAIL_LIMITS = ReadLimits(max_seconds=20.0)
+
+
+def interval_text(evaluation: Evaluation) -> str:
+    """The confidence interval of top-1 for people: `73.1–88.0%`."""
+    low, high = evaluation.metrics.top1_interval
+    return f"{100 * low:.1f}–{high:.1%}"
+
+
+def class_rows(evaluation: Evaluation) -> list[tuple[str, int, str, str]]:
+    """For a table: (class, videos, right, most often taken for) of each class."""
+    names = evaluation.class_names
+    rows = []
+    for result in evaluation.metrics.per_class():
+        accuracy = "no videos" if result.accuracy is None else f"{result.accuracy:.1%}"
+        taken_for = "" if result.taken_for is None else f"{names[result.taken_for]} ({result.num_taken})"
+        rows.append((names[result.index], result.num_videos, accuracy, taken_for))
+    return rows
+
+
+def write_evaluation_report(
+    path: str | os.PathLike[str], evaluation: Evaluation, *, data: str, model: str, views: str
+) -> Path:
+    """An HTML file that holds everything: figures, confusion matrix, classes, worst mistakes.
+
+    Args:
+        path: of the file.
+        evaluation: what it is about.
+        data: the data set, as the user names it.
+        model: the checkpoint, as the user names it.
+        views: how each video was looked at, for people.
+
+    Raises:
+        InputError: if the place cannot be written.
+    """
+    metrics = evaluation.metrics
+    report = Report("Evaluation", subtitle=f"{model} on {metrics.num_videos} videos of {data}, {views}")
+    figures = [KeyFigure("top-1", f"{metrics.top1:.1%}", f"95 % interval {interval_text(evaluation)}")]
+    if len(evaluation.class_names) > 5:
+        figures.append(KeyFigure("top-5", f"{metrics.top5:.1%}"))
+    figures += [
+        KeyFigure("mean class accuracy", f"{metrics.mean_class_accuracy:.1%}"),
+        KeyFigure("loss", f"{metrics.loss:.3f}", "mean −log probability of the right class"),
+        KeyFigure("calibration error", f"{metrics.calibration_error:.1%}", "how far confidence is from accuracy"),
+    ]
+    if metrics.num_broken:
+        figures.append(KeyFigure("broken", str(metrics.num_broken), "videos that cannot be read count as wrong"))
+    report.key_figures(figures)
+    add_confusion(report, evaluation)
+    add_mistakes(report, evaluation)
+    if evaluation.broken:
+        listed = evaluation.broken[:_MAX_BROKEN_LISTED]
+        rows = [[str(place), str(error)] for place, error in listed]
+        report.section("Videos that could not be read")
+        report.table(["video", "reason"], rows, caption=f"{len(listed)} of {len(evaluation.broken)}")
+    return report.save(path)
+
+
+def add_confusion(report: Report, evaluation: Evaluation) -> None:
+    """The confusion matrix, and how each class fared."""
+    report.section("Which classes are taken for which")
+    chart = confusion_matrix(evaluation.metrics.confusion, evaluation.class_names)
+    report.picture(chart, alt="confusion matrix", caption="Rows: the true class. Columns: what the model says.")
+    report.section("Classes")
+    report.table(["class", "videos", "right", "most often taken for"], class_rows(evaluation))
+
+
+def add_mistakes(report: Report, evaluation: Evaluation, *, max_count: int = MAX_MISTAKES) -> None:
+    """The most confident wrong answers with three frames of each video; nothing where all answers are right."""
+    mistakes = evaluation.worst_mistakes(max_count)
+    if not mistakes:
+        return
+    names = evaluation.class_names
+    num_wrong = sum(verdict.said is not None and verdict.said != verdict.true for verdict in evaluation.verdicts)
+    report.section("Worst mistakes")
+    report.text(f"The most confident of the {num_wrong} wrong answers." if num_wrong > 1 else "The only wrong answer.")
+    cards = []
+    for verdict in mistakes:
+        assert verdict.said is not None
+        assert verdict.scores is not None
+        caption = (
+            f"{names[verdict.true]}, taken for {names[verdict.said]} ({verdict.probability:.0%}); "
+            f"the right class got {verdict.scores[verdict.true]:.0%}\n{verdict.entry.path}"
+        )
+        try:
+            picture = filmstrip_jpeg(_frames(verdict.entry))
+        except VideoError as error:  # it could be read a moment ago
+            report.text(f"{caption}\nno picture: {error}")
+            continue
+        cards.append((picture, f"three frames of {readable(verdict.entry.path.name)}", caption))
+    report.gallery(cards)
+
+
+def write_predictions(path: str | os.PathLike[str], evaluation: Evaluation, *, with_scores: bool = False) -> Path:
+    """A CSV file with a row for each video: path, true, said, probability, error.
+
+    Args:
+        path: of the file.
+        evaluation: what was said.
+        with_scores: add a column `score of NAME` for each class.
+
+    Raises:
+        InputError: if the place cannot be written.
+    """
+    names = evaluation.class_names
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    more = [f"score of {name}" for name in names] if with_scores else []
+    writer.writerow(["path", "true", "said", "probability", "error", *more])
+    for verdict in evaluation.verdicts:
+        path_text, true = readable(str(verdict.entry.path)), names[verdict.true]
+        if verdict.said is None or verdict.scores is None:
+            writer.writerow([path_text, true, "", "", str(verdict.error), *[""] * len(more)])
+            continue
+        scores: Sequence[str] = [f"{score:.6g}" for score in verdict.scores.tolist()] if with_scores else []
+        writer.writerow([path_text, true, names[verdict.said], f"{verdict.probability:.6g}", "", *scores])
+    return write_text(path, text.getvalue())
+
+
+def _frames(entry: VideoEntry) -> np.ndarray:
+    """Three frames of the part of a video that counts, uint8 (3, H, W, 3)."""
+    with open_video(entry.path, limits=_THUMBNAIL_LIMITS) as reader:
+        first, last = 0, reader.num_frames - 1
+        if entry.start_seconds is not None or entry.end_seconds is not None:
+            times = reader.frame_times
+            first = int(np.searchsorted(times, entry.start_seconds or 0.0))
+            end = np.inf if entry.end_seconds is None else entry.end_seconds
+            first, last = min(first, last), max(first, int(np.searchsorted(times, end)) - 1)
+        numbers = [min(round(first + at * (last - first)), reader.num_frames - 1) for at in _FRAMES_AT]
+        return reader.read(numbers)
