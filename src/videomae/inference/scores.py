@@ -77,6 +77,8 @@ def score_videos(
     device: torch.device,
     catalog: PacketIndices | None = None,
     excluded: dict[int, VideoError] | None = None,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[VideoScores]:
     """Scores of each video, each exactly once, as they are ready.
 
@@ -87,6 +89,8 @@ def score_videos(
         device: where to compute.
         catalog: knows packet indices, with which files open faster.
         excluded: index → why, of videos that are not opened but broken; those that end a worker are added.
+        rank: which of several processes this is; it judges its part of the videos.
+        world_size: how many share the videos.
     """
     _, _, height, width = checkpoint.model.config.grid.clip_shape
     views = ViewClips(
@@ -107,6 +111,8 @@ def score_videos(
         pin_memory=device.type == "cuda",
         limit_seconds=hard_limit_seconds(options.read_limit_seconds),
         excluded=excluded,
+        rank=rank,
+        world_size=world_size,
     )
     with closing(loader):
         for batch in loader:
