@@ -185,12 +185,12 @@ def _layout(shape: tuple[int, ...]) -> str:
 
 
 def _stacked(frames: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
-    """The frames as one array where they lie at even distances in memory, as those of `list(clip)` do."""
+    """The frames as one array where they lie one after the other in memory, as those of `list(clip)` do."""
     first = frames[0]
     addresses = [frame.__array_interface__["data"][0] for frame in frames]
     step = addresses[1] - addresses[0] if len(frames) > 1 else first.nbytes
     even = all(after - before == step for before, after in pairwise(addresses))
-    if even and step >= first.nbytes and all(frame.strides == first.strides for frame in frames):
+    if even and step == first.nbytes and all(frame.strides == first.strides for frame in frames):
         shape, strides = (len(frames), *first.shape), (step, *first.strides)
         return np.lib.stride_tricks.as_strided(first, shape=shape, strides=strides, writeable=False)
     return frames
