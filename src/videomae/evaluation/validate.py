@@ -13,6 +13,7 @@ from videomae.data.clips import label_indices
 from videomae.data.known import known_packets
 from videomae.data.manifest import Manifest, VideoEntry
 from videomae.evaluation.metrics import Metrics, classification_metrics, worst_mistakes
+from videomae.inference.processes import Processes
 from videomae.inference.scores import ViewOptions, score_videos
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.video.source import VideoSource
@@ -101,6 +102,7 @@ def evaluate_classifier(
     count_broken_as_wrong: bool = False,
     on_video: Callable[[], None] | None = None,
     excluded: dict[int, VideoError] | None = None,
+    processes: Processes | None = None,
 ) -> Evaluation:
     """Judge each video exactly once; classes are matched by name.
 
@@ -113,6 +115,7 @@ def evaluate_classifier(
         on_video: called after each video.
         excluded: index → why, of videos that are not opened but broken; those that end a worker are added, so that
             the next evaluation need not meet them again.
+        processes: share the videos among them, all of which must call this; each has the result.
 
     Raises:
         ConfigError: if the model gives no single class.
@@ -129,6 +132,7 @@ def evaluate_classifier(
         count_broken_as_wrong=count_broken_as_wrong,
         on_video=on_video,
         excluded=excluded,
+        processes=processes,
     )
     return judge(scored, manifest, class_names)
 
@@ -142,12 +146,14 @@ def score_manifest(
     count_broken_as_wrong: bool = False,
     on_video: Callable[[], None] | None = None,
     excluded: dict[int, VideoError] | None = None,
+    processes: Processes | None = None,
 ) -> ScoredVideos:
     """The scores of each video; arguments and errors are those of `evaluate_classifier`."""
+    processes = processes or Processes()
     model = checkpoint.model.to(device)
     was_training = model.training
     model.eval()
-    result = ScoredVideos()
+    own = ScoredVideos()
     try:
         scored = score_videos(
             checkpoint,
@@ -156,23 +162,31 @@ def score_manifest(
             device=device,
             catalog=known_packets(manifest),
             excluded=excluded,
+            rank=processes.rank,
+            world_size=processes.world_size,
         )
         for scores in scored:
             if scores.error is not None:
+                own.broken[scores.index] = scores.error
                 if not count_broken_as_wrong:
-                    raise VideoError(
-                        scores.error.value,
-                        expected=scores.error.expected,
-                        hint=f"{scores.error.hint} (`videomae scan` lists all such files, --count-broken-as-wrong "
-                        "counts them as wrong)",
-                    ) from scores.error
-                result.broken[scores.index] = scores.error
+                    break
             elif scores.probabilities is not None:
-                result.scores[scores.index] = scores.probabilities.numpy()
+                own.scores[scores.index] = scores.probabilities.numpy()
             if on_video is not None:
                 on_video()
     finally:
         model.train(was_training)
+    result = ScoredVideos().merged(processes.gather(own))
+    if result.broken and not count_broken_as_wrong:
+        error = result.broken[min(result.broken)]
+        raise VideoError(
+            error.value,
+            expected=error.expected,
+            hint=f"{error.hint} (`videomae scan` lists all such files, --count-broken-as-wrong counts them as wrong)",
+        ) from error
+    if on_video is not None:
+        for _ in range(len(manifest) - len(own.scores) - len(own.broken)):
+            on_video()  # those that other processes judged
     return result
 
 
