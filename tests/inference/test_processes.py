@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from several_processes import run_in_processes
 
-from videomae.core.errors import ConfigError
+from videomae.core.errors import ConfigError, InputError
+from videomae.core.files import write_text
 from videomae.inference.processes import Processes, joined_processes, launched_processes
 
 LAUNCHED = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
@@ -45,6 +47,23 @@ def test_what_each_says_reaches_all() -> None:
         assert torch.equal(weights, torch.full((2,), 5.0))
         assert step == {"step": torch.tensor(7)}
         assert said["from_main"]["name"] == "main"
+
+
+def _let_main_write(folder: Path) -> str:
+    with joined_processes("cpu") as processes:
+        answer = processes.on_main(lambda: str(write_text(folder / "file", "text")))
+        assert (folder / "file").exists()  # the others have waited
+        try:
+            processes.on_main(lambda: write_text(folder, "text"))
+        except InputError as error:
+            return f"{answer}, {error.expected}"
+        return "no error"
+
+
+def test_what_main_alone_does_the_others_wait_for_and_fail_with(tmp_path: Path) -> None:
+    main, other = run_in_processes(_let_main_write, tmp_path)
+    assert main == f"{tmp_path / 'file'}, the name of a file"
+    assert other == "None, the name of a file"
 
 
 def test_one_process_alone_hears_itself() -> None:

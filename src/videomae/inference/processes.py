@@ -7,11 +7,11 @@ A process that is alone loads nothing of this and waits for nobody.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ from videomae.inference.device import choose_device
 _TIMEOUT = timedelta(minutes=60)
 # How torch's libraries say that another process is gone, or no longer answers.
 _LOST = ("Connection closed by peer", "Connection reset", "Broken pipe", "Timed out", "timed out", "Socket Timeout")
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,25 @@ class Processes:
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
         return value if self.is_main else _put_in(plan[0], tensors)
+
+    def on_main(self, function: Callable[[], Answer]) -> Answer | None:
+        """Let the main process alone do something while the others wait; they get None.
+
+        Raises:
+            InputError: in every process, if it does in the main one.
+        """
+        if self.world_size == 1:
+            return function()
+        answer, problem = None, None
+        if self.is_main:
+            try:
+                answer = function()
+            except InputError as error:
+                problem = error
+        problem = self.from_main(problem)
+        if problem is not None:
+            raise problem
+        return answer
 
     def barrier(self) -> None:
         """Wait until all processes are here."""
