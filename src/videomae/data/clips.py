@@ -91,7 +91,7 @@ _ChooseFrames = Callable[[int, np.ndarray | None], np.ndarray]
 _ChooseBoxes = Callable[[int, int], Sequence[CropBox]]
 
 
-class _VideoClips(Dataset[Sample | Broken]):
+class VideoClips(Dataset[Sample | Broken]):
     """Clips cut from videos, with what both data sets share.
 
     However long the video and large its frames, one frame at a time is held in full size.
@@ -239,7 +239,7 @@ def cut_clips(
     return clips
 
 
-class TrainingClips(_VideoClips):
+class TrainingClips(VideoClips):
     """Random clips for training.
 
     The time of a clip is a function of (seed, epoch, index), its crop and augmentation of (seed, epoch, index, view),
@@ -312,7 +312,7 @@ class TrainingClips(_VideoClips):
         return self._sample(index, choose_frames, choose_boxes, augmentation)
 
 
-class ViewClips(_VideoClips):
+class ViewClips(VideoClips):
     """All test views of each video, from one decode: `num_clips` in time × `num_crops` along the longer side.
 
     Args:

@@ -54,9 +54,7 @@ def examine_source(source: VideoSource, *, full: bool = False, limit_seconds: fl
         if isinstance(source, FrameFolder):
             with FrameFolderReader(source, limits=limits) as folder:
                 record, packet_index = _describe(folder, full=full), None
-                record = replace(
-                    record, content_hash=_hash_files(folder._images), num_bytes=_total_size(folder._images)
-                )
+                record = replace(record, content_hash=_hash_files(folder.images), num_bytes=_total_size(folder.images))
         else:
             with _opened(source, limits) as (file, name):
                 with VideoReader(file, limits=limits, name=name) as reader:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from videomae.data.catalog import Catalog
-from videomae.data.clips import Sample, _VideoClips
+from videomae.data.clips import Sample, VideoClips
 from videomae.data.manifest import VideoEntry
 from videomae.data.workers import Broken
 from videomae.processing.transforms import test_crop_boxes
@@ -15,7 +15,7 @@ from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
 
 
-class ListedClips(_VideoClips):
+class ListedClips(VideoClips):
     """The centre squares of listed frames.
 
     Args:

@@ -103,7 +103,7 @@ def to_rgb(frame: Any, converter: Converter, *, out: np.ndarray | None = None) -
     plane = converter.convert(frame).planes[0]
     rows = np.frombuffer(plane, dtype=np.uint8).reshape(plane.height, plane.line_size)
     picture = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
-    x_by_x, y_by_x, x_by_y, y_by_y = _display_axes(frame)
+    x_by_x, y_by_x, x_by_y, y_by_y = display_axes(frame)
     if not x_by_x:
         picture = picture.transpose(1, 0, 2)
     if min(x_by_x, x_by_y) < 0:
@@ -123,17 +123,17 @@ def to_rgb(frame: Any, converter: Converter, *, out: np.ndarray | None = None) -
 
 def picture_shape(frame: Any) -> tuple[int, int, int]:
     """(height, width, 3) of what `to_rgb` makes of a frame."""
-    is_upright = bool(_display_axes(frame)[0])
+    is_upright = bool(display_axes(frame)[0])
     return (frame.height, frame.width, 3) if is_upright else (frame.width, frame.height, 3)
 
 
 def rotation_degrees(frame: Any) -> int:
     """By how much the stored picture is turned clockwise to be shown: 0, 90, 180 or 270."""
-    x_by_x, y_by_x, _, _ = _display_axes(frame)
+    x_by_x, y_by_x, _, _ = display_axes(frame)
     return round(math.degrees(math.atan2(y_by_x, x_by_x))) % 360
 
 
-def _display_axes(frame: Any) -> tuple[int, int, int, int]:
+def display_axes(frame: Any) -> tuple[int, int, int, int]:
     """Return (a, b, c, d), each -1, 0 or 1: a pixel is shown at x' = a x + c y, y' = b x + d y (y points down)."""
     # The frame's own `side_data` would tie it into a reference cycle, and megabytes of pixels to the garbage collector.
     side_data = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]

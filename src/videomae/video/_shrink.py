@@ -9,8 +9,7 @@ import numpy as np
 from av.filter import Graph
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from ._picture import Converter, picture_shape, to_rgb
-from ._picture import _display_axes as display_axes
+from ._picture import Converter, display_axes, picture_shape, to_rgb
 
 _PIXELS = "yuv420p"
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP

@@ -44,6 +44,9 @@ class FrameFolderReader:
     Attributes:
         index: None; there are no packets.
 
+    Attributes:
+        images: the files, in the order of the frames.
+
     Raises:
         VideoError: no such folder, no images in it, images without numbers or with one missing, or fewer images than
             the video is said to have.
@@ -66,12 +69,12 @@ class FrameFolderReader:
             )
         images = images[first:last]
         _check_even(images, self._name)
-        self._images = [folder.path / name for _, name in images]
+        self.images = [folder.path / name for _, name in images]
 
     @property
     def num_frames(self) -> int:
         """How many frames can be read."""
-        return len(self._images)
+        return len(self.images)
 
     @property
     def frame_times(self) -> np.ndarray:
@@ -155,7 +158,7 @@ class FrameFolderReader:
                 raise self._unreadable(number, describe(error)) from error
 
     def _open(self, number: int) -> Any:
-        path = self._images[number]
+        path = self.images[number]
         if not path.is_file():
             raise self._unreadable(number, "it is gone" if not path.exists() else "it is no regular file")
         try:
@@ -172,7 +175,7 @@ class FrameFolderReader:
 
     def _unreadable(self, number: int, reason: str) -> VideoError:
         return VideoError(
-            f"frame {number}, {display_path(self._images[number])}",
+            f"frame {number}, {display_path(self.images[number])}",
             expected=f"an image that can be read ({' '.join(reason.split())})",
             hint="extract the video's frames again, or leave the folder out",
         )

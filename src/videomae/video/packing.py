@@ -234,7 +234,7 @@ class _Frames:
 
 def _decoded(reader: Any, numbers: np.ndarray) -> Iterator[tuple[int, Any]]:
     """As the decoder gives them where it is ours: their planes are better material than RGB made of them."""
-    return reader._frames(numbers.tolist()) if isinstance(reader, VideoReader) else reader.stream(numbers)
+    return reader.stream_decoded(numbers) if isinstance(reader, VideoReader) else reader.stream(numbers)
 
 
 def _time_stamps(times: np.ndarray) -> tuple[Fraction, Fraction, list[int]]:

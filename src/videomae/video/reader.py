@@ -26,6 +26,7 @@ from ._index import PacketIndex, build_index
 from ._limits import ReadLimits, memory_bound
 from ._open import OpenVideo
 from ._picture import Converter, picture_shape, rotation_degrees, to_rgb
+from ._requests import check_indices, size_text
 
 __all__ = ["PacketIndex", "ReadLimits", "VideoInfo", "VideoReader", "probe_video", "read_video"]
 
@@ -179,12 +180,16 @@ class VideoReader:
         Raises:
             VideoError: a number outside the video, a damaged file, or an index of another file.
         """
+        for number, frame in self.stream_decoded(indices):
+            with memory_bound(self._video.name):
+                picture = to_rgb(frame, self._converter)
+            yield number, picture
+
+    def stream_decoded(self, indices: Sequence[int] | np.ndarray) -> Iterator[tuple[int, Any]]:
+        """As `stream`, but frames as the decoder gives them: PyAV's, in their own pixel format, not turned."""
         frames = np.unique(self._check_indices(indices)).tolist()
         try:
-            for number, frame in self._frames(frames):
-                with memory_bound(self._video.name):
-                    picture = to_rgb(frame, self._converter)
-                yield number, picture
+            yield from self._frames(frames)
         except _IndexProvedWrongError as error:
             raise VideoError(
                 f"{self._video.name} (does not match its packet index)",
@@ -214,8 +219,8 @@ class VideoReader:
                 pictures = np.empty((len(numbers), *shape), dtype=np.uint8)
             if shape != pictures.shape[1:]:
                 raise VideoError(
-                    f"{self._video.name}, frame {number} ({_size(shape)})",
-                    expected=f"the size of the frames read before, {_size(pictures.shape[1:])}",
+                    f"{self._video.name}, frame {number} ({size_text(shape)})",
+                    expected=f"the size of the frames read before, {size_text(pictures.shape[1:])}",
                     hint="the size changes midway: convert the video to a single one",
                 )
             to_rgb(frame, self._converter, out=pictures[place_of[number]])
@@ -252,22 +257,9 @@ class VideoReader:
                 stopwatch.resume(seconds_left)
 
     def _check_indices(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        numbers = np.asarray(indices)
-        if numbers.ndim != 1 or not len(numbers) or not np.issubdtype(numbers.dtype, np.integer):
-            raise VideoError(
-                f"indices of shape {numbers.shape} and type {numbers.dtype}",
-                expected="a list of at least one whole number",
-                hint="sample_frame_indices makes such a list",
-            )
-        outside = numbers[(numbers < 0) | (numbers >= self.num_frames)]
-        if len(outside):
-            count = f"{self.num_frames} frames{_clause(self.index.damage)}"
-            raise VideoError(
-                f"frame {outside[0]} of {self._video.name}",
-                expected=f"a number from 0 to {self.num_frames - 1} ({count})",
-                hint="sample within the video's frames",
-            )
-        return numbers.astype(np.int64)
+        return check_indices(
+            indices, num_frames=self.num_frames, name=self._video.name, note=_clause(self.index.damage)
+        )
 
     def _decode(self, frames: list[int]) -> Iterator[tuple[int, Any]]:
         """Yield (number, decoded frame) for ascending numbers; all again where the index proves wrong."""
@@ -383,7 +375,3 @@ def probe_video(source: str | os.PathLike[str] | BinaryIO) -> VideoInfo:
 
 def _clause(damage: str | None) -> str:
     return f"; {damage}" if damage else ""
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"
