@@ -9,8 +9,8 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from videomae.cli.arguments import parse
 from videomae.cli.data_options import SplitOptions
+from videomae.cli.recipe_options import parse_with_recipe, require_output
 from videomae.recipes.finetune import FinetuneRecipe
 
 
@@ -24,7 +24,7 @@ class FinetuneOptions:
 
     data: Annotated[Positional[str], arg(metavar="DATA")]
     """Labelled videos: a folder of class folders, train/ and val/ of such folders, or a list (see docs/data.md)."""
-    output: Path
+    output: Path | None = None
     """Folder of the run, afterwards a checkpoint."""
     init: str
     """Checkpoint to start from (folder or hub name), or scratch for new weights."""
@@ -38,8 +38,8 @@ class FinetuneOptions:
 
 def run(arguments: list[str]) -> int:
     """Parse, train, tell where the result is."""
-    options = parse(FinetuneOptions, arguments, command="finetune")
-    options.recipe.validate()
+    options = parse_with_recipe(FinetuneOptions, arguments, kind="finetune")
+    output = require_output(options.output)
 
     from videomae.cli.training import run_training
     from videomae.training.finetune import finetune
@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> int:
     return run_training(
         lambda monitor: finetune(
             options.data,
-            options.output,
+            output,
             options.recipe,
             init=options.init,
             val=options.val,
@@ -57,6 +57,6 @@ def run(arguments: list[str]) -> int:
             monitor=monitor,
         ),
         words=["finetune", *arguments],
-        next_command=f"videomae predict VIDEO --model {shlex.quote(str(options.output))}",
+        next_command=f"videomae predict VIDEO --model {shlex.quote(str(output))}",
         as_json=options.json,
     )

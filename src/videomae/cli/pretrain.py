@@ -9,8 +9,8 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from videomae.cli.arguments import parse
 from videomae.cli.data_options import ListOptions
+from videomae.cli.recipe_options import parse_with_recipe, require_output
 from videomae.recipes.pretrain import PretrainRecipe
 
 
@@ -24,7 +24,7 @@ class PretrainOptions:
 
     data: Annotated[Positional[str], arg(metavar="DATA")]
     """Videos: a folder at any depth, a CSV or TSV with a column path, or a text file of paths."""
-    output: Path
+    output: Path | None = None
     """Folder of the run, afterwards a checkpoint."""
     init: str | None = None
     """Pre-training checkpoint (folder or hub name) to start from; its network is taken, whatever --size says."""
@@ -36,8 +36,8 @@ class PretrainOptions:
 
 def run(arguments: list[str]) -> int:
     """Parse, train, tell where the result is."""
-    options = parse(PretrainOptions, arguments, command="pretrain")
-    options.recipe.validate()
+    options = parse_with_recipe(PretrainOptions, arguments, kind="pretrain")
+    output = require_output(options.output)
 
     from videomae.cli.training import run_training
     from videomae.training.pretrain import pretrain
@@ -45,13 +45,13 @@ def run(arguments: list[str]) -> int:
     return run_training(
         lambda monitor: pretrain(
             options.data,
-            options.output,
+            output,
             options.recipe,
             init=options.init,
             video_root=options.lists.video_root,
             monitor=monitor,
         ),
         words=["pretrain", *arguments],
-        next_command=f"videomae finetune LABELLED --init {shlex.quote(str(options.output))} --output CLASSIFIER",
+        next_command=f"videomae finetune LABELLED --init {shlex.quote(str(output))} --output CLASSIFIER",
         as_json=options.json,
     )
