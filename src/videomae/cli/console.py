@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ EXIT_DONE = 0
 EXIT_FAULT_OF_OURS = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+_SECONDS_AFTER_MAIN = 5.0
 
 
 def stderr_console() -> Console:
@@ -28,11 +30,18 @@ def stderr_console() -> Console:
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # `run_guarded` ends the command; rich would leave with a status of its own
 
-    return LoudConsole(stderr=True, highlight=False, soft_wrap=True)
+    return LoudConsole(stderr=True, highlight=False, soft_wrap=True, quiet=not is_main_process())
+
+
+def is_main_process() -> bool:
+    """Whether this process prints and writes: of several that a launcher started, the first."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """The one JSON document on stdout."""
+    """The one JSON document on stdout; of several processes the main one prints it."""
+    if not is_main_process():
+        return
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     print(json.dumps(document, indent=2, ensure_ascii=not is_utf8), flush=True)
 
@@ -104,7 +113,11 @@ def _run_and_flush(command: Callable[[], int]) -> int:
 
 
 def _report_bad_input(error: InputError, *, as_json: bool) -> int:
-    if as_json:
+    if not is_main_process():
+        # Mostly the main process has the same to say; the launcher, seeing it end, ends this one meanwhile.
+        time.sleep(_SECONDS_AFTER_MAIN)
+        print(f"videomae: process {os.environ.get('RANK')}: {error}", file=sys.stderr)
+    elif as_json:
         print_json({"error": describe_error(error)})
     else:
         print(f"videomae: {error}", file=sys.stderr)

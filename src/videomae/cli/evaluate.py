@@ -15,6 +15,7 @@ from videomae.cli.model_options import ViewRunOptions
 
 if TYPE_CHECKING:
     from videomae.evaluation.validate import Evaluation
+    from videomae.inference.processes import Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,32 +46,49 @@ def run(arguments: list[str]) -> int:
     if options.scores and options.predictions is None:
         raise UsageError("--scores without --predictions", expected="a file for them", hint="add --predictions FILE")
 
+    from videomae.inference.processes import joined_processes
+
+    with joined_processes(options.run.device) as processes:
+        evaluation = _evaluate(options, processes)
+        if processes.is_main:
+            _tell(options, evaluation)
+    return EXIT_DONE
+
+
+def _evaluate(options: EvaluateOptions, processes: Processes) -> Evaluation:
     from rich.progress import Progress
 
     from videomae.cli.models import open_for_views
     from videomae.core.files import require_writable
     from videomae.data.manifest import read_manifest
-    from videomae.evaluation.report import write_evaluation_report, write_predictions
     from videomae.evaluation.validate import evaluate_classifier
 
     for file in (options.report, options.predictions):
         if file is not None:
             require_writable(file)
     manifest = read_manifest(options.data, root=options.lists.video_root).take_split("test", "val")
-    checkpoint, views, device = open_for_views(options.model, options.run)
+    checkpoint, views, _ = open_for_views(options.model, options.run)
     console = stderr_console()
     for notice in manifest.notices:
         console.print(notice, markup=False)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("evaluating", total=len(manifest))
-        evaluation = evaluate_classifier(
+        return evaluate_classifier(
             checkpoint,
             manifest,
             options=views,
-            device=device,
+            device=processes.device(options.run.device),
             count_broken_as_wrong=options.count_broken_as_wrong,
             on_video=lambda: progress.advance(task),
+            processes=processes,
         )
+
+
+def _tell(options: EvaluateOptions, evaluation: Evaluation) -> None:
+    """Print and write what came out."""
+    from videomae.evaluation.report import write_evaluation_report, write_predictions
+
+    console = stderr_console()
     for _, error in evaluation.broken:
         console.print(f"counted as wrong: {error}", markup=False)
     num_views = options.run.clips * options.run.crops
@@ -88,7 +106,6 @@ def run(arguments: list[str]) -> int:
         print_json({name: getattr(evaluation.metrics, name) for name in names})
     else:
         _print(evaluation, looked_at)
-    return EXIT_DONE
 
 
 def _print(evaluation: Evaluation, views: str) -> None:
