@@ -110,3 +110,27 @@ def test_the_order_after_some_batches_is_its_rest() -> None:
 def test_a_rank_that_does_not_exist_is_refused(rank: int, world_size: int) -> None:
     with pytest.raises(ConfigError, match=f"rank={rank} of world_size={world_size}"):
         BatchOrder(10, batch_size=4, epochs=1, seed=0, rank=rank, world_size=world_size)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("num_parts", [2, 3])
+def test_parts_put_together_are_the_batch(num_parts: int, world_size: int) -> None:
+    """Also the smaller last batch of an epoch, and from any part on."""
+    whole = list(BatchOrder(20, batch_size=12, epochs=2, seed=7))
+    orders = [
+        BatchOrder(20, batch_size=12, epochs=2, seed=7, rank=rank, world_size=world_size, num_parts=num_parts)
+        for rank in range(world_size)
+    ]
+    lists = [list(order) for order in orders]
+    assert {len(parts) for parts in lists} == {len(orders[0])} == {len(whole) * num_parts}
+    for step, batch in enumerate(whole):
+        mine = [parts[step * num_parts + part] for parts in lists for part in range(num_parts)]
+        assert [key for part in mine for key in part] == batch
+        assert max(map(len, mine)) - min(map(len, mine)) <= 1
+        assert orders[0].num_clips_of(step) == len(batch)
+        places = [order.places(len(batch), part) for order in orders for part in range(num_parts)]
+        assert [place for part in places for place in part] == list(range(len(batch)))
+    for number in range(len(orders[0]) + 1):
+        rest = orders[0].after(number)
+        assert list(rest) == lists[0][number:]
+        assert len(rest) == len(lists[0]) - number

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import errno
 import os
 import signal
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +24,21 @@ from small_runs import (
     read_metrics,
     start_command,
     stop_after,
+    tiny_finetune_recipe,
     tiny_pretrain_recipe,
     write_clip,
     write_data_set,
 )
 
 from videomae.core.errors import ConfigError, InputError, VideoError
-from videomae.training import loop
+from videomae.training.finetune import finetune
 from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import PretrainResult, pretrain
 from videomae.training.run_folder import STATE_NAME, RunFolder
+from videomae.training.step import Stepper
 from videomae.weights.files import read_weights
 
-FIELDS = ("step", "epoch", "split", "loss", "learning_rate", "clips_per_second", "data_wait_share")
+FIELDS = ("step", "epoch", "split", "loss", "learning_rate", "clips_per_second", "data_wait_share", "skipped_steps")
 
 
 def _assert_equal_runs(first: Path, second: Path) -> None:
@@ -166,29 +171,87 @@ def _description(folder: Path) -> dict[str, Any]:
 # --- losses ------------------------------------------------------------------------------------------------------
 
 
+def _spoil(monkeypatch: pytest.MonkeyPatch, steps: Container[int], value: float, *, gradient: bool = False) -> None:
+    """Let the loss of these steps (from 0), or only its gradient, not be finite."""
+    real = Stepper._forward_and_backward
+
+    def spoilt(stepper: Stepper, *arguments: Any) -> Any:
+        training = stepper._training
+        total, weight = real(stepper, *arguments)
+        if training.step in steps:
+            if not gradient:
+                return torch.full_like(total, value), weight
+            parameter = next(p for p in training.model.parameters() if p.grad is not None)
+            parameter.grad.flatten()[0] = value
+        return total, weight
+
+    monkeypatch.setattr(Stepper, "_forward_and_backward", spoilt)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_the_run_in_one_line(
-    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+@pytest.mark.parametrize("gradient", [False, True])
+def test_a_step_that_is_not_finite_is_skipped_and_counted(
+    colours: Path,
+    pretrained: PretrainResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    value: float,
+    gradient: bool,
 ) -> None:
-    real = loop._take_step
+    _spoil(monkeypatch, {1, 5}, value, gradient=gradient)
+    monitor = Recorder()
+    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
+    lines, others = read_metrics(tmp_path), read_metrics(pretrained.folder)
+    assert [line["skipped_steps"] for line in lines] == [0, 1, 1, 1, 1, 2]
+    assert [line["loss"] is None for line in lines] == [False, True, False, False, False, True]
+    assert lines[0]["loss"] == others[0]["loss"]
+    assert lines[2]["loss"] != others[2]["loss"]
+    assert result.steps == 6
+    notes = [note for note in monitor.notes if note.startswith("skipped step")]
+    assert [note.split(":")[0] for note in notes] == ["skipped step 2", "skipped step 6"]
+    assert notes[0].count(".mp4") == 6
+    assert all(tensor.isfinite().all() for tensor in read_weights(tmp_path).values())
 
-    def spoilt(training: loop.Training, *arguments: Any) -> torch.Tensor:
-        loss = real(training, *arguments)
-        return torch.full_like(loss, value) if training.step == 4 else loss
 
-    monkeypatch.setattr(loop, "_take_step", spoilt)
-    with pytest.raises(ConfigError, match=rf"a loss of {value} at step 5: expected a finite loss; lower --learning"):
-        pretrain(colours, tmp_path, tiny_pretrain_recipe())
-    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4]
-    state = torch.load(tmp_path / STATE_NAME, weights_only=True)
+def test_a_skipped_step_changes_nothing(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[Any] = []
+    real = Stepper.take
+
+    def take(stepper: Stepper, *arguments: Any) -> Any:
+        training = stepper._training
+        outcome = real(stepper, *arguments)
+        states.append(copy.deepcopy([training.model.state_dict(), training.optimizer.state_dict()["state"]]))
+        return outcome
+
+    monkeypatch.setattr(Stepper, "take", take)
+    _spoil(monkeypatch, {2}, float("nan"), gradient=True)
+    pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=2))
+    torch.testing.assert_close(states[2], states[1], rtol=0, atol=0)
+    assert not torch.equal(states[3][0]["mask_token"], states[2][0]["mask_token"])
+
+
+def test_many_skipped_steps_in_a_row_stop_the_run_in_one_line(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _spoil(monkeypatch, {1, 3, 4, 5}, float("nan"))
+    with pytest.raises(ConfigError) as caught:
+        pretrain(colours, tmp_path, tiny_pretrain_recipe(max_skipped_in_a_row=3, epochs=3))
+    said = str(caught.value)
+    assert said.startswith("3 steps in a row up to step 6 with a loss or gradient that is not finite, the last of ")
+    assert said.count(".mp4") == 6
+    assert "lower --learning-rate" in said
+    state = RunFolder(tmp_path, _description(tmp_path)).load_state()
+    assert state is not None
     assert state["step"] == 3
+    assert state["meter"]["skipped"] == 1
 
 
 def test_a_run_that_diverges_ends_in_one_line(colours: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="expected a finite loss"):
-        pretrain(
-            colours, tmp_path, tiny_pretrain_recipe(learning_rate=1e30, epochs=4, warmup_epochs=0.0, weight_decay=0.0)
-        )
+    recipe = tiny_pretrain_recipe(
+        learning_rate=1e30, epochs=4, warmup_epochs=0.0, weight_decay=0.0, max_skipped_in_a_row=4
+    )
+    with pytest.raises(ConfigError, match="4 steps in a row"):
+        pretrain(colours, tmp_path, recipe)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -198,19 +261,44 @@ def test_other_precisions_train(colours: Path, tmp_path: Path, precision: str) -
     assert all(tensor.dtype == torch.float32 for tensor in read_weights(tmp_path).values())
 
 
-def test_clipping_bounds_the_gradient(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, norms = torch.nn.utils.clip_grad_norm_, []
+@pytest.mark.parametrize("accumulation", [2, 6])
+@pytest.mark.parametrize("changes", [{}, {"decoder_mask_ratio": 0.5}, {"views": 2, "clip_grad": 0.5}])
+def test_accumulation_equals_the_whole_batch(
+    colours: Path, tmp_path: Path, accumulation: int, changes: dict[str, Any]
+) -> None:
+    # 18 clips in batches of 12: the last batch of an epoch has 6.
+    recipe = tiny_pretrain_recipe(batch_size=12, epochs=2, **changes)
+    pretrain(colours, tmp_path / "whole", recipe)
+    pretrain(colours, tmp_path / "parts", dataclasses.replace(recipe, accumulation=accumulation))
+    _assert_close_runs(tmp_path / "whole", tmp_path / "parts")
 
-    def recorded(parameters: Any, max_norm: float) -> torch.Tensor:
-        parameters = list(parameters)
-        before = real(parameters, max_norm)
-        norms.append((max_norm, torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])))
-        return before
 
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", recorded)
-    pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=1, clip_grad=0.01))
-    assert [limit for limit, _ in norms] == [0.01] * 3
-    assert all(norm <= 0.0101 for _, norm in norms)
+def test_accumulation_with_broken_videos_and_uneven_parts(tmp_path: Path) -> None:
+    data = _with_broken(tmp_path / "data", num_whole=9, num_broken=3)
+    recipe = tiny_pretrain_recipe(batch_size=8, epochs=3, decoder_mask_ratio=0.5, max_broken=0.5)
+    pretrain(data, tmp_path / "whole", recipe)
+    pretrain(data, tmp_path / "parts", dataclasses.replace(recipe, accumulation=4))
+    _assert_close_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_accumulation_of_a_classifier_equals_the_whole_batch(colours: Path, tmp_path: Path) -> None:
+    recipe = tiny_finetune_recipe(batch_size=4, epochs=2, views=2, label_smoothing=0.1)
+    finetune(colours, tmp_path / "whole", recipe, init="scratch")
+    finetune(colours, tmp_path / "parts", dataclasses.replace(recipe, accumulation=2), init="scratch")
+    _assert_close_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_an_accumulation_that_does_not_divide_is_refused(colours: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="accumulation=4"):
+        pretrain(colours, tmp_path, tiny_pretrain_recipe(accumulation=4))
+
+
+def _assert_close_runs(first: Path, second: Path) -> None:
+    """Same losses and weights, up to the order in which numbers are summed."""
+    assert losses(second) == pytest.approx(losses(first), rel=1e-5)
+    before, after = read_weights(first), read_weights(second)
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
 
 
 # --- broken videos -----------------------------------------------------------------------------------------------

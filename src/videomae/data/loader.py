@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,17 +30,19 @@ class ClipBatch:
         clips: (B, V, T, C, H, W) uint8.
         labels: (B,) int64 class indices, -1 for none.
         indices: (B,) int64 places in the data set.
+        places: (B,) int64 places in what was asked for, where broken videos have a place too.
         broken: the videos of this batch that could not be read; they are not among the B.
     """
 
     clips: Tensor
     labels: Tensor
     indices: Tensor
+    places: Tensor
     broken: tuple[Broken, ...] = ()
 
     def pin_memory(self) -> ClipBatch:
         """The batch in page-locked memory, from where a GPU can fetch it while it computes."""
-        return ClipBatch(self.clips.pin_memory(), self.labels, self.indices, self.broken)
+        return replace(self, clips=self.clips.pin_memory())
 
 
 def training_loader(
@@ -128,6 +130,7 @@ def collate(samples: Sequence[Sample | Broken]) -> ClipBatch | Failure:
         clips=clips,
         labels=torch.tensor([sample.label for sample in whole], dtype=torch.int64),
         indices=torch.tensor([sample.index for sample in whole], dtype=torch.int64),
+        places=torch.tensor([n for n, sample in enumerate(samples) if isinstance(sample, Sample)], dtype=torch.int64),
         broken=tuple(sample for sample in samples if isinstance(sample, Broken)),
     )
 

@@ -51,6 +51,8 @@ class BatchOrder:
         first_step: steps already done; 0 starts at the beginning.
         rank: which process this is, from 0.
         world_size: how many processes share the batches.
+        num_parts: parts in which a process takes its share of each batch, one after the other (gradient
+            accumulation): that many lists are yielded for each step, consecutive and as even as can be.
 
     Raises:
         ConfigError: for a rank that does not exist.
@@ -66,6 +68,7 @@ class BatchOrder:
         first_step: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        num_parts: int = 1,
     ) -> None:
         require_rank(rank, world_size)
         self.num_clips = num_clips
@@ -75,25 +78,45 @@ class BatchOrder:
         self.first_step = first_step
         self.rank = rank
         self.world_size = world_size
+        self.num_parts = num_parts
+        self._num_skipped = 0  # parts, from the first step on
 
     def __len__(self) -> int:
-        return self.epochs * num_steps_per_epoch(self.num_clips, self.batch_size) - self.first_step
+        num_steps = self.epochs * num_steps_per_epoch(self.num_clips, self.batch_size) - self.first_step
+        return num_steps * self.num_parts - self._num_skipped
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         steps = num_steps_per_epoch(self.num_clips, self.batch_size)
-        first_epoch, first_batch = divmod(self.first_step, steps)
+        skipped_steps, skipped_parts = divmod(self._num_skipped, self.num_parts)
+        first_epoch, first_batch = divmod(self.first_step + skipped_steps, steps)
         for epoch in range(first_epoch, self.epochs):
             order = epoch_order(self.num_clips, seed=self.seed, epoch=epoch)
             for step in range(first_batch if epoch == first_epoch else 0, steps):
                 batch = order[step * self.batch_size : (step + 1) * self.batch_size]
-                mine = share_of(len(batch), rank=self.rank, world_size=self.world_size)
-                yield [(epoch, int(index)) for index in batch[mine.start : mine.stop]]
+                for part in range(skipped_parts, self.num_parts):
+                    mine = self.places(len(batch), part)
+                    yield [(epoch, int(index)) for index in batch[mine.start : mine.stop]]
+                skipped_parts = 0
+
+    def places(self, num_clips: int, part: int = 0) -> range:
+        """Which places of a batch of `num_clips` the `part`-th list of this process has."""
+        mine = share_of(num_clips, rank=self.rank, world_size=self.world_size)
+        return mine[_slice(share_of(len(mine), rank=part, world_size=self.num_parts))]
+
+    def num_clips_of(self, step: int) -> int:
+        """Clips of the whole batch of step `step` of the run, over all processes and parts."""
+        place = step % num_steps_per_epoch(self.num_clips, self.batch_size)
+        return min(self.batch_size, self.num_clips - place * self.batch_size)
 
     def after(self, num_batches: int) -> BatchOrder:
-        """The order without its first `num_batches` batches; costs nothing."""
+        """The order without its first `num_batches` lists; costs nothing."""
         rest = copy.copy(self)
-        rest.first_step += num_batches
+        rest._num_skipped += num_batches
         return rest
+
+
+def _slice(places: range) -> slice:
+    return slice(places.start, places.stop)
 
 
 def require_rank(rank: int, world_size: int) -> None:

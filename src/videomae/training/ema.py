@@ -41,8 +41,12 @@ class WeightAverage:
         }
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
+    def update(self, model: nn.Module, *, skipped: Tensor | None = None) -> None:
         """Take in the weights; once after each step of the optimiser. Waits for no device.
+
+        Args:
+            model: as it is after the step.
+            skipped: without dimensions, on the device: where it is 1, the step was skipped and the average stays.
 
         Raises:
             RuntimeError: inside `swapped_in`, where the model holds the average.
@@ -50,8 +54,14 @@ class WeightAverage:
         if self._is_swapped_in:
             raise RuntimeError("the model holds its average: train it outside swapped_in()")
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates)) if self.warmup else self.decay
+        shadow = list(self._shadow.values())
         weights = [weight.float() for weight in self._weights(model).values()]
-        torch._foreach_lerp_(list(self._shadow.values()), weights, 1 - decay)
+        if skipped is None:
+            torch._foreach_lerp_(shadow, weights, 1 - decay)
+        else:
+            way = torch._foreach_sub(weights, shadow)
+            torch._foreach_mul_(way, (1 - decay) * (1 - skipped))
+            torch._foreach_add_(shadow, way)
         self.num_updates += 1
 
     @contextmanager

@@ -30,6 +30,7 @@ from videomae.training.optimizer import make_optimizer, parameter_groups
 from videomae.training.report import write_finetune_report
 from videomae.training.run_folder import RunFolder
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
+from videomae.training.step import Part
 from videomae.video.reader import ReadLimits
 
 BETAS = (0.9, 0.999)
@@ -192,10 +193,11 @@ def _make_training(
         backend=recipe.decoder,
     )
 
-    def loss(clips: Tensor, batch: ClipBatch, step: int) -> Tensor:
+    def loss(clips: Tensor, batch: ClipBatch, step: int, part: Part) -> tuple[Tensor, float]:
         logits = model(normalize(clips, processor.image_mean, processor.image_std)).logits
         labels = batch.labels.repeat_interleave(recipe.views).to(clips.device, non_blocking=True)
-        return F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        smoothing = recipe.label_smoothing
+        return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing, reduction="sum"), len(labels)
 
     groups = parameter_groups(
         model.named_parameters(),

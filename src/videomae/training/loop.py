@@ -6,22 +6,25 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from videomae.data.loader import ClipBatch, hard_limit_seconds, training_loader
+from videomae.core.errors import ConfigError
+from videomae.data.loader import hard_limit_seconds, training_loader
 from videomae.data.order import BatchOrder, num_steps_per_epoch
-from videomae.inference.device import autocast
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.broken import BrokenVideos
+from videomae.training.ema import WeightAverage
 from videomae.training.meter import Meter
 from videomae.training.monitor import Monitor
-from videomae.training.optimizer import set_learning_rate
 from videomae.training.run_folder import RunFolder
 from videomae.training.schedule import Schedule
+from videomae.training.step import Loss, OneProcess, Stepper
 from videomae.training.stop_signal import StopSignal
 
 # The original code's warm-up begins here, for 256 clips.
@@ -59,13 +62,15 @@ class Training:
         dataset: yields clips by (epoch, index).
         folder: where the run is kept.
         device: where the model is.
-        loss: (clips uint8 on the device, the batch, the step) to a scalar loss.
+        loss: of a part of a batch, see `training.step.Loss`.
         end_epoch: called after each epoch with the epoch, before the state is saved; may add to `extra`.
         save_weights: makes the folder a checkpoint of the model as it is; called with every save of the state.
         extra: plain values kept with the run state.
         monitor: is told what happens.
         title: what the monitor calls the run.
         data: the data set, as the user names it.
+        average: of the weights, updated with each step and kept in the run state; None for none.
+        processes: how each step is shared.
     """
 
     model: nn.Module
@@ -74,37 +79,41 @@ class Training:
     dataset: Any
     folder: RunFolder
     device: torch.device
-    loss: Callable[[Tensor, ClipBatch, int], Tensor]
+    loss: Loss
     end_epoch: Callable[[int], None]
     save_weights: Callable[[], None]
     monitor: Monitor
     title: str
     data: str = "DATA"
+    average: WeightAverage | None = None
+    processes: OneProcess = field(default_factory=OneProcess)
     extra: dict[str, Any] = field(default_factory=dict)
     step: int = 0
     left_out: BrokenVideos = field(init=False)
+    meter: Meter = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.recipe.precision == "fp16")
         self.left_out = BrokenVideos(self.dataset, self.recipe.max_broken, self.monitor)
+        self.meter = Meter(self)
 
     @property
     def broken(self) -> dict[str, str]:
         """Path and reason of each video that is left out."""
         return self.left_out.reasons
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
         """Optimiser steps of one epoch."""
         return num_steps_per_epoch(len(self.dataset), self.recipe.batch_size)
 
-    @property
+    @cached_property
     def total_steps(self) -> int:
         """Optimiser steps of the run."""
         return self.recipe.epochs * self.steps_per_epoch
 
-    @property
+    @cached_property
     def schedule(self) -> Schedule:
         """The learning rate over the run."""
         recipe = self.recipe
@@ -116,6 +125,11 @@ class Training:
             minimum=min(peak, recipe.scaled(recipe.min_learning_rate)),
             start=min(peak, recipe.scaled(_WARMUP_START)),
         )
+
+    def after_step(self, skipped: Tensor) -> None:
+        """The optimiser has taken a step, unless `skipped`, on the device, is 1."""
+        if self.average is not None:
+            self.average.update(self.model, skipped=skipped)
 
     def summary(self) -> str:
         """Length, place and learning rate of the run in one line."""
@@ -136,6 +150,9 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.meter.load_state_dict(state["meter"])
         self.step, self.extra = state["step"], state["extra"]
         self.left_out.load_state({"reasons": state["broken"], "lethal": state.get("lethal", {})})
         self.folder.drop_metrics_after(self.step)
@@ -150,6 +167,8 @@ class Training:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "meter": self.meter.state_dict(),
                 "step": self.step,
                 "extra": self.extra,
                 "broken": self.broken,
@@ -191,15 +210,19 @@ def train(training: Training) -> None:
     Raises:
         TrainingStopped: on Ctrl-C or SIGTERM, after the state was saved.
         VideoError: if more videos are broken than the recipe allows.
-        ConfigError: if the loss is not finite.
+        ConfigError: if too many steps in a row have a loss or gradient that is not finite.
     """
     recipe, monitor = training.recipe, training.monitor
+    _require_even_parts(training)
     order = BatchOrder(
         len(training.dataset),
         batch_size=recipe.batch_size,
         epochs=recipe.epochs,
         seed=recipe.seed,
         first_step=training.step,
+        rank=training.processes.rank,
+        world_size=training.processes.world_size,
+        num_parts=recipe.accumulation,
     )
     training.left_out.count_known()
     batches = training_loader(
@@ -211,19 +234,22 @@ def train(training: Training) -> None:
         excluded=training.left_out.excluded,
         note=monitor.note,
     )
-    schedule = training.schedule
-    meter = Meter(training)
+    meter, stepper = training.meter, Stepper(training, order)
+    meter.restart()
+    timed = meter.timed(batches)
     last_save, save_seconds = time.perf_counter(), 0.0
     monitor.start(training.title, total_steps=training.total_steps, first_step=training.step)
     training.model.train()
-    with closing(batches), StopSignal() as stop:
+    devices = [training.device] if training.device.type == "cuda" else []
+    # Each step seeds torch's global generators; the caller gets them back as they were.
+    with closing(batches), torch.random.fork_rng(devices=devices), StopSignal() as stop:
         try:
-            for batch in meter.timed(batches):
-                training.left_out.count(batch.broken)
-                rate = schedule.at(training.step)
-                loss = _take_step(training, batch, rate) if len(batch.indices) else None
+            while parts := list(islice(timed, recipe.accumulation)):
+                training.left_out.count([broken for part in parts for broken in part.broken])
+                rate = training.schedule.at(training.step)
+                outcome = stepper.take(parts, rate)
                 training.step += 1
-                meter.add(loss, len(batch.indices), rate)
+                meter.add(outcome, parts, rate)
                 epoch, place = divmod(training.step, training.steps_per_epoch)
                 if place == 0:
                     training.end_epoch(epoch - 1)
@@ -241,17 +267,16 @@ def train(training: Training) -> None:
             monitor.finish()
 
 
-def _take_step(training: Training, batch: ClipBatch, rate: float) -> Tensor:
-    recipe, optimizer, scaler = training.recipe, training.optimizer, training.scaler
-    set_learning_rate(optimizer, rate)
-    clips = batch.clips.flatten(0, 1).to(training.device, non_blocking=True)
-    with autocast(training.device, recipe.precision):
-        loss = training.loss(clips, batch, training.step)
-    scaler.scale(loss).backward()
-    if recipe.clip_grad:
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(training.model.parameters(), recipe.clip_grad)
-    scaler.step(optimizer)
-    scaler.update()
-    optimizer.zero_grad(set_to_none=True)
-    return loss.detach()
+def _require_even_parts(training: Training) -> None:
+    """All parts of all processes must have equally many clips; only an epoch's last batch may be smaller."""
+    recipe, world_size = training.recipe, training.processes.world_size
+    if recipe.batch_size % (recipe.accumulation * world_size) == 0:
+        return
+    share = recipe.batch_size // world_size
+    fitting = [str(n) for n in range(1, share + 1) if recipe.batch_size % (n * world_size) == 0]
+    among = f" and {world_size} processes" if world_size > 1 else ""
+    raise ConfigError(
+        f"accumulation={recipe.accumulation} with batch_size={recipe.batch_size}{among}",
+        expected=f"--accumulation {', '.join(fitting[:12])}" if fitting else f"a batch that {world_size} divides",
+        hint=f"or a --batch-size that {recipe.accumulation * world_size} divides",
+    )

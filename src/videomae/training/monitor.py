@@ -16,6 +16,8 @@ class StepReport:
         learning_rate: the peak group's rate.
         clips_per_second: over the last steps.
         data_wait_share: share of the last steps' time spent waiting for clips, 0–1.
+        skipped_steps: steps of the run so far that changed nothing, because loss or gradient was not finite; on a GPU
+            as of the last report with a loss.
     """
 
     step: int
@@ -24,6 +26,7 @@ class StepReport:
     learning_rate: float
     clips_per_second: float
     data_wait_share: float
+    skipped_steps: int = 0
 
 
 class Monitor:

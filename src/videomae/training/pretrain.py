@@ -31,6 +31,7 @@ from videomae.training.optimizer import make_optimizer, parameter_groups
 from videomae.training.report import write_pretrain_report
 from videomae.training.run_folder import RunFolder
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
+from videomae.training.step import Part
 from videomae.video.reader import ReadLimits
 from videomae.video.source import VideoSource
 
@@ -188,10 +189,15 @@ def _make_training(
         backend=recipe.decoder,
     )
 
-    def loss(clips: Tensor, batch: ClipBatch, step: int) -> Tensor:
-        hidden, not_rebuilt = masks.draw(len(clips), step)
+    def loss(clips: Tensor, batch: ClipBatch, step: int, part: Part) -> tuple[Tensor, float]:
+        # Drawn for the whole batch: what a clip shows does not depend on the parts, nor on broken videos.
+        hidden, not_rebuilt = masks.draw(part.num_rows, step)
+        hidden = hidden[part.rows]
+        not_rebuilt = None if not_rebuilt is None else not_rebuilt[part.rows]
         pixel_values = normalize(clips, IMAGENET_MEAN, IMAGENET_STD)
-        return model(pixel_values, hidden, decoder_masked_pos=not_rebuilt).loss
+        counted = hidden if not_rebuilt is None else hidden & ~not_rebuilt
+        weight = float(counted.sum()) / hidden.shape[1]  # clips, as far as their tokens count
+        return model(pixel_values, hidden, decoder_masked_pos=not_rebuilt).loss * weight, weight
 
     groups = parameter_groups(model.named_parameters(), weight_decay=recipe.weight_decay)
     return Training(
