@@ -22,9 +22,10 @@ from videomae.training.broken import BrokenVideos
 from videomae.training.ema import WeightAverage
 from videomae.training.meter import Meter
 from videomae.training.monitor import Monitor
+from videomae.training.processes import Team, load_model, load_optimizer
 from videomae.training.run_folder import RunFolder
 from videomae.training.schedule import Schedule
-from videomae.training.step import Loss, OneProcess, Stepper
+from videomae.training.step import Loss, Stepper
 from videomae.training.stop_signal import StopSignal
 
 # The original code's warm-up begins here, for 256 clips.
@@ -70,7 +71,7 @@ class Training:
         title: what the monitor calls the run.
         data: the data set, as the user names it.
         average: of the weights, updated with each step and kept in the run state; None for none.
-        processes: how each step is shared.
+        team: the processes that share each step.
     """
 
     model: nn.Module
@@ -86,7 +87,7 @@ class Training:
     title: str
     data: str = "DATA"
     average: WeightAverage | None = None
-    processes: OneProcess = field(default_factory=OneProcess)
+    team: Team = field(default_factory=Team)
     extra: dict[str, Any] = field(default_factory=dict)
     step: int = 0
     left_out: BrokenVideos = field(init=False)
@@ -143,12 +144,13 @@ class Training:
 
     def resume(self) -> bool:
         """Take up the saved state; False for a new run."""
-        state = self.folder.load_state()
+        processes = self.team.processes
+        state = processes.from_main(processes.on_main(self.folder.load_state))
         if state is None:
             self.folder.drop_metrics_after(0)
             return False
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_model(self.model, state["model"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -162,7 +164,10 @@ class Training:
         """Save weights and run state; returns the seconds it took."""
         begin = time.perf_counter()
         self.save_weights()
-        self.folder.save_state(
+        lethal: dict[str, list[Any]] = {}
+        for found in self.team.processes.gather(self.left_out.lethal()):
+            lethal |= found
+        state = self.team.gathered(
             {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -172,9 +177,10 @@ class Training:
                 "step": self.step,
                 "extra": self.extra,
                 "broken": self.broken,
-                "lethal": self.left_out.lethal(),
+                "lethal": lethal,
             }
         )
+        self.team.processes.on_main(lambda: self.folder.save_state(state))
         return time.perf_counter() - begin
 
 
@@ -199,7 +205,7 @@ def run_to_end(training: Training, *, summary: str, write_report: Callable[[], o
             training.monitor.note(f"going on after step {training.step} of {training.total_steps}")
         training.monitor.note(summary)
         train(training)
-    if not was_finished or not training.folder.report_path.exists():
+    if training.team.processes.any(not was_finished or not training.folder.report_path.exists()):
         write_report()
     return was_finished
 
@@ -220,8 +226,8 @@ def train(training: Training) -> None:
         epochs=recipe.epochs,
         seed=recipe.seed,
         first_step=training.step,
-        rank=training.processes.rank,
-        world_size=training.processes.world_size,
+        rank=training.team.rank,
+        world_size=training.team.world_size,
         num_parts=recipe.accumulation,
     )
     training.left_out.count_known()
@@ -245,9 +251,10 @@ def train(training: Training) -> None:
     with closing(batches), torch.random.fork_rng(devices=devices), StopSignal() as stop:
         try:
             while parts := list(islice(timed, recipe.accumulation)):
-                training.left_out.count([broken for part in parts for broken in part.broken])
+                num_clips, broken = training.team.collect(parts)
+                training.left_out.count(broken)
                 rate = training.schedule.at(training.step)
-                outcome = stepper.take(parts, rate)
+                outcome = stepper.take(parts, rate) if num_clips else None
                 training.step += 1
                 meter.add(outcome, parts, rate)
                 epoch, place = divmod(training.step, training.steps_per_epoch)
@@ -256,11 +263,11 @@ def train(training: Training) -> None:
                     training.model.train()
                     since_save = time.perf_counter() - last_save
                     due = save_seconds < _QUICK_SAVE_SECONDS or since_save > save_seconds / _MAX_SAVE_SHARE
-                    if due or training.step == training.total_steps:
+                    if training.team.processes.any(due) or training.step == training.total_steps:
                         save_seconds = training.save()
                         last_save = time.perf_counter()
                     meter.restart()
-                if stop.requested and training.step < training.total_steps:
+                if training.team.processes.any(stop.requested) and training.step < training.total_steps:
                     training.save()
                     raise TrainingStopped(training.step, training.total_steps, training.folder.path)
         finally:
@@ -269,7 +276,7 @@ def train(training: Training) -> None:
 
 def _require_even_parts(training: Training) -> None:
     """All parts of all processes must have equally many clips; only an epoch's last batch may be smaller."""
-    recipe, world_size = training.recipe, training.processes.world_size
+    recipe, world_size = training.recipe, training.team.world_size
     if recipe.batch_size % (recipe.accumulation * world_size) == 0:
         return
     share = recipe.batch_size // world_size

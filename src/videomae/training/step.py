@@ -6,9 +6,8 @@ A step whose loss or gradient is not finite is skipped. Nothing in here waits fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from videomae.data.loader import ClipBatch
 from videomae.data.order import BatchOrder, generator_for
 from videomae.inference.device import autocast
 from videomae.training.optimizer import set_learning_rate
+from videomae.training.processes import stand_in
 
 if TYPE_CHECKING:
     from videomae.training.loop import Training
@@ -49,21 +49,6 @@ class Part:
 Loss = Callable[[Tensor, ClipBatch, int, Part], tuple[Tensor, Tensor | float]]
 
 
-class OneProcess:
-    """How a step is shared among processes; this one takes it alone. `training.processes` has the one for many."""
-
-    rank = 0
-    world_size = 1
-
-    def sum(self, values: Tensor) -> Tensor:
-        """The sum of all processes' values."""
-        return values
-
-    def backward_of(self, *, is_last_part: bool) -> AbstractContextManager[object]:
-        """Around forward and backward of a part; gradients are averaged over the processes in that of the last one."""
-        return nullcontext()
-
-
 class Stepper:
     """Takes the steps of a run.
 
@@ -75,9 +60,9 @@ class Stepper:
     def __init__(self, training: Training, order: BatchOrder) -> None:
         self._training = training
         self._order = order
-        self._processes = training.processes
+        self._team = training.team
         self._parameters = [p for group in training.optimizer.param_groups for p in group["params"]]
-        self._is_whole = training.recipe.accumulation == 1 and self._processes.world_size == 1
+        self._is_whole = training.recipe.accumulation == 1 and self._team.world_size == 1
 
     def take(self, batches: Sequence[ClipBatch], rate: float) -> Tensor | None:
         """Take step `training.step` at the learning rate `rate`.
@@ -86,18 +71,18 @@ class Stepper:
             batches: this process' parts of the batch, `recipe.accumulation` of them.
 
         Returns:
-            (2,) float32 on the device: the mean loss, and 1 where the step was skipped, else 0. None where no video of
-            the batch could be read: no step is taken then.
+            (2,) float32 on the device: the mean loss, and 1 where the step was skipped, else 0. None where this process
+            is alone and no video of the batch could be read: no step is taken then.
         """
         training = self._training
         set_learning_rate(training.optimizer, rate)
         totals: list[Tensor] = []
         weights: list[Tensor | float] = []
         for number, batch in enumerate(batches):
-            if not len(batch.indices):
+            if not len(batch.indices) and self._team.world_size == 1:
                 continue
             is_last = number == training.recipe.accumulation - 1
-            with self._processes.backward_of(is_last_part=is_last):
+            with self._team.backward_of(is_last_part=is_last):
                 total, weight = self._forward_and_backward(batch, number)
             totals.append(total)
             weights.append(weight)
@@ -108,12 +93,17 @@ class Stepper:
     def _forward_and_backward(self, batch: ClipBatch, number: int) -> tuple[Tensor, Tensor | float]:
         training = self._training
         recipe, step = training.recipe, training.step
+        is_empty = not len(batch.indices)
+        if is_empty:  # the other processes wait for this one's part in the exchange of gradients
+            batch = stand_in(batch, (recipe.views, *training.model.config.grid.clip_shape))
         part = self._part(batch, number)
         # Dropout and drop path draw from torch's global generators, on whatever device.
         torch.manual_seed(generator_for(recipe.seed, _DROPOUT_STREAM, step, part.number).initial_seed())
         clips = batch.clips.flatten(0, 1).to(training.device, non_blocking=True)
         with autocast(training.device, recipe.precision):
             total, weight = training.loss(clips, batch, step, part)
+        if is_empty:
+            total, weight = total * 0, 0.0
         # The weight of the whole batch is not known yet; the rest of the division follows with the update.
         scaled = total / (weight if self._is_whole else part.num_rows)
         training.scaler.scale(scaled).backward()
@@ -122,23 +112,24 @@ class Stepper:
     def _part(self, batch: ClipBatch, number: int) -> Part:
         recipe, order = self._training.recipe, self._order
         num_clips = order.num_clips_of(self._training.step)
-        first = order.places(num_clips, number).start
+        # A stand-in for no clips has the place of another one.
+        first = min(order.places(num_clips, number).start, num_clips - 1)
         rows = (batch.places + first)[:, None] * recipe.views + torch.arange(recipe.views)
         return Part(
             rows=rows.flatten(),
             num_rows=num_clips * recipe.views,
-            number=self._processes.rank * recipe.accumulation + number,
+            number=self._team.rank * recipe.accumulation + number,
         )
 
     def _update(self, totals: Sequence[Tensor], weights: Sequence[Tensor | float]) -> Tensor:
         training, optimizer, scaler = self._training, self._training.optimizer, self._training.scaler
         num_rows = self._order.num_clips_of(training.step) * training.recipe.views
         sums = torch.stack([sum(totals[1:], totals[0]), totals[0].new_tensor(0) + sum(weights)])
-        total, weight = self._processes.sum(sums).unbind()
+        total, weight = self._team.processes.sum(sums).unbind()
         if scaler.is_enabled():
             scaler.unscale_(optimizer)
         # Processes average their gradients, where the batch needs the sum.
-        divisor = None if self._is_whole else weight * (1 / (num_rows * self._processes.world_size))
+        divisor = None if self._is_whole else weight * (1 / (num_rows * self._team.world_size))
         norm = gradient_norm(self._parameters)
         if divisor is not None:
             norm = norm / divisor
@@ -156,7 +147,8 @@ class Stepper:
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """The norm of all gradients together, without dimensions, on the device; not finite where any of them is not."""
-    return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    norm: Any = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of sharded weights, over all processes
 
 
 def apply_gradients(optimizer: torch.optim.Optimizer, *, divisor: Tensor | None, skipped: Tensor) -> None:
