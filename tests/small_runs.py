@@ -26,10 +26,10 @@ from videomae.video.writer import write_video
 SHARED = Path(__file__).parents[2] / "shared"
 CLASSES = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
 CLIP: dict[str, Any] = {"num_frames": 4, "image_size": 32, "frame_stride": 1}
-SPEED: dict[str, Any] = {"precision": "fp32", "num_workers": 0, "device": "cpu", "log_every": 1}
+SPEED: dict[str, Any] = {"precision": "fp32", "num_workers": 0, "device": "cpu", "log_every": 1, "trackers": ("none",)}
 # As words of a command line.
 CLIP_WORDS = ["--num-frames", "4", "--image-size", "32", "--frame-stride", "1", "--size", "tiny"]
-SPEED_WORDS = ["--precision", "fp32", "--num-workers", "0", "--device", "cpu", "--log-every", "1"]
+SPEED_WORDS = ["--precision", "fp32", "--num-workers", "0", "--device", "cpu", "--log-every", "1", "--trackers", "none"]
 
 
 def tiny_pretrain_recipe(**changes: Any) -> PretrainRecipe:

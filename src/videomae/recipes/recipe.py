@@ -92,6 +92,11 @@ class TrainingRecipe:
     """Saved run states that are kept, the last ones."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
+    trackers: tuple[Literal["auto", "tensorboard", "wandb", "trackio", "none"], ...] = ("auto",)
+    """Who else gets the numbers of metrics.jsonl; auto is tensorboard where it is installed."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trackers", tuple(self.trackers))  # a list in JSON
 
     def validate(self) -> None:
         """Check the ranges.
@@ -138,7 +143,9 @@ class TrainingRecipe:
             choices = [
                 choice for part in (kind, *get_args(kind)) if get_origin(part) is Literal for choice in get_args(part)
             ]
-            if choices:
+            if get_origin(kind) is tuple:
+                require(self, name, set(getattr(self, name)) <= set(choices), "of " + ", ".join(choices))
+            elif choices:
                 may_be_left_out = type(None) in get_args(kind)
                 fits = getattr(self, name) in choices or (may_be_left_out and getattr(self, name) is None)
                 require(self, name, fits, " or ".join(choices))
@@ -171,8 +178,9 @@ class TrainingRecipe:
         return dataclasses.replace(self, **_filled(self, found))
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain data."""
-        return dataclasses.asdict(self)
+        """All fields as plain data, as JSON has them."""
+        values = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _filled(recipe: object, values: dict[str, Any]) -> dict[str, Any]:

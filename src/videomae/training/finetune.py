@@ -31,6 +31,7 @@ from videomae.training.report import write_finetune_report
 from videomae.training.run_folder import RunFolder
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
 from videomae.training.step import Part
+from videomae.training.trackers import check_trackers
 from videomae.video.reader import ReadLimits
 
 BETAS = (0.9, 0.999)
@@ -99,6 +100,7 @@ def finetune(
     """
     monitor = monitor or Monitor()
     recipe.validate()
+    check_trackers(recipe.trackers)
     manifest, validation = read_train_and_val(
         data, val=val, val_share=val_share, group=group, root=video_root, seed=recipe.seed
     )

@@ -27,6 +27,7 @@ from videomae.training.run_folder import RunFolder
 from videomae.training.schedule import Schedule
 from videomae.training.step import Loss, Stepper
 from videomae.training.stop_signal import StopSignal
+from videomae.training.trackers import tracked
 
 # The original code's warm-up begins here, for 256 clips.
 _WARMUP_START = 1e-6
@@ -204,7 +205,9 @@ def run_to_end(training: Training, *, summary: str, write_report: Callable[[], o
         if resumed:
             training.monitor.note(f"going on after step {training.step} of {training.total_steps}")
         training.monitor.note(summary)
-        train(training)
+        names = training.recipe.trackers if training.team.rank == 0 else ()
+        with tracked(names, training.folder, first_step=training.step, note=training.monitor.note):
+            train(training)
     if training.team.processes.any(not was_finished or not training.folder.report_path.exists()):
         write_report()
     return was_finished

@@ -32,6 +32,7 @@ from videomae.training.report import write_pretrain_report
 from videomae.training.run_folder import RunFolder
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
 from videomae.training.step import Part
+from videomae.training.trackers import check_trackers
 from videomae.video.reader import ReadLimits
 from videomae.video.source import VideoSource
 
@@ -89,6 +90,7 @@ def pretrain(
     """
     monitor = monitor or Monitor()
     recipe.validate()
+    check_trackers(recipe.trackers)
     manifest = read_manifest(data, root=video_root).take_split("train")
     for notice in manifest.notices:
         monitor.note(notice)

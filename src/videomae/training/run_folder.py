@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ METRICS_NAME = "metrics.jsonl"
 REPORT_NAME = "report.html"
 STATE_NAME = "state/run_state.pt"
 # These change how fast a run goes, not what it computes: a run may go on with other values.
-_FREE_FIELDS = {"device", "num_workers", "log_every", "max_broken", "read_limit_seconds", "decoder"}
+_FREE_FIELDS = {"device", "num_workers", "log_every", "max_broken", "read_limit_seconds", "decoder", "trackers"}
 
 
 class RunFolder:
@@ -27,6 +28,9 @@ class RunFolder:
         path: the folder, made if absent.
         description: what defines the run (command, data, recipe); it must be equal for the run to go on.
 
+    Attributes:
+        listeners: are given each line of metrics.jsonl when it is written.
+
     Raises:
         InputError: if the folder cannot be written, or holds something that is not this run.
     """
@@ -34,6 +38,7 @@ class RunFolder:
     def __init__(self, path: str | Path, description: dict[str, Any]) -> None:
         self.path = Path(path)
         self.description = description
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
         recipe_path = self.path / RECIPE_NAME
         if recipe_path.exists() and self._holds_progress():
             self._require_same(recipe_path)
@@ -108,6 +113,8 @@ class RunFolder:
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`."""
         append_text(self.path / METRICS_NAME, json.dumps(record) + "\n")
+        for listener in self.listeners:
+            listener(record)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All lines of `metrics.jsonl`; a last line cut off by a kill is left out."""
