@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from small_runs import Commands, Recorder, read_metrics, run_python, tiny_finetune_recipe, tiny_pretrain_recipe
 
 from videomae.core.errors import ConfigError
@@ -204,3 +205,13 @@ def test_tensorboard_shows_each_step_once_after_a_kill(folder: RunFolder) -> Non
     found = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert found == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.5), (5, 5.5), (6, 6.5)]
     assert len(list((folder.path / "tensorboard").glob("*/hparams.yml"))) == 1
+
+
+def test_accelerates_own_logging_works_once_its_trackers_are_taken() -> None:
+    """It raises before accelerate knows which process this is."""
+    from accelerate.logging import get_logger
+
+    threads = torch.get_num_threads()
+    assert {"TensorBoardTracker", "WandBTracker", "TrackioTracker"} <= set(vars(trackers._accelerate()))
+    get_logger("a tracker").debug("says something")
+    assert torch.get_num_threads() == threads

@@ -11,6 +11,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+import torch
+
 from videomae.core.errors import ConfigError
 from videomae.core.files import write_text
 from videomae.training.run_folder import RunFolder
@@ -188,6 +190,11 @@ _BEGIN: dict[str, Callable[[RunFolder, int], tuple[GeneralTracker, str]]] = {
 
 
 def _accelerate() -> Any:
+    """accelerate's trackers, ready for use."""
+    num_threads = torch.get_num_threads()
+    # Without it their own logging raises; under a launcher it finds the group of processes that is there already.
+    import_module("accelerate").PartialState()
+    torch.set_num_threads(num_threads)  # with several processes on the CPU it would choose another number
     return import_module("accelerate.tracking")
 
 
