@@ -163,6 +163,15 @@ def test_automatic_workers_are_bounded_by_cores(monkeypatch: pytest.MonkeyPatch)
     assert automatic_workers() == 1
 
 
+@pytest.mark.parametrize(("num_processes", "expected"), [("1", 8), ("2", 8), ("4", 5), ("40", 1), ("", 8)])
+def test_processes_of_one_machine_share_its_cores(
+    monkeypatch: pytest.MonkeyPatch, num_processes: str, expected: int
+) -> None:
+    monkeypatch.setattr("videomae.data.loader.usable_cores", lambda: 20)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", num_processes)
+    assert automatic_workers() == expected
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_pinned_batches_keep_their_content() -> None:
     batch = collate([sample(1), broken(0)])

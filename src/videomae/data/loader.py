@@ -107,8 +107,10 @@ def usable_cores() -> int:
 
 
 def automatic_workers() -> int:
-    """One worker for each core that this process may use, at most 8."""
-    return min(usable_cores(), MAX_AUTOMATIC_WORKERS)
+    """One worker for each core that this process may use, at most 8; processes of one launcher share the cores."""
+    num_processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    cores = usable_cores() // int(num_processes) if num_processes.isdecimal() and int(num_processes) else usable_cores()
+    return max(1, min(cores, MAX_AUTOMATIC_WORKERS))
 
 
 def collate(samples: Sequence[Sample | Broken]) -> ClipBatch | Failure:

@@ -313,7 +313,9 @@ class VideoMAEPreTrainedModel(nn.Module):
         if not is_main_process:
             return
         folder = Path(save_directory)
-        config = type(self.config).from_dict(self.config.to_dict(), architectures=[type(self).__name__])
+        # What shards a model in place (FSDP2) gives it a class of torch's own.
+        kind = next(kind for kind in type(self).__mro__ if not kind.__module__.startswith("torch."))
+        config = type(self.config).from_dict(self.config.to_dict(), architectures=[kind.__name__])
         # Weights first: a folder with a configuration always has the weights that belong to it.
         state = self.state_dict() if state_dict is None else state_dict
         files.write_safetensors(folder / files.SAFETENSORS_NAME, state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,6 +54,16 @@ class Meter:
             self._waited += waited
             yield batch
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within it other processes are waited for, which wait for their clips: it counts as waiting for clips."""
+        begin = time.perf_counter()
+        yield
+        is_free = self._computing is not None and not self._computing.query()
+        waited = 0.0 if is_free else time.perf_counter() - begin
+        self._step_wait += waited
+        self._waited += waited
+
     def add(self, outcome: Tensor | None, batches: Sequence[ClipBatch], rate: float) -> None:
         """A step was taken.
 
@@ -65,7 +76,7 @@ class Meter:
             ConfigError: where too many steps in a row had to be skipped.
         """
         training = self.training
-        self._clips += sum(len(batch.indices) for batch in batches)
+        self._clips += sum(len(batch.indices) for batch in batches) * training.team.world_size
         if outcome is not None:
             self._outcomes.add(outcome, training.step, [batch.indices for batch in batches])
         due = training.step % training.recipe.log_every == 0 or training.step % training.steps_per_epoch == 0
@@ -109,7 +120,9 @@ class Meter:
         if not skipped:
             return
         step, indices = skipped[-1]
-        paths = [str(training.dataset.paths[index]) for index in indices]
+        # All processes skip the same steps, and read of it at the same one.
+        shares = training.team.processes.gather(indices)
+        paths = [str(training.dataset.paths[index]) for share in shares for index in share]
         named = ", ".join(paths[:_NUM_NAMED]) + (
             f" and {len(paths) - _NUM_NAMED} more" if len(paths) > _NUM_NAMED else ""
         )
