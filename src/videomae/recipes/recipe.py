@@ -50,6 +50,9 @@ class TrainingRecipe:
     ema_decay: float = 0.0
     """Keep an average of the weights, each step with this share of the old one; judged and saved in place of the
     weights. 0 keeps none."""
+    sharding: Literal["none", "full"] = "none"
+    """On several GPUs: none keeps the whole model on each (DDP), full spreads weights, gradients and optimiser state
+    over them (FSDP2), for models that do not fit otherwise."""
     accumulation: int = 1
     """Parts of a batch that are computed one after another, for batches that do not fit into memory."""
     gradient_checkpointing: bool = False
@@ -136,6 +139,9 @@ class TrainingRecipe:
                 expected="dense sampling, the one that has a rate",
                 hint="leave --sampling or --frame-rate out",
             )
+        # Each process would judge by itself whether the scale of the loss is too large.
+        fits = self.sharding == "none" or self.precision != "fp16"
+        require(self, "sharding", fits, "none with --precision fp16, or --precision bf16")
         require(self, "read_limit_seconds", 0 < self.read_limit_seconds < math.inf, "a number above 0")
         require(self, "max_broken", 0 <= self.max_broken <= 1, "a share from 0 to 1")
         require(self, "seed", 0 <= self.seed < 2**32, "a number from 0 to 2³² − 1")

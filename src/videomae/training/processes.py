@@ -6,17 +6,14 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from videomae.core.errors import ConfigError
 from videomae.data.loader import ClipBatch
 from videomae.data.workers import Broken
 from videomae.inference.processes import Processes
-from videomae.loading.checkpoint import LoadedCheckpoint, save_checkpoint
 from videomae.models.network import Layer
 
 Sharding = Literal["none", "full"]
@@ -102,14 +99,6 @@ class Team:
             return [self.gathered(part) for part in state]
         return state
 
-    def save_checkpoint(self, checkpoint: LoadedCheckpoint, folder: Path) -> None:
-        """Let the main process write the model, whole; all must call it."""
-        model = checkpoint.model
-        if _is_sharded(model):
-            state = self.gathered(model.state_dict())
-            model = _whole(model, state) if self.is_main else None
-        self.processes.on_main(lambda: save_checkpoint(replace(checkpoint, model=model), folder))
-
 
 def _replicate(model: nn.Module) -> nn.Module:
     from torch.nn.parallel import DistributedDataParallel
@@ -146,18 +135,6 @@ def _is_sharded(model: object) -> bool:
     from torch.distributed.fsdp import FSDPModule
 
     return isinstance(model, FSDPModule)
-
-
-def _whole(model: Any, state: Mapping[str, Tensor]) -> Any:
-    """A model of the same kind with these weights, to be saved and no more."""
-    from torch.distributed.fsdp import FSDPModule
-
-    # The class that sharding made has the model's own as a base.
-    original: Any = next(kind for kind in type(model).__mro__ if not issubclass(kind, FSDPModule))
-    with torch.device("meta"):
-        whole = original(model.config)
-    whole.load_state_dict(state, assign=True)
-    return whole
 
 
 @contextmanager
@@ -221,11 +198,3 @@ def stand_in(batch: ClipBatch, clip_shape: Sequence[int]) -> ClipBatch:
     """
     zero = torch.zeros(1, dtype=torch.int64)
     return replace(batch, clips=torch.zeros(1, *clip_shape, dtype=torch.uint8), labels=zero, indices=zero, places=zero)
-
-
-def require_precision(precision: str, sharding: Sharding) -> None:
-    """Raise a ConfigError for fp16 with sharded weights, whose scaling would be judged in each process by itself."""
-    if sharding == "full" and precision == "fp16":
-        raise ConfigError(
-            "--sharding full with --precision fp16", expected="bf16 or fp32", hint="bf16 needs no scaling of the loss"
-        )

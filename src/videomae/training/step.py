@@ -95,7 +95,8 @@ class Stepper:
         recipe, step = training.recipe, training.step
         is_empty = not len(batch.indices)
         if is_empty:  # the other processes wait for this one's part in the exchange of gradients
-            batch = stand_in(batch, (recipe.views, *training.model.config.grid.clip_shape))
+            model: Any = training.model
+            batch = stand_in(batch, (recipe.views, *model.config.grid.clip_shape))
         part = self._part(batch, number)
         # Dropout and drop path draw from torch's global generators, on whatever device.
         torch.manual_seed(generator_for(recipe.seed, _DROPOUT_STREAM, step, part.number).initial_seed())
