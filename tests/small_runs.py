@@ -42,6 +42,8 @@ def tiny_finetune_recipe(**changes: Any) -> FinetuneRecipe:
     """3 epochs of 3 steps over the 18 training clips, unless changed; a rate at which the colours are learnt."""
     settings: dict[str, Any] = {"size": "tiny", "epochs": 3, "batch_size": 6, "warmup_epochs": 0.5}
     settings |= {"learning_rate": 5e-2, "label_smoothing": 0.0, "layer_decay": 0.9}
+    # Colours are the classes here: what changes them would take the labels with it.
+    settings |= {"rand_augment": "", "erasing": 0.0, "drop_path": 0.0, "init_scale": 1.0}
     return FinetuneRecipe(**{**settings, **CLIP, **SPEED, **changes})
 
 

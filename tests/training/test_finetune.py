@@ -33,6 +33,7 @@ from videomae.inference import scores
 from videomae.inference.scores import ViewOptions
 from videomae.loading.checkpoint import open_checkpoint
 from videomae.training import finetune as module
+from videomae.training import validation
 from videomae.training.finetune import FinetuneResult, finetune
 from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import PretrainResult
@@ -86,7 +87,7 @@ def test_new_weights_learn_too(colours: Path, tmp_path: Path) -> None:
 
 
 def test_a_pretrained_encoder_is_taken_over(pretrained: PretrainResult, colours: Path) -> None:
-    checkpoint, recipe = module._make_checkpoint(tiny_finetune_recipe(), str(pretrained.folder), ("a", "b"))
+    checkpoint, recipe = module._make_checkpoint(tiny_finetune_recipe(), str(pretrained.folder), ("a", "b"), Recorder())
     before, after = read_weights(pretrained.folder), checkpoint.model.state_dict()
     encoder = [name for name in after if name.startswith("videomae.")]
     assert all(torch.equal(before[name], after[name]) for name in encoder)
@@ -133,7 +134,7 @@ def test_the_best_epoch_is_kept_the_later_of_equals_by_loss(
         metrics = Metrics(**{**vars(evaluation.metrics), "top1": pair[0], "loss": pair[1]})
         return Evaluation(metrics, evaluation.class_names, ())
 
-    monkeypatch.setattr(module, "evaluate_classifier", judged)
+    monkeypatch.setattr(validation, "evaluate_classifier", judged)
     result = finetune(colours, tmp_path, tiny_finetune_recipe(epochs=5), init="scratch")
     assert (result.best_epoch, result.best_top1) == (3, 1.0)
     stored = read_weights(tmp_path)

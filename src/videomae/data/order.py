@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -53,6 +54,7 @@ class BatchOrder:
         world_size: how many processes share the batches.
         num_parts: parts in which a process takes its share of each batch, one after the other (gradient
             accumulation): that many lists are yielded for each step, consecutive and as even as can be.
+        order_of: epoch to the indices of its `num_clips` clips, in order; None for `epoch_order`.
 
     Raises:
         ConfigError: for a rank that does not exist.
@@ -69,6 +71,7 @@ class BatchOrder:
         rank: int = 0,
         world_size: int = 1,
         num_parts: int = 1,
+        order_of: Callable[[int], np.ndarray] | None = None,
     ) -> None:
         require_rank(rank, world_size)
         self.num_clips = num_clips
@@ -79,6 +82,7 @@ class BatchOrder:
         self.rank = rank
         self.world_size = world_size
         self.num_parts = num_parts
+        self._order_of = order_of or partial(_plain_order, num_clips, seed)
         self._num_skipped = 0  # parts, from the first step on
 
     def __len__(self) -> int:
@@ -90,7 +94,7 @@ class BatchOrder:
         skipped_steps, skipped_parts = divmod(self._num_skipped, self.num_parts)
         first_epoch, first_batch = divmod(self.first_step + skipped_steps, steps)
         for epoch in range(first_epoch, self.epochs):
-            order = epoch_order(self.num_clips, seed=self.seed, epoch=epoch)
+            order = self._order_of(epoch)
             for step in range(first_batch if epoch == first_epoch else 0, steps):
                 batch = order[step * self.batch_size : (step + 1) * self.batch_size]
                 for part in range(skipped_parts, self.num_parts):
@@ -113,6 +117,10 @@ class BatchOrder:
         rest = copy.copy(self)
         rest._num_skipped += num_batches
         return rest
+
+
+def _plain_order(num_clips: int, seed: int, epoch: int) -> np.ndarray:
+    return epoch_order(num_clips, seed=seed, epoch=epoch)
 
 
 def _slice(places: range) -> slice:

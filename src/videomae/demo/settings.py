@@ -40,6 +40,10 @@ FINETUNE = FinetuneRecipe(
     layer_decay=1.0,
     flip=False,
     min_crop_area=0.6,
+    rand_augment="",
+    erasing=0.0,
+    drop_path=0.0,
+    init_scale=1.0,
     num_workers=1,
 )
 # The same network, clips and steps; only the start differs.

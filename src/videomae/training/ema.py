@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -106,3 +106,8 @@ class WeightAverage:
         """The model's weights that are averaged, in the order of the average, without their history."""
         parameters = dict(model.named_parameters())
         return {name: parameters[name].detach() for name in self._shadow}
+
+
+def averaged(model: nn.Module, average: WeightAverage | None) -> AbstractContextManager[None]:
+    """Within it the model holds its average, where there is one: what is judged and saved."""
+    return nullcontext() if average is None else average.swapped_in(model)

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from videomae.core.errors import VideoError
+from videomae.data.augmentation import Augmentation
+from videomae.data.balance import balanced_order
 from videomae.data.clips import Crop, TrainingClips
 from videomae.data.known import known_packets
 from videomae.data.loader import ClipBatch
 from videomae.data.manifest import Manifest
 from videomae.data.splitting import read_train_and_val
-from videomae.evaluation.validate import Evaluation, evaluate_classifier
 from videomae.inference.device import choose_device
-from videomae.inference.scores import ViewOptions
-from videomae.loading.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint, save_checkpoint
+from videomae.loading.checkpoint import (
+    LoadedCheckpoint,
+    new_processor,
+    open_checkpoint,
+    save_checkpoint,
+    stored_task,
+)
+from videomae.models.config import VideoMAEConfig
+from videomae.models.initialization import init_classifier, init_for_finetuning
 from videomae.models.modeling import VideoMAEForVideoClassification
-from videomae.processing.transforms import normalize
+from videomae.processing.augment import RandAugment
 from videomae.recipes.finetune import FinetuneRecipe
+from videomae.training.ema import averaged
 from videomae.training.loop import Training, run_to_end
+from videomae.training.losses import ClassifierInputs, ClassifierLoss
 from videomae.training.monitor import Monitor
 from videomae.training.optimizer import make_optimizer, parameter_groups
 from videomae.training.report import write_finetune_report
 from videomae.training.run_folder import RunFolder
-from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
+from videomae.training.setup import (
+    Prepared,
+    average_of,
+    clip_sampling,
+    fit_batch,
+    fit_to_checkpoint,
+    new_config,
+    train_as_asked,
+)
+from videomae.training.shown_inputs import TitledClip, as_pixels, labelled_clips
 from videomae.training.step import Part
 from videomae.training.trackers import check_trackers
+from videomae.training.validation import Validation, judge_best
 from videomae.video.reader import ReadLimits
 
-BETAS = (0.9, 0.999)
 SCRATCH = "scratch"
 
 
@@ -99,15 +116,59 @@ def finetune(
         TrainingStopped: if the user stopped the run; its state is saved.
     """
     monitor = monitor or Monitor()
+    prepared = prepare_finetuning(
+        data,
+        output,
+        recipe,
+        init=init,
+        val=val,
+        val_share=val_share,
+        group=group,
+        video_root=video_root,
+        monitor=monitor,
+    )
+    training = prepared.training
+    was_finished = run_to_end(training, summary=prepared.summary, write_report=prepared.write_report)
+    broken_validation = training.extra.get("broken_validation", {})
+    return FinetuneResult(
+        folder=training.folder.path,
+        class_names=prepared.manifest.class_names,
+        num_videos=len(prepared.manifest) - len(training.broken),
+        num_broken=len(training.broken),
+        steps=training.step,
+        best_epoch=training.extra.get("best_epoch"),
+        best_top1=training.extra.get("best_top1"),
+        num_broken_validation=len(broken_validation),
+        was_finished=was_finished,
+        broken=training.broken,
+        broken_validation=broken_validation,
+    )
+
+
+def prepare_finetuning(
+    data: str | Path,
+    output: str | Path,
+    recipe: FinetuneRecipe,
+    *,
+    init: str,
+    val: str | Path | None = None,
+    val_share: float | None = None,
+    group: str | None = None,
+    video_root: str | Path | None = None,
+    monitor: Monitor,
+) -> Prepared:
+    """All that a run needs before its first step; arguments and errors as of `finetune`."""
     recipe.validate()
     check_trackers(recipe.trackers)
+    augmentation = _augmentation(recipe)
     manifest, validation = read_train_and_val(
         data, val=val, val_share=val_share, group=group, root=video_root, seed=recipe.seed
     )
     for notice in manifest.notices:
         monitor.note(notice)
+    recipe = fit_batch(recipe, len(manifest), monitor)
     device = choose_device(recipe.device)
-    checkpoint, recipe = _make_checkpoint(recipe, init, manifest.class_names)
+    checkpoint, recipe = _make_checkpoint(recipe, init, manifest.class_names, monitor)
     checkpoint.model.to(device)
     folder = RunFolder(
         output,
@@ -122,36 +183,35 @@ def finetune(
             "recipe": recipe.to_dict(),
         },
     )
-    training = _make_training(checkpoint, recipe, manifest, validation, folder, monitor)
+    dataset = _make_dataset(checkpoint, recipe, manifest, augmentation)
+    inputs = ClassifierInputs(recipe, checkpoint.processor, len(manifest.class_names))
+    training = _make_training(checkpoint, recipe, dataset, inputs, folder, monitor, str(manifest.source))
+    if validation is not None:
+        judge = Validation(checkpoint, validation, recipe, folder, monitor)
+        training.end_epoch = lambda epoch: judge.end_epoch(training, epoch)
 
     def write_report() -> None:
-        best = _judge_best(folder.path, validation, recipe, device) if validation is not None else None
+        best = judge_best(folder.path, validation, recipe, device) if validation is not None else None
         broken = {**training.broken, **training.extra.get("broken_validation", {})}
         write_finetune_report(folder, recipe, manifest, broken, training.extra, best, init)
 
-    was_finished = run_to_end(
-        training,
-        summary=_summary(manifest, validation, checkpoint.model, training, init),
-        write_report=write_report,
-    )
-    broken_validation = training.extra.get("broken_validation", {})
-    return FinetuneResult(
-        folder=folder.path,
-        class_names=manifest.class_names,
-        num_videos=len(manifest) - len(training.broken),
-        num_broken=len(training.broken),
-        steps=training.step,
-        best_epoch=training.extra.get("best_epoch"),
-        best_top1=training.extra.get("best_top1"),
-        num_broken_validation=len(broken_validation),
-        was_finished=was_finished,
-        broken=training.broken,
-        broken_validation=broken_validation,
-    )
+    def show(clips: Tensor, batch: ClipBatch, step: int, part: Part) -> list[TitledClip]:
+        pixel_values, targets = inputs(clips, batch, step, part)
+        pixels = as_pixels(pixel_values, checkpoint.processor.image_mean, checkpoint.processor.image_std)
+        return labelled_clips(manifest.class_names, pixels, targets, recipe.label_smoothing)
+
+    summary = _summary(manifest, validation, training, init)
+    return Prepared(training, checkpoint, manifest, validation, summary, show, write_report)
+
+
+def _augmentation(recipe: FinetuneRecipe) -> Augmentation | None:
+    if not recipe.rand_augment:
+        return None
+    return Augmentation(RandAugment.parse(recipe.rand_augment), before_crop=recipe.augment_before_crop)
 
 
 def _make_checkpoint(
-    recipe: FinetuneRecipe, init: str, class_names: tuple[str, ...]
+    recipe: FinetuneRecipe, init: str, class_names: tuple[str, ...], monitor: Monitor
 ) -> tuple[LoadedCheckpoint, FinetuneRecipe]:
     """The model with its new head, and the recipe with the frames and pixels that the model has."""
     with torch.random.fork_rng():
@@ -160,11 +220,16 @@ def _make_checkpoint(
             recipe = recipe.for_new_network()
             config = new_config(recipe, id2label=dict(enumerate(class_names)))
             model: Any = VideoMAEForVideoClassification(config)
+            init_for_finetuning(model, init_scale=recipe.init_scale)
             processor = None
         else:
             opened = open_checkpoint(init, task="classification", class_names=class_names)
             model, processor = opened.model, opened.processor
             recipe = fit_to_checkpoint(recipe, model.config, opened.sampling)
+            if not _keeps_head(init, class_names, monitor):
+                init_classifier(model, init_scale=recipe.init_scale)
+    model.config.drop_path_rate = recipe.drop_path
+    model.config.classifier_dropout = recipe.head_dropout
     sampling = clip_sampling(recipe)
     fresh = new_processor(model.config, sampling)
     if processor is not None:  # the frames must look to the encoder as they did in pre-training
@@ -172,132 +237,88 @@ def _make_checkpoint(
     return LoadedCheckpoint(model, fresh, sampling), recipe
 
 
-def _make_training(
-    checkpoint: LoadedCheckpoint,
-    recipe: FinetuneRecipe,
-    manifest: Manifest,
-    validation: Manifest | None,
-    folder: RunFolder,
-    monitor: Monitor,
-) -> Training:
-    model, processor = checkpoint.model, checkpoint.processor
+def _keeps_head(init: str, class_names: tuple[str, ...], monitor: Monitor) -> bool:
+    """Whether the checkpoint is a classifier of these very classes; says where it is one of others."""
+    config = VideoMAEConfig.from_pretrained(init)
+    if stored_task(config) != "classification":
+        return False
+    known = tuple(config.id2label[index] for index in range(config.num_labels))
+    if known == class_names:
+        return True
+    monitor.note(
+        f"{init} tells {len(known)} other classes apart ({', '.join(known[:3])} …): "
+        f"its encoder is taken, and a new head for the {len(class_names)} classes of the data"
+    )
+    return False
+
+
+def _make_dataset(
+    checkpoint: LoadedCheckpoint, recipe: FinetuneRecipe, manifest: Manifest, augmentation: Augmentation | None
+) -> TrainingClips:
     kind = "center" if recipe.min_crop_area == 1 else "resized"
-    dataset = TrainingClips(
+    return TrainingClips(
         manifest.entries,
         manifest.class_names,
         sampling=checkpoint.sampling,
-        crop=Crop(kind, min_area=recipe.min_crop_area, flip=recipe.flip),
-        image_size=model.config.image_size,
+        crop=Crop(kind, min_area=recipe.min_crop_area, max_ratio=recipe.max_crop_ratio, flip=recipe.flip),
+        image_size=checkpoint.model.config.image_size,
         seed=recipe.seed,
         num_views=recipe.views,
+        augmentation=augmentation,
         catalog=known_packets(manifest),
         limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
         backend=recipe.decoder,
     )
 
-    def loss(clips: Tensor, batch: ClipBatch, step: int, part: Part) -> tuple[Tensor, float]:
-        logits = model(normalize(clips, processor.image_mean, processor.image_std)).logits
-        labels = batch.labels.repeat_interleave(recipe.views).to(clips.device, non_blocking=True)
-        smoothing = recipe.label_smoothing
-        return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing, reduction="sum"), len(labels)
 
+def _make_training(
+    checkpoint: LoadedCheckpoint,
+    recipe: FinetuneRecipe,
+    dataset: TrainingClips,
+    inputs: ClassifierInputs,
+    folder: RunFolder,
+    monitor: Monitor,
+    source: str,
+) -> Training:
+    model = checkpoint.model
+    train_as_asked(model, recipe, monitor, num_tokens=model.config.grid.num_tokens)
     groups = parameter_groups(
         model.named_parameters(),
         weight_decay=recipe.weight_decay,
         layer_decay=recipe.layer_decay,
         num_layers=model.config.num_hidden_layers,
     )
+    average = average_of(model, recipe)
 
     def save_weights() -> None:
         # With validation the folder keeps the best epoch's weights; until one was judged, the last ones.
         if "best_epoch" not in training.extra:
-            save_checkpoint(checkpoint, folder.path)
+            with averaged(model, average):
+                save_checkpoint(checkpoint, folder.path)
 
-    judge = None if validation is None else _Validation(checkpoint, validation, recipe, folder, monitor)
+    def order_of(epoch: int) -> np.ndarray:
+        return balanced_order(dataset.labels, seed=recipe.seed, epoch=epoch, power=recipe.class_balance)
+
     training = Training(
         model=model,
-        optimizer=make_optimizer(groups, betas=BETAS, device=model.device),
+        optimizer=make_optimizer(groups, betas=(recipe.beta1, recipe.beta2), device=model.device),
         recipe=recipe,
         dataset=dataset,
         folder=folder,
         device=model.device,
-        loss=loss,
-        end_epoch=lambda epoch: judge.end_epoch(training, epoch) if judge is not None else None,
+        loss=ClassifierLoss(model, inputs),
+        end_epoch=lambda epoch: None,
         save_weights=save_weights,
         monitor=monitor,
         title="fine-tuning",
-        data=str(manifest.source),
+        data=source,
+        order_of=order_of,
+        average=average,
     )
     return training
 
 
-@dataclass(frozen=True)
-class _Validation:
-    """Judges epochs, and keeps the weights of the best one."""
-
-    checkpoint: LoadedCheckpoint
-    manifest: Manifest
-    recipe: FinetuneRecipe
-    folder: RunFolder
-    monitor: Monitor
-    excluded: dict[int, VideoError] = field(default_factory=dict)
-
-    def end_epoch(self, training: Training, epoch: int) -> None:
-        """Judge the epoch if it is due, log, and save the weights if none was better."""
-        if (epoch + 1) % self.recipe.val_every and epoch + 1 != self.recipe.epochs:
-            return
-        self.monitor.start_part("validating", total=len(self.manifest))
-        result = _judge(self.checkpoint, self.manifest, self.recipe, self.monitor.advance_part, excluded=self.excluded)
-        metrics, best = result.metrics, training.extra
-        named = best.setdefault("broken_validation", {})
-        for path, error in result.broken:
-            if str(path) not in named:
-                named[str(path)] = str(error)
-                self.monitor.note(f"counts as wrong, cannot be read: {error}")
-        numbers = {name: getattr(metrics, name) for name in ("loss", "top1", "top5", "mean_class_accuracy")}
-        unmeasured = dict.fromkeys(("learning_rate", "clips_per_second", "data_wait_share"))
-        self.folder.log({"step": training.step, "epoch": epoch, "split": "val", **numbers, **unmeasured})
-        # Of two epochs that judge alike, the lower loss decides.
-        if "best_epoch" not in best or (metrics.top1, -metrics.loss) > (best["best_top1"], -best["best_loss"]):
-            save_checkpoint(self.checkpoint, self.folder.path)
-            best.update(best_epoch=epoch + 1, best_top1=metrics.top1, best_loss=metrics.loss)
-        self.monitor.note(
-            f"epoch {epoch + 1}: validation top-1 {metrics.top1:.1%}, loss {metrics.loss:.3f} "
-            f"(best {best['best_top1']:.1%}, epoch {best['best_epoch']})"
-        )
-
-
-def _judge(
-    checkpoint: LoadedCheckpoint,
-    validation: Manifest,
-    recipe: FinetuneRecipe,
-    on_video: Callable[[], None] | None = None,
-    excluded: dict[int, VideoError] | None = None,
-) -> Evaluation:
-    return evaluate_classifier(
-        checkpoint,
-        validation,
-        options=ViewOptions(
-            precision=recipe.precision,
-            num_workers=recipe.num_workers,
-            read_limit_seconds=recipe.read_limit_seconds,
-        ),
-        device=checkpoint.model.device,
-        # A broken file must not end a run of hours; it counts as wrong, and is named.
-        count_broken_as_wrong=True,
-        on_video=on_video,
-        excluded=excluded,
-    )
-
-
-def _judge_best(folder: Path, validation: Manifest, recipe: FinetuneRecipe, device: torch.device) -> Evaluation:
-    """What the saved weights score: read back from the folder, as any user of it will."""
-    checkpoint = open_checkpoint(folder, task="classification")
-    checkpoint.model.to(device)
-    return _judge(checkpoint, validation, recipe)
-
-
-def _summary(manifest: Manifest, validation: Manifest | None, model: Any, training: Training, init: str) -> str:
+def _summary(manifest: Manifest, validation: Manifest | None, training: Training, init: str) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in list(manifest.class_counts().items())[:10])
     start = "new weights" if init == SCRATCH else f"the encoder of {init}"
     judged = f"{len(validation)} videos judge each epoch" if validation is not None else "no validation videos"

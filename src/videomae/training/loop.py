@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,8 +30,6 @@ from videomae.training.step import Loss, Stepper
 from videomae.training.stop_signal import StopSignal
 from videomae.training.trackers import tracked
 
-# The original code's warm-up begins here, for 256 clips.
-_WARMUP_START = 1e-6
 # Each epoch is saved. Only saves that take longer than this (a large network) are spaced out where epochs are short,
 # so that saving takes no more than this share of the time.
 _QUICK_SAVE_SECONDS = 1.0
@@ -71,6 +70,7 @@ class Training:
         monitor: is told what happens.
         title: what the monitor calls the run.
         data: the data set, as the user names it.
+        order_of: epoch to the order of its clips, see `BatchOrder`; None for the plain one.
         average: of the weights, updated with each step and kept in the run state; None for none.
         team: the processes that share each step.
     """
@@ -87,6 +87,7 @@ class Training:
     monitor: Monitor
     title: str
     data: str = "DATA"
+    order_of: Callable[[int], np.ndarray] | None = None
     average: WeightAverage | None = None
     team: Team = field(default_factory=Team)
     extra: dict[str, Any] = field(default_factory=dict)
@@ -125,7 +126,7 @@ class Training:
             warmup_steps=min(round(recipe.warmup_epochs * self.steps_per_epoch), self.total_steps // 2),
             peak=peak,
             minimum=min(peak, recipe.scaled(recipe.min_learning_rate)),
-            start=min(peak, recipe.scaled(_WARMUP_START)),
+            start=min(peak, recipe.scaled(recipe.start_learning_rate)),
         )
 
     def after_step(self, skipped: Tensor) -> None:
@@ -232,6 +233,7 @@ def train(training: Training) -> None:
         rank=training.team.rank,
         world_size=training.team.world_size,
         num_parts=recipe.accumulation,
+        order_of=training.order_of,
     )
     training.left_out.count_known()
     batches = training_loader(

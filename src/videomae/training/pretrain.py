@@ -25,18 +25,27 @@ from videomae.models.initialization import init_for_pretraining
 from videomae.models.modeling import VideoMAEForPreTraining
 from videomae.processing.transforms import normalize
 from videomae.recipes.pretrain import PretrainRecipe
+from videomae.training.ema import averaged
 from videomae.training.loop import Training, run_to_end
 from videomae.training.monitor import Monitor
 from videomae.training.optimizer import make_optimizer, parameter_groups
 from videomae.training.report import write_pretrain_report
 from videomae.training.run_folder import RunFolder
-from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
+from videomae.training.setup import (
+    Prepared,
+    average_of,
+    clip_sampling,
+    fit_batch,
+    fit_to_checkpoint,
+    new_config,
+    train_as_asked,
+)
+from videomae.training.shown_inputs import TitledClip, as_pixels, masked_clips
 from videomae.training.step import Part
 from videomae.training.trackers import check_trackers
 from videomae.video.reader import ReadLimits
 from videomae.video.source import VideoSource
 
-BETAS = (0.9, 0.95)
 # Streams of randomness that must not meet: crops are keyed by their epoch in this place, which is never so high.
 _MASK_STREAM, _DECODER_MASK_STREAM = 2**32 - 1, 2**32 - 2
 _NUM_PICTURES = 3
@@ -89,11 +98,37 @@ def pretrain(
         TrainingStopped: if the user stopped the run; its state is saved.
     """
     monitor = monitor or Monitor()
+    prepared = prepare_pretraining(data, output, recipe, init=init, video_root=video_root, monitor=monitor)
+    training = prepared.training
+    was_finished = run_to_end(training, summary=prepared.summary, write_report=prepared.write_report)
+    lines = [record for record in training.folder.read_metrics() if record["split"] == "train"]
+    return PretrainResult(
+        folder=training.folder.path,
+        num_videos=len(prepared.manifest) - len(training.broken),
+        num_broken=len(training.broken),
+        steps=training.step,
+        loss=lines[-1]["loss"] if lines else None,
+        was_finished=was_finished,
+        broken=training.broken,
+    )
+
+
+def prepare_pretraining(
+    data: str | Path,
+    output: str | Path,
+    recipe: PretrainRecipe,
+    *,
+    init: str | None = None,
+    video_root: str | Path | None = None,
+    monitor: Monitor,
+) -> Prepared:
+    """All that a run needs before its first step; arguments and errors as of `pretrain`."""
     recipe.validate()
     check_trackers(recipe.trackers)
     manifest = read_manifest(data, root=video_root).take_split("train")
     for notice in manifest.notices:
         monitor.note(notice)
+    recipe = fit_batch(recipe, len(manifest), monitor)
     device = choose_device(recipe.device)
     model, recipe = _make_model(recipe, init)
     masks = _Masks(recipe, model.config)
@@ -110,23 +145,20 @@ def pretrain(
     sampling = clip_sampling(recipe)
     checkpoint = LoadedCheckpoint(model.to(device), new_processor(model.config, sampling), sampling)
     training = _make_training(checkpoint, recipe, manifest, folder, masks, monitor)
-    was_finished = run_to_end(
-        training,
-        summary=_summary(manifest, model, training),
-        write_report=lambda: write_pretrain_report(
-            folder, recipe, manifest, training.broken, _pictures(checkpoint, manifest, recipe, device)
-        ),
-    )
-    lines = [record for record in folder.read_metrics() if record["split"] == "train"]
-    return PretrainResult(
-        folder=folder.path,
-        num_videos=len(manifest) - len(training.broken),
-        num_broken=len(training.broken),
-        steps=training.step,
-        loss=lines[-1]["loss"] if lines else None,
-        was_finished=was_finished,
-        broken=training.broken,
-    )
+
+    def write_report() -> None:
+        with averaged(model, training.average):
+            pictures = _pictures(checkpoint, manifest, recipe, device)
+        write_pretrain_report(folder, recipe, manifest, training.broken, pictures)
+
+    def show(clips: Tensor, batch: ClipBatch, step: int, part: Part) -> list[TitledClip]:
+        hidden, not_rebuilt = masks.of(part, step)
+        pixels = as_pixels(normalize(clips, IMAGENET_MEAN, IMAGENET_STD), IMAGENET_MEAN, IMAGENET_STD)
+        paths = [manifest.entries[index].path for index in batch.indices.tolist() for _ in range(recipe.views)]
+        return masked_clips([Path(str(path)).name for path in paths], pixels, hidden, not_rebuilt, model.config.grid)
+
+    summary = _summary(manifest, model, training)
+    return Prepared(training, checkpoint, manifest, None, summary, show, write_report)
 
 
 class _Masks:
@@ -153,6 +185,11 @@ class _Masks:
             return hidden, None
         generator = generator_for(recipe.seed, _DECODER_MASK_STREAM, step)
         return hidden, running_cell_mask(batch_size, self.grid, recipe.decoder_mask_ratio, generator=generator)
+
+    def of(self, part: Part, step: int) -> tuple[Tensor, Tensor | None]:
+        """Those of a part; drawn for the whole batch, so that they depend neither on parts nor on broken videos."""
+        hidden, not_rebuilt = self.draw(part.num_rows, step)
+        return hidden[part.rows], None if not_rebuilt is None else not_rebuilt[part.rows]
 
 
 def _make_model(recipe: PretrainRecipe, init: str | None) -> tuple[VideoMAEForPreTraining, PretrainRecipe]:
@@ -192,29 +229,35 @@ def _make_training(
     )
 
     def loss(clips: Tensor, batch: ClipBatch, step: int, part: Part) -> tuple[Tensor, float]:
-        # Drawn for the whole batch: what a clip shows does not depend on the parts, nor on broken videos.
-        hidden, not_rebuilt = masks.draw(part.num_rows, step)
-        hidden = hidden[part.rows]
-        not_rebuilt = None if not_rebuilt is None else not_rebuilt[part.rows]
+        hidden, not_rebuilt = masks.of(part, step)
         pixel_values = normalize(clips, IMAGENET_MEAN, IMAGENET_STD)
         counted = hidden if not_rebuilt is None else hidden & ~not_rebuilt
         weight = float(counted.sum()) / hidden.shape[1]  # clips, as far as their tokens count
         return model(pixel_values, hidden, decoder_masked_pos=not_rebuilt).loss * weight, weight
 
+    num_visible = int((~masks.draw(1, 0)[0]).sum())
+    train_as_asked(model, recipe, monitor, num_tokens=num_visible)
+    average = average_of(model, recipe)
+
+    def save_weights() -> None:
+        with averaged(model, average):
+            save_checkpoint(checkpoint, folder.path)
+
     groups = parameter_groups(model.named_parameters(), weight_decay=recipe.weight_decay)
     return Training(
         model=model,
-        optimizer=make_optimizer(groups, betas=BETAS, device=model.device),
+        optimizer=make_optimizer(groups, betas=(recipe.beta1, recipe.beta2), device=model.device),
         recipe=recipe,
         dataset=dataset,
         folder=folder,
         device=model.device,
         loss=loss,
         end_epoch=lambda epoch: None,
-        save_weights=lambda: save_checkpoint(checkpoint, folder.path),
+        save_weights=save_weights,
         monitor=monitor,
         title="pre-training",
         data=str(manifest.source),
+        average=average,
     )
 
 

@@ -2,19 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
+from videomae.data.loader import ClipBatch
+from videomae.data.manifest import Manifest
+from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.models.config import VideoMAEConfig
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.recipes.sizes import require_size, size_keywords
+from videomae.training.compiling import compile_layers
+from videomae.training.ema import WeightAverage
+from videomae.training.loop import Training
+from videomae.training.monitor import Monitor
+from videomae.training.step import Part
 from videomae.video.sampling import ClipSampling
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that could begin.
+
+    Args:
+        training: the loop's.
+        checkpoint: model and processor.
+        manifest: what is learnt.
+        validation: what judges; None for none.
+        summary: a line about the run.
+        show: (clips uint8 on the device, the batch, the step, the part) to titled clips uint8 (T, H, W, 3), as the
+            model gets them.
+        write_report: called at the end.
+    """
+
+    training: Training
+    checkpoint: LoadedCheckpoint
+    manifest: Manifest
+    validation: Manifest | None
+    summary: str
+    show: Callable[[Tensor, ClipBatch, int, Part], list[tuple[str, np.ndarray]]]
+    write_report: Callable[[], object]
 
 
 def new_config(recipe: TrainingRecipe, **more: Any) -> VideoMAEConfig:
     """The configuration of a new network; the recipe leaves nothing open (`TrainingRecipe.for_new_network`)."""
     values = recipe.to_dict()
     clip = {name: values[name] for name in ("image_size", "num_frames")}
-    return VideoMAEConfig(**size_keywords(values["size"]), **clip, **more)
+    network = {**size_keywords(values["size"]), **clip}
+    if values.get("decoder_depth") is not None:
+        network["decoder_num_hidden_layers"] = values["decoder_depth"]
+    if values.get("decoder_width") is not None:
+        network["decoder_hidden_size"] = values["decoder_width"]
+        network["decoder_intermediate_size"] = 4 * values["decoder_width"]
+    return VideoMAEConfig(**network, **more)
+
+
+def fit_batch(recipe: Any, num_clips: int, monitor: Monitor) -> Any:
+    """The recipe with a batch of all clips where it asks for more than there are; learning rates go with it."""
+    if recipe.batch_size <= num_clips:
+        return recipe
+    monitor.note(
+        f"a batch of {recipe.batch_size} clips, of which there are {num_clips}: each step takes all of them, "
+        f"and the learning rate is for {num_clips}"
+    )
+    fitted = replace(recipe, batch_size=num_clips)
+    fitted.validate()
+    return fitted
+
+
+def train_as_asked(model: Any, recipe: TrainingRecipe, monitor: Monitor, *, num_tokens: int) -> None:
+    """Switch on what trains a network faster or in less memory; it is on its device.
+
+    Args:
+        model: a pre-training model or a classifier.
+        recipe: says what.
+        monitor: is told what cannot be had.
+        num_tokens: that the encoder's layers see of a clip.
+    """
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    if recipe.compile:
+        num_clips = recipe.batch_size // recipe.accumulation * recipe.views
+        compile_layers(model, (num_clips, num_tokens), precision=recipe.precision, note=monitor.note)
+
+
+def average_of(model: Any, recipe: TrainingRecipe) -> WeightAverage | None:
+    """The average of the weights that the recipe asks for."""
+    return WeightAverage(model, decay=recipe.ema_decay) if recipe.ema_decay else None
 
 
 def fit_to_checkpoint(recipe: Any, config: VideoMAEConfig, sampling: ClipSampling) -> Any:

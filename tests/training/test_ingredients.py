@@ -1,0 +1,208 @@
+"""Runs with every ingredient on: they go on bit for bit, and what is saved is what was asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import Recorder, losses, stop_after, tiny_finetune_recipe, tiny_pretrain_recipe, write_data_set
+
+from videomae.core.errors import ConfigError
+from videomae.loading.checkpoint import open_checkpoint
+from videomae.models.config import VideoMAEConfig
+from videomae.recipes.finetune import FinetuneRecipe
+from videomae.training.compiling import compile_layers
+from videomae.training.ema import WeightAverage
+from videomae.training.finetune import finetune, prepare_finetuning
+from videomae.training.loop import TrainingStopped
+from videomae.training.pretrain import PretrainResult, prepare_pretraining, pretrain
+from videomae.weights.files import read_weights
+
+EVERYTHING: dict[str, Any] = {
+    "epochs": 2,
+    "views": 2,
+    "rand_augment": "rand-m7-n4-mstd0.5-inc1",
+    "erasing": 0.5,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+    "label_smoothing": 0.1,
+    "drop_path": 0.3,
+    "head_dropout": 0.3,
+    "init_scale": 0.001,
+    "ema_decay": 0.9,
+    "class_balance": 1.0,
+    "clip_grad": 1.0,
+    "min_crop_area": 0.3,
+}
+
+
+def _run(data: Path, output: Path, init: str, monitor: Recorder | None = None, **changes: Any) -> None:
+    finetune(data, output, tiny_finetune_recipe(**{**EVERYTHING, **changes}), init=init, monitor=monitor)
+
+
+def _same_weights(one: Path, two: Path) -> bool:
+    before, after = read_weights(one), read_weights(two)
+    return all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("before_crop", [False, True])
+def test_a_stopped_run_with_everything_goes_on_bit_for_bit(colours: Path, tmp_path: Path, before_crop: bool) -> None:
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    _run(colours, straight, "scratch", augment_before_crop=before_crop)
+    for step in (2, 5):
+        with pytest.raises(TrainingStopped):
+            _run(colours, broken, "scratch", stop_after(step), augment_before_crop=before_crop)
+    _run(colours, broken, "scratch", augment_before_crop=before_crop)
+    for split in ("train", "val"):
+        assert losses(broken, split) == losses(straight, split)
+    assert _same_weights(straight, broken)
+
+
+def test_gradient_checkpointing_changes_memory_not_numbers(colours: Path, tmp_path: Path) -> None:
+    for name, recompute in (("kept", False), ("again", True)):
+        _run(colours, tmp_path / name, "scratch", gradient_checkpointing=recompute, epochs=1)
+    assert losses(tmp_path / "again") == pytest.approx(losses(tmp_path / "kept"), rel=1e-6)
+
+
+def test_what_is_judged_and_saved_is_the_average(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    averages: list[WeightAverage] = []
+    real = WeightAverage.__init__
+
+    def remembered(average: WeightAverage, *arguments: Any, **keywords: Any) -> None:
+        real(average, *arguments, **keywords)
+        averages.append(average)
+
+    monkeypatch.setattr(WeightAverage, "__init__", remembered)
+    recipe = tiny_finetune_recipe(epochs=1, ema_decay=0.5)
+    finetune(colours, tmp_path / "classifier", recipe, init="scratch")
+    pretrain(colours, tmp_path / "encoder", tiny_pretrain_recipe(epochs=1, ema_decay=0.5))
+    for average, folder in zip(averages, ("classifier", "encoder"), strict=True):
+        saved = open_checkpoint(tmp_path / folder).model.state_dict()
+        for name, tensor in average.state_dict()["shadow"].items():
+            assert torch.equal(tensor, saved[name]), name
+
+
+def test_settings_reach_model_and_optimizer(colours: Path, tmp_path: Path) -> None:
+    recipe = tiny_finetune_recipe(drop_path=0.2, head_dropout=0.4, beta1=0.8, beta2=0.9, start_learning_rate=2e-3)
+    training = prepare_finetuning(colours, tmp_path, recipe, init="scratch", monitor=Recorder()).training
+    config: Any = training.model.config
+    assert (config.drop_path_rate, config.classifier_dropout) == (0.2, 0.4)
+    assert training.optimizer.defaults["betas"] == (0.8, 0.9)
+    assert training.schedule.at(0) == pytest.approx(2e-3 * 6 / 256)
+
+
+def test_depth_and_width_of_a_new_decoder(colours: Path, tmp_path: Path) -> None:
+    recipe = tiny_pretrain_recipe(decoder_depth=3, decoder_width=64, beta2=0.9)
+    training = prepare_pretraining(colours, tmp_path, recipe, monitor=Recorder()).training
+    config: Any = training.model.config
+    found = (config.decoder_num_hidden_layers, config.decoder_hidden_size, config.decoder_intermediate_size)
+    assert found == (3, 64, 256)
+    assert training.optimizer.defaults["betas"] == (0.9, 0.9)
+
+
+def test_balance_takes_small_classes_as_often(tmp_path: Path) -> None:
+    data = write_data_set(tmp_path / "data", per_class=1, classes=("blue",))
+    write_data_set(data, per_class=3, classes=("red",))
+    for balance, shares in ((0.0, {0: 1, 1: 3}), (1.0, {0: 2, 1: 2})):
+        recipe = tiny_finetune_recipe(class_balance=balance, batch_size=4)
+        training = prepare_finetuning(
+            data, tmp_path / str(balance), recipe, init="scratch", monitor=Recorder()
+        ).training
+        assert training.order_of is not None
+        labels = [training.dataset.labels[index] for index in training.order_of(0)]
+        assert {label: labels.count(label) for label in (0, 1)} == shares
+
+
+def test_a_new_head_is_small_and_one_of_the_same_classes_is_kept(
+    colours: Path, pretrained: PretrainResult, finetuned: Any, tmp_path: Path
+) -> None:
+    def head(init: object, data: Path, name: str) -> tuple[torch.Tensor, Recorder]:
+        monitor = Recorder()
+        recipe = tiny_finetune_recipe(init_scale=1e-3)
+        prepared = prepare_finetuning(data, tmp_path / name, recipe, init=str(init), monitor=monitor)
+        return prepared.checkpoint.model.classifier.weight.detach(), monitor
+
+    for init in ("scratch", pretrained.folder):
+        assert float(head(init, colours, Path(str(init)).name)[0].std()) == pytest.approx(2e-5, rel=0.2)
+    kept, monitor = head(finetuned.folder, colours, "kept")
+    assert torch.equal(kept, read_weights(finetuned.folder)["classifier.weight"])
+    assert monitor.notes == []
+
+    two = write_data_set(tmp_path / "two", per_class=3, classes=("blue", "red"))
+    fresh, monitor = head(finetuned.folder, two, "fresh")
+    assert fresh.shape[0] == 2
+    assert float(fresh.std()) == pytest.approx(2e-5, rel=0.2)
+    assert "tells 3 other classes apart (blue, green, red …)" in monitor.notes[0]
+    assert "a new head for the 2 classes" in monitor.notes[0]
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it(colours: Path, tmp_path: Path) -> None:
+    monitor = Recorder()
+    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(batch_size=64, epochs=1), monitor=monitor)
+    assert result.steps == 1
+    assert monitor.notes[0].startswith("a batch of 64 clips, of which there are 18: each step takes all of them")
+    assert any("1.5e-03 × 18 / 256" in note or "0.0015 × 18 / 256" in note for note in monitor.notes)
+    assert json.loads((tmp_path / "recipe.json").read_text())["recipe"]["batch_size"] == 18
+    again = pretrain(colours, tmp_path, tiny_pretrain_recipe(batch_size=64, epochs=1))
+    assert again.was_finished
+
+
+def test_a_compiler_that_fails_is_told_and_training_goes_on(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no C++ compiler here\nand more lines")
+
+    monkeypatch.setattr("videomae.training.compiling._try", broken)
+    monitor = Recorder()
+    prepared = prepare_finetuning(
+        colours, tmp_path, tiny_finetune_recipe(compile=True), init="scratch", monitor=monitor
+    )
+    assert monitor.notes == ["not compiled, torch.compile failed here: RuntimeError: no C++ compiler here"]
+    layers = prepared.checkpoint.model.videomae.encoder.layer
+    assert all(layer._compiled_call_impl is None for layer in layers)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the tracer looks at it
+def test_compiled_layers_compute_the_same_under_the_same_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a compiler that only traces, so that no C++ compiler is needed."""
+    from videomae.models.modeling import VideoMAEForPreTraining
+    from videomae.models.network import Layer
+
+    config = VideoMAEConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        decoder_hidden_size=16,
+        decoder_num_hidden_layers=1,
+        decoder_num_attention_heads=2,
+        decoder_intermediate_size=32,
+        image_size=32,
+        num_frames=2,
+    )
+    model = VideoMAEForPreTraining(config).train()
+    names = list(model.state_dict())
+    clips, hidden = torch.randn(2, 2, 3, 32, 32), torch.tensor([[True, False, True, False]] * 2)
+    expected = model(clips, hidden).loss
+    real = Layer.compile
+    monkeypatch.setattr(Layer, "compile", lambda layer: real(layer, backend="aot_eager"))
+    notes: list[str] = []
+    assert compile_layers(model, (2, 2), precision="fp32", note=notes.append), notes
+    assert all(layer._compiled_call_impl is not None for layer in model.modules() if isinstance(layer, Layer))
+    assert list(model.state_dict()) == names
+    assert all(parameter.grad is None for parameter in model.parameters())
+    loss = model(clips, hidden).loss
+    loss.backward()
+    torch.testing.assert_close(loss, expected)
+
+
+def test_a_spec_that_is_not_understood_is_refused_before_anything_is_written(colours: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="section 'q3' of RandAugment"):
+        finetune(colours, tmp_path / "run", FinetuneRecipe(rand_augment="rand-q3"), init="scratch")
+    assert not (tmp_path / "run").exists()
