@@ -25,7 +25,7 @@ import videomae
 from videomae.training.finetune import FinetuneResult
 from videomae.training.meter import Meter
 from videomae.training.pretrain import PretrainResult
-from videomae.training.run_folder import RunFolder
+from videomae.training.states import RunStates
 
 RUN = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "2", "--batch-size", "6", "--warmup-epochs", "0.5"]
 
@@ -131,7 +131,7 @@ def test_an_interrupt_before_the_steps_says_how_to_go_on_too(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(RunFolder, "load_state", interrupted)
+    monkeypatch.setattr(RunStates, "load", interrupted)
     assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 130
     assert "interrupted; what was saved before is whole. The same command goes on:\n  videomae pretrain" in commands.err
 
@@ -142,7 +142,9 @@ def test_an_interrupt_before_the_steps_says_how_to_go_on_too(
 def test_other_settings_on_the_same_folder(commands: Commands, colours: Path, tmp_path: Path) -> None:
     assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 0
     line = commands.refused("pretrain", colours, "--output", tmp_path, *RUN, "--mask-ratio", "0.5")
-    assert "mask_ratio=0.9, not 0.5: expected the same settings, to go on with that run; repeat the first" in line
+    assert "mask_ratio=0.9, not 0.5: expected the same settings and data, to go on with that run; repeat the" in line
+    assert commands("pretrain", colours, "--output", tmp_path, *RUN, "--mask-ratio", "0.5", "--resume-anyway") == 0
+    assert "nothing was left to do" in commands.err
     line = commands.refused("finetune", colours, "--init", "scratch", "--output", tmp_path, *RUN)
     assert "command='pretrain', not 'finetune'" in line
 
@@ -218,14 +220,15 @@ def _files_of_at_most(num_bytes: int) -> Iterator[None]:
 
 
 # The weights of this model take 4.5 MB, its run state 13.5 MB.
-@pytest.mark.parametrize(("megabytes", "name"), [(2, "model.safetensors"), (8, "run_state.pt")])
+@pytest.mark.parametrize(("megabytes", "name"), [(2, "model.safetensors"), (8, "step-00000003.pt")])
 def test_a_full_disk(commands: Commands, colours: Path, tmp_path: Path, megabytes: int, name: str) -> None:
     with _files_of_at_most(megabytes * 10**6):
         assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 2
     line = commands.err.splitlines()[-1]
     assert line.startswith(f"videomae: cannot write {tmp_path}")
     assert name in line
-    assert "with room on its disk; choose another output path, free space" in line
+    assert ("room on its disk" if name == "model.safetensors" else "13 MB of room on the disk") in line
+    assert "free space" in line
     assert "Traceback" not in commands.err
     assert not list(tmp_path.rglob(".*"))
     assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 0

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from small_runs import CLASSES, Recorder, losses, stop_after, tiny_pretrain_recipe, write_clip
 
 from videomae.core.errors import VideoError
@@ -19,7 +18,7 @@ from videomae.data.workers import Broken
 from videomae.training.broken import BrokenVideos
 from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import pretrain
-from videomae.training.run_folder import STATE_NAME
+from videomae.training.states import RunStates
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +70,8 @@ def test_a_file_that_ends_its_worker_is_not_tried_again_after_an_interruption(
     kill_at_three(monkeypatch)
     with pytest.raises(TrainingStopped):
         pretrain(data, tmp_path / "run", recipe, monitor=stop_after(3))
-    state = torch.load(tmp_path / "run" / STATE_NAME, weights_only=True)
+    state = RunStates(tmp_path / "run" / "state").load()
+    assert state is not None
     assert list(state["lethal"]) == [str(data / "3.mp4")]
 
     monitor = Recorder()

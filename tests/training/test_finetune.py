@@ -37,6 +37,7 @@ from videomae.training import validation
 from videomae.training.finetune import FinetuneResult, finetune
 from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import PretrainResult
+from videomae.training.states import RunStates
 from videomae.weights.files import read_weights
 
 
@@ -147,7 +148,8 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
     data = write_data_set(tmp_path / "data", per_class=2)
     result = finetune(data, tmp_path / "run", tiny_finetune_recipe(epochs=2), init="scratch")
     assert (result.best_epoch, result.best_top1) == (None, None)
-    state = torch.load(tmp_path / "run" / "state" / "run_state.pt", weights_only=True)
+    state = RunStates(tmp_path / "run" / "state").load()
+    assert state is not None
     stored = read_weights(tmp_path / "run")
     assert all(torch.equal(stored[name], state["model"][name]) for name in stored)
     assert read_metrics(tmp_path / "run", "val") == []

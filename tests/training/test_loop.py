@@ -34,7 +34,8 @@ from videomae.core.errors import ConfigError, InputError, VideoError
 from videomae.training.finetune import finetune
 from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import PretrainResult, pretrain
-from videomae.training.run_folder import STATE_NAME, RunFolder
+from videomae.training.run_folder import RunFolder
+from videomae.training.states import RunStates
 from videomae.training.step import Stepper
 from videomae.weights.files import read_weights
 
@@ -154,7 +155,7 @@ def test_a_full_disk_at_a_save_loses_nothing_that_was_saved(
     monkeypatch.setattr(torch, "save", full_at_second)
     with pytest.raises(InputError, match="No space left on device"):
         pretrain(colours, tmp_path, tiny_pretrain_recipe())
-    state = RunFolder(tmp_path, _description(tmp_path)).load_state()
+    state = RunFolder(tmp_path, _description(tmp_path)).states.load()
     assert state is not None
     assert state["step"] == 3
     pretrain(colours, tmp_path, tiny_pretrain_recipe())
@@ -240,7 +241,7 @@ def test_many_skipped_steps_in_a_row_stop_the_run_in_one_line(
     assert said.startswith("3 steps in a row up to step 6 with a loss or gradient that is not finite, the last of ")
     assert said.count(".mp4") == 6
     assert "lower --learning-rate" in said
-    state = RunFolder(tmp_path, _description(tmp_path)).load_state()
+    state = RunFolder(tmp_path, _description(tmp_path)).states.load()
     assert state is not None
     assert state["step"] == 3
     assert state["meter"]["skipped"] == 1
@@ -369,6 +370,11 @@ def test_broken_videos_are_remembered_over_an_interruption(tmp_path: Path) -> No
 # --- real processes ----------------------------------------------------------------------------------------------
 
 
+def _saved_step(folder: Path) -> int:
+    state = RunStates(folder / "state").load()
+    return 0 if state is None else int(state["step"])
+
+
 def _wait_for_lines(folder: Path, number: int, process: Any) -> None:
     """Until metrics.jsonl has `number` lines."""
     deadline = time.monotonic() + 120
@@ -396,7 +402,7 @@ def test_real_processes_that_are_stopped_and_killed(tmp_path: Path, commands: Co
         assert out == ""
         assert "Traceback" not in err
         assert saved == 0 or f"going on after step {saved} of 36" in err
-        saved = torch.load(output / STATE_NAME, weights_only=True)["step"]
+        saved = _saved_step(output)
         assert f"stopped after step {saved} of 36; the state is saved in {output}." in err
         assert f"The same command goes on:\n  videomae pretrain {data} --output {output} " in err
 

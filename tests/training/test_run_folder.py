@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from small_runs import read_metrics
 
-from videomae.core.errors import CheckpointError, ConfigError, InputError
-from videomae.training.run_folder import METRICS_NAME, RECIPE_NAME, STATE_NAME, RunFolder
+from videomae.core.errors import ConfigError, InputError
+from videomae.data.entries import VideoEntry
+from videomae.data.manifest import Manifest
+from videomae.training.run_folder import METRICS_NAME, RECIPE_NAME, RunFolder, entries_hash
 
 DESCRIPTION: dict[str, Any] = {
     "command": "finetune",
@@ -31,7 +32,8 @@ def _changed(**changes: Any) -> dict[str, Any]:
 
 def _saved(folder: Path) -> RunFolder:
     run = RunFolder(folder, DESCRIPTION)
-    run.save_state({"step": 3})
+    with run.opened():
+        run.states.save({"step": 3})
     return run
 
 
@@ -39,7 +41,8 @@ def test_the_description_is_written_and_the_same_run_goes_on(tmp_path: Path) -> 
     run = _saved(tmp_path / "new" / "run")
     assert json.loads((run.path / RECIPE_NAME).read_text()) == DESCRIPTION
     again = RunFolder(run.path, DESCRIPTION)
-    assert again.load_state() == {"step": 3}
+    assert again.states.load() == {"step": 3}
+    assert again.differences == []
 
 
 @pytest.mark.parametrize(
@@ -59,19 +62,31 @@ def test_another_run_is_refused_and_the_difference_named(tmp_path: Path, changes
     with pytest.raises(ConfigError) as caught:
         RunFolder(tmp_path, _changed(**changes))
     assert said in str(caught.value)
+    assert "--resume-anyway" in str(caught.value)
     assert json.loads((tmp_path / RECIPE_NAME).read_text()) == DESCRIPTION
+
+
+def test_another_run_goes_on_where_the_user_says_so(tmp_path: Path) -> None:
+    _saved(tmp_path)
+    run = RunFolder(tmp_path, _changed(num_videos=19, recipe={"seed": 1}), resume_anyway=True)
+    assert run.differences == ["num_videos=18, not 19", "seed=0, not 1"]
+    with run.opened():
+        assert run.states.load() == {"step": 3}
+    assert json.loads((tmp_path / RECIPE_NAME).read_text())["num_videos"] == 19
 
 
 def test_what_changes_no_result_may_change(tmp_path: Path) -> None:
     _saved(tmp_path)
-    free = {"num_workers": 0, "device": "cpu", "log_every": 1, "max_broken": 0.5}
-    assert RunFolder(tmp_path, _changed(recipe=free)).load_state() == {"step": 3}
+    free = {"num_workers": 0, "device": "cpu", "log_every": 1, "max_broken": 0.5, "accumulation": 2}
+    assert RunFolder(tmp_path, _changed(recipe=free)).states.load() == {"step": 3}
 
 
 def test_a_run_that_saved_nothing_may_begin_anew_with_other_settings(tmp_path: Path) -> None:
-    RunFolder(tmp_path, DESCRIPTION)
+    with RunFolder(tmp_path, DESCRIPTION).opened():
+        pass
     run = RunFolder(tmp_path, _changed(data="others"))
-    assert run.load_state() is None
+    with run.opened():
+        assert run.states.load() is None
     assert json.loads((tmp_path / RECIPE_NAME).read_text())["data"] == "others"
 
 
@@ -90,49 +105,12 @@ def test_a_damaged_recipe_is_named(tmp_path: Path, text: str) -> None:
         RunFolder(tmp_path, DESCRIPTION)
 
 
-def test_a_damaged_state_is_named(tmp_path: Path) -> None:
-    run = _saved(tmp_path)
-    state = tmp_path / STATE_NAME
-    state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="undamaged run state"):
-        run.load_state()
-
-
 def test_an_output_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="can be written"):
-        RunFolder(tmp_path / "file" / "run", DESCRIPTION)
+        RunFolder(tmp_path / "file" / "run", DESCRIPTION).opened().__enter__()
     with pytest.raises(InputError, match="can be written"):
-        RunFolder(tmp_path / "file", DESCRIPTION)
-
-
-# torch's zip writer tells of a full disk by a RuntimeError, Python's files by an OSError.
-@pytest.mark.parametrize(
-    "fault", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("unexpected pos 704 vs 598")]
-)
-def test_a_full_disk_leaves_the_older_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
-    run = _saved(tmp_path)
-
-    def half(state: object, path: Path) -> None:
-        Path(path).write_bytes(b"half")
-        raise fault
-
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(InputError, match=r"run_state\.pt"):
-        run.save_state({"step": 4})
-    monkeypatch.undo()
-    assert run.load_state() == {"step": 3}
-    assert [path.name for path in (tmp_path / "state").iterdir()] == ["run_state.pt"]
-
-
-def test_a_kill_while_saving_leaves_the_older_state_and_no_litter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A killed process cleans nothing up: its half-written file is still there when the run goes on."""
-    run = _saved(tmp_path)
-    (tmp_path / "state" / ".run_state.x1y2z3.pt").write_bytes(b"half")
-    assert run.load_state() == {"step": 3}
-    assert [path.name for path in (tmp_path / "state").iterdir()] == ["run_state.pt"]
+        RunFolder(tmp_path / "file", DESCRIPTION).opened().__enter__()
 
 
 def test_a_full_disk_while_logging_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,3 +134,42 @@ def test_metrics_cut_off_by_a_kill_lose_only_the_last_line(tmp_path: Path) -> No
     run.drop_metrics_after(2)
     run.log({"step": 3, "split": "train"})
     assert [record["step"] for record in read_metrics(tmp_path)] == [1, 2, 3]
+
+
+def test_half_written_lines_are_mended_wherever_they_are(tmp_path: Path) -> None:
+    run = _saved(tmp_path)
+    path = tmp_path / METRICS_NAME
+    path.write_bytes(
+        b'{"step": 1, "split": "train"}\n{"step": 2, "sp{"step": 2}\n7\n\xff\n{"step": 3, "split": "train"}\n'
+    )
+    run.drop_metrics_after(3)
+    assert path.read_text() == '{"step": 1, "split": "train"}\n{"step": 3, "split": "train"}\n'
+
+
+def test_a_judgement_that_will_be_repeated_is_dropped(tmp_path: Path) -> None:
+    run = _saved(tmp_path)
+    for step, split in ((2, "train"), (2, "val"), (4, "train"), (4, "val")):
+        run.log({"step": step, "split": split})
+    run.drop_metrics_after(4)
+    assert len(run.read_metrics()) == 4
+    run.drop_metrics_after(4, is_judged=False)
+    assert [(line["step"], line["split"]) for line in run.read_metrics()] == [(2, "train"), (2, "val"), (4, "train")]
+
+
+def test_a_process_that_is_not_the_main_one_writes_nothing(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, DESCRIPTION, is_main=False)
+    with run.opened():
+        run.log({"step": 1})
+        run.drop_metrics_after(0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_identity_of_a_data_set(tmp_path: Path) -> None:
+    def manifest(source: str, *names: str, label: str = "a") -> Manifest:
+        return Manifest(Path(source), tuple(VideoEntry(Path(source, name), label) for name in names), ())
+
+    first = entries_hash(manifest("/data", "x.mp4", "y.mp4"))
+    assert first == entries_hash(manifest("/moved", "x.mp4", "y.mp4"))
+    others = [("/data", "y.mp4", "x.mp4"), ("/data", "x.mp4"), ("/data", "x.mp4", "z.mp4")]
+    assert len({first, *(entries_hash(manifest(*other)) for other in others)}) == 4
+    assert entries_hash(manifest("/data", "x.mp4", "y.mp4", label="b")) != first

@@ -32,6 +32,10 @@ class FinetuneOptions:
     """Labelled videos that judge each epoch, where DATA has no split val."""
     split: OmitArgPrefixes[SplitOptions] = field(default_factory=SplitOptions)
     recipe: OmitArgPrefixes[FinetuneRecipe] = field(default_factory=FinetuneRecipe)
+    resume_anyway: bool = False
+    """Go on with the run in --output though its settings or its data were others."""
+    dry_run: bool = False
+    """Only tell clips, steps, learning rate, time and memory, and draw inputs.png: what the model would see."""
     json: bool = False
     """Print one JSON document on stdout at the end."""
 
@@ -39,6 +43,8 @@ class FinetuneOptions:
 def run(arguments: list[str]) -> int:
     """Parse, train, tell where the result is."""
     options = parse_with_recipe(FinetuneOptions, arguments, kind="finetune")
+    if options.dry_run:
+        return _run_dry(options)
     output = require_output(options.output)
 
     from videomae.cli.training import run_training
@@ -54,9 +60,32 @@ def run(arguments: list[str]) -> int:
             val_share=options.split.val_share,
             group=options.split.group,
             video_root=options.split.video_root,
+            resume_anyway=options.resume_anyway,
             monitor=monitor,
         ),
         words=["finetune", *arguments],
         next_command=f"videomae predict VIDEO --model {shlex.quote(str(output))}",
+        as_json=options.json,
+    )
+
+
+def _run_dry(options: FinetuneOptions) -> int:
+    from videomae.cli.dry_run import run_dry
+    from videomae.training.finetune import prepare_finetuning
+
+    return run_dry(
+        lambda folder, monitor: prepare_finetuning(
+            options.data,
+            folder,
+            options.recipe,
+            init=options.init,
+            val=options.val,
+            val_share=options.split.val_share,
+            group=options.split.group,
+            video_root=options.split.video_root,
+            monitor=monitor,
+        ),
+        options.output,
+        options.recipe,
         as_json=options.json,
     )

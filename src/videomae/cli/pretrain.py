@@ -30,6 +30,10 @@ class PretrainOptions:
     """Pre-training checkpoint (folder or hub name) to start from; its network is taken, whatever --size says."""
     lists: OmitArgPrefixes[ListOptions] = field(default_factory=ListOptions)
     recipe: OmitArgPrefixes[PretrainRecipe] = field(default_factory=PretrainRecipe)
+    resume_anyway: bool = False
+    """Go on with the run in --output though its settings or its data were others."""
+    dry_run: bool = False
+    """Only tell clips, steps, learning rate, time and memory, and draw inputs.png: what the model would see."""
     json: bool = False
     """Print one JSON document on stdout at the end."""
 
@@ -37,6 +41,8 @@ class PretrainOptions:
 def run(arguments: list[str]) -> int:
     """Parse, train, tell where the result is."""
     options = parse_with_recipe(PretrainOptions, arguments, kind="pretrain")
+    if options.dry_run:
+        return _run_dry(options)
     output = require_output(options.output)
 
     from videomae.cli.training import run_training
@@ -49,9 +55,29 @@ def run(arguments: list[str]) -> int:
             options.recipe,
             init=options.init,
             video_root=options.lists.video_root,
+            resume_anyway=options.resume_anyway,
             monitor=monitor,
         ),
         words=["pretrain", *arguments],
         next_command=f"videomae finetune LABELLED --init {shlex.quote(str(output))} --output CLASSIFIER",
+        as_json=options.json,
+    )
+
+
+def _run_dry(options: PretrainOptions) -> int:
+    from videomae.cli.dry_run import run_dry
+    from videomae.training.pretrain import prepare_pretraining
+
+    return run_dry(
+        lambda folder, monitor: prepare_pretraining(
+            options.data,
+            folder,
+            options.recipe,
+            init=options.init,
+            video_root=options.lists.video_root,
+            monitor=monitor,
+        ),
+        options.output,
+        options.recipe,
         as_json=options.json,
     )

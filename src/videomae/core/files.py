@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
 
 
 def append_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Add text to the end of a file, made if absent.
+    """Add text to the end of a file, made if absent, as are missing folders.
 
     Returns:
         `path`.
@@ -31,6 +32,8 @@ def append_text(path: str | os.PathLike[str], text: str) -> Path:
     """
     path = Path(path)
     try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
@@ -58,6 +61,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], objec
             os.fsync(file.fileno())
         aside.chmod(_mode_for(path))
         os.replace(aside, path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
@@ -85,6 +89,20 @@ def _make_aside(path: Path) -> Path:
         raise _cannot_write(path, error) from error
     os.close(descriptor)
     return Path(name)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the new name survive a loss of power too, where the system can do that."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # file systems that cannot
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _mode_for(path: Path) -> int:

@@ -85,6 +85,10 @@ class Processes:
         dist.all_gather_into_tensor(gathered, torch.tensor(numbers, dtype=torch.int64))
         return gathered.view(self.world_size, len(numbers)).tolist()
 
+    def any_of(self, *flags: bool) -> list[bool]:
+        """Whether each of them holds in any process; one message for all."""
+        return [any(others) for others in zip(*self.gather_numbers(*map(int, flags)), strict=True)]
+
     def any(self, flag: bool) -> bool:
         """Whether it holds in any process."""
         return any(other for (other,) in self.gather_numbers(int(flag)))

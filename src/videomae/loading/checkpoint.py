@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
@@ -147,9 +148,17 @@ def open_checkpoint(source: str | Path, **arguments: Any) -> LoadedCheckpoint:
     return LoadedCheckpoint(model, processor, _checked(sampling, model.config))
 
 
-def save_checkpoint(checkpoint: LoadedCheckpoint, folder: str | Path) -> None:
-    """Write model and processor, sampling included, so that `open_checkpoint` gives them back."""
-    checkpoint.model.save_pretrained(folder)
+def save_checkpoint(
+    checkpoint: LoadedCheckpoint, folder: str | Path, weights: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write model and processor, sampling included, so that `open_checkpoint` gives them back.
+
+    Args:
+        checkpoint: what to write.
+        folder: made if absent.
+        weights: by name, in place of the model's own.
+    """
+    checkpoint.model.save_pretrained(folder, state_dict=weights)
     checkpoint.processor.save_pretrained(folder)
 
 

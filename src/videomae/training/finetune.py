@@ -17,7 +17,7 @@ from videomae.data.known import known_packets
 from videomae.data.loader import ClipBatch
 from videomae.data.manifest import Manifest
 from videomae.data.splitting import read_train_and_val
-from videomae.inference.device import choose_device
+from videomae.inference.processes import joined_processes
 from videomae.loading.checkpoint import (
     LoadedCheckpoint,
     new_processor,
@@ -30,13 +30,13 @@ from videomae.models.initialization import init_classifier, init_for_finetuning
 from videomae.models.modeling import VideoMAEForVideoClassification
 from videomae.processing.augment import RandAugment
 from videomae.recipes.finetune import FinetuneRecipe
-from videomae.training.ema import averaged
 from videomae.training.loop import Training, run_to_end
 from videomae.training.losses import ClassifierInputs, ClassifierLoss
 from videomae.training.monitor import Monitor
 from videomae.training.optimizer import make_optimizer, parameter_groups
+from videomae.training.processes import Team
 from videomae.training.report import write_finetune_report
-from videomae.training.run_folder import RunFolder
+from videomae.training.run_folder import RunFolder, entries_hash
 from videomae.training.setup import (
     Prepared,
     average_of,
@@ -96,6 +96,7 @@ def finetune(
     val_share: float | None = None,
     group: str | None = None,
     video_root: str | Path | None = None,
+    resume_anyway: bool = False,
     monitor: Monitor | None = None,
 ) -> FinetuneResult:
     """Train a classifier on labelled videos. Goes on where an interrupted run in `output` stopped.
@@ -109,26 +110,34 @@ def finetune(
         val_share: share of the videos of `data` that judge instead, chosen by the recipe's seed.
         group: what stays on one side of that split, as for `read_manifest`.
         video_root: where the videos of lists are, as for `read_manifest`.
+        resume_anyway: go on with the run in `output` though its recipe or data were others.
         monitor: is told what happens.
 
     Raises:
         InputError: if data, checkpoint, recipe or folder do not fit.
         TrainingStopped: if the user stopped the run; its state is saved.
     """
-    monitor = monitor or Monitor()
-    prepared = prepare_finetuning(
-        data,
-        output,
-        recipe,
-        init=init,
-        val=val,
-        val_share=val_share,
-        group=group,
-        video_root=video_root,
-        monitor=monitor,
-    )
+    with joined_processes(recipe.device) as processes:
+        prepared = prepare_finetuning(
+            data,
+            output,
+            recipe,
+            init=init,
+            val=val,
+            val_share=val_share,
+            group=group,
+            video_root=video_root,
+            resume_anyway=resume_anyway,
+            monitor=monitor if monitor is not None and processes.is_main else Monitor(),
+            team=Team(processes, recipe.sharding),
+        )
+        was_finished = run_to_end(prepared.training, summary=prepared.summary, write_report=prepared.write_report)
+        result: FinetuneResult = processes.from_main(_result(prepared, was_finished=was_finished))
+    return result
+
+
+def _result(prepared: Prepared, *, was_finished: bool) -> FinetuneResult:
     training = prepared.training
-    was_finished = run_to_end(training, summary=prepared.summary, write_report=prepared.write_report)
     broken_validation = training.extra.get("broken_validation", {})
     return FinetuneResult(
         folder=training.folder.path,
@@ -155,9 +164,15 @@ def prepare_finetuning(
     val_share: float | None = None,
     group: str | None = None,
     video_root: str | Path | None = None,
+    resume_anyway: bool = False,
     monitor: Monitor,
+    team: Team | None = None,
 ) -> Prepared:
-    """All that a run needs before its first step; arguments and errors as of `finetune`."""
+    """All that a run needs before its first step; arguments and errors as of `finetune`.
+
+    `team` shares each step; every process of it must call this.
+    """
+    team = team or Team()
     recipe.validate()
     check_trackers(recipe.trackers)
     augmentation = _augmentation(recipe)
@@ -167,7 +182,7 @@ def prepare_finetuning(
     for notice in manifest.notices:
         monitor.note(notice)
     recipe = fit_batch(recipe, len(manifest), monitor)
-    device = choose_device(recipe.device)
+    device = team.processes.device(recipe.device)
     checkpoint, recipe = _make_checkpoint(recipe, init, manifest.class_names, monitor)
     checkpoint.model.to(device)
     folder = RunFolder(
@@ -176,24 +191,31 @@ def prepare_finetuning(
             "command": "finetune",
             "data": str(data),
             "num_videos": len(manifest),
+            "videos": entries_hash(manifest),
             "val": None if val is None else str(val),
             "val_share": val_share,
             "group": group,
             "init": init,
             "recipe": recipe.to_dict(),
         },
+        resume_anyway=resume_anyway,
+        is_main=team.is_main,
     )
     dataset = _make_dataset(checkpoint, recipe, manifest, augmentation)
     inputs = ClassifierInputs(recipe, checkpoint.processor, len(manifest.class_names))
-    training = _make_training(checkpoint, recipe, dataset, inputs, folder, monitor, str(manifest.source))
+    training = _make_training(checkpoint, recipe, dataset, inputs, folder, monitor, str(manifest.source), team)
     if validation is not None:
         judge = Validation(checkpoint, validation, recipe, folder, monitor)
         training.end_epoch = lambda epoch: judge.end_epoch(training, epoch)
 
     def write_report() -> None:
-        best = judge_best(folder.path, validation, recipe, device) if validation is not None else None
+        best = None
+        if validation is not None:
+            best = judge_best(folder.path, validation, recipe, device, processes=team.processes)
         broken = {**training.broken, **training.extra.get("broken_validation", {})}
-        write_finetune_report(folder, recipe, manifest, broken, training.extra, best, init)
+        team.processes.on_main(
+            lambda: write_finetune_report(folder, recipe, manifest, broken, training.extra, best, init)
+        )
 
     def show(clips: Tensor, batch: ClipBatch, step: int, part: Part) -> list[TitledClip]:
         pixel_values, targets = inputs(clips, batch, step, part)
@@ -279,9 +301,11 @@ def _make_training(
     folder: RunFolder,
     monitor: Monitor,
     source: str,
+    team: Team,
 ) -> Training:
     model = checkpoint.model
     train_as_asked(model, recipe, monitor, num_tokens=model.config.grid.num_tokens)
+    network = team.spread(model)
     groups = parameter_groups(
         model.named_parameters(),
         weight_decay=recipe.weight_decay,
@@ -289,12 +313,6 @@ def _make_training(
         num_layers=model.config.num_hidden_layers,
     )
     average = average_of(model, recipe)
-
-    def save_weights() -> None:
-        # With validation the folder keeps the best epoch's weights; until one was judged, the last ones.
-        if "best_epoch" not in training.extra:
-            with averaged(model, average):
-                save_checkpoint(checkpoint, folder.path)
 
     def order_of(epoch: int) -> np.ndarray:
         return balanced_order(dataset.labels, seed=recipe.seed, epoch=epoch, power=recipe.class_balance)
@@ -306,11 +324,12 @@ def _make_training(
         dataset=dataset,
         folder=folder,
         device=model.device,
-        loss=ClassifierLoss(model, inputs),
+        loss=ClassifierLoss(network, inputs),
         end_epoch=lambda epoch: None,
-        save_weights=save_weights,
+        save_weights=lambda weights: save_checkpoint(checkpoint, folder.path, weights),
         monitor=monitor,
         title="fine-tuning",
+        team=team,
         data=source,
         order_of=order_of,
         average=average,

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from videomae.core.errors import ConfigError
-from videomae.data.loader import hard_limit_seconds, training_loader
+from videomae.data.loader import ClipBatch, hard_limit_seconds, training_loader
 from videomae.data.order import BatchOrder, num_steps_per_epoch
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.broken import BrokenVideos
 from videomae.training.ema import WeightAverage
 from videomae.training.meter import Meter
 from videomae.training.monitor import Monitor
-from videomae.training.processes import Team, load_model, load_optimizer
+from videomae.training.processes import Team
 from videomae.training.run_folder import RunFolder
+from videomae.training.saving import Saver, take_up
 from videomae.training.schedule import Schedule
 from videomae.training.step import Loss, Stepper
 from videomae.training.stop_signal import StopSignal
 from videomae.training.trackers import tracked
-
-# Each epoch is saved. Only saves that take longer than this (a large network) are spaced out where epochs are short,
-# so that saving takes no more than this share of the time.
-_QUICK_SAVE_SECONDS = 1.0
-_MAX_SAVE_SHARE = 0.1
 
 
 class TrainingStopped(Exception):
@@ -64,8 +60,10 @@ class Training:
         folder: where the run is kept.
         device: where the model is.
         loss: of a part of a batch, see `training.step.Loss`.
-        end_epoch: called after each epoch with the epoch, before the state is saved; may add to `extra`.
-        save_weights: makes the folder a checkpoint of the model as it is; called with every save of the state.
+        end_epoch: called after each epoch with the epoch, from 0, to judge it; may add to `extra`. It is repeated where
+            it was interrupted, so it must give the same again.
+        save_weights: makes the folder a checkpoint with these weights, by name; called in another thread of the main
+            process, with every save of the state until `extra` has a `best_epoch`.
         extra: plain values kept with the run state.
         monitor: is told what happens.
         title: what the monitor calls the run.
@@ -73,6 +71,10 @@ class Training:
         order_of: epoch to the order of its clips, see `BatchOrder`; None for the plain one.
         average: of the weights, updated with each step and kept in the run state; None for none.
         team: the processes that share each step.
+
+    Attributes:
+        step: steps done.
+        num_judged: epochs whose `end_epoch` was called.
     """
 
     model: nn.Module
@@ -83,7 +85,7 @@ class Training:
     device: torch.device
     loss: Loss
     end_epoch: Callable[[int], None]
-    save_weights: Callable[[], None]
+    save_weights: Callable[[Mapping[str, Tensor]], object]
     monitor: Monitor
     title: str
     data: str = "DATA"
@@ -92,14 +94,18 @@ class Training:
     team: Team = field(default_factory=Team)
     extra: dict[str, Any] = field(default_factory=dict)
     step: int = 0
+    num_judged: int = 0
     left_out: BrokenVideos = field(init=False)
     meter: Meter = field(init=False)
+    saver: Saver = field(init=False)
+    stop: StopSignal = field(init=False, default_factory=StopSignal)
     scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.recipe.precision == "fp16")
         self.left_out = BrokenVideos(self.dataset, self.recipe.max_broken, self.monitor)
         self.meter = Meter(self)
+        self.saver = Saver(self)
 
     @property
     def broken(self) -> dict[str, str]:
@@ -144,46 +150,29 @@ class Training:
             f"= {self.schedule.peak:.3g}"
         )
 
-    def resume(self) -> bool:
-        """Take up the saved state; False for a new run."""
-        processes = self.team.processes
-        state = processes.from_main(processes.on_main(self.folder.load_state))
-        if state is None:
-            self.folder.drop_metrics_after(0)
-            return False
-        load_model(self.model, state["model"])
-        load_optimizer(self.optimizer, state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.meter.load_state_dict(state["meter"])
-        self.step, self.extra = state["step"], state["extra"]
-        self.left_out.load_state({"reasons": state["broken"], "lethal": state.get("lethal", {})})
-        self.folder.drop_metrics_after(self.step)
-        return True
+    @property
+    def is_judging_due(self) -> bool:
+        """Whether the steps of an epoch are done, but not its `end_epoch`."""
+        return self.step // self.steps_per_epoch > self.num_judged
 
-    def save(self) -> float:
-        """Save weights and run state; returns the seconds it took."""
-        begin = time.perf_counter()
-        self.save_weights()
-        lethal: dict[str, list[Any]] = {}
-        for found in self.team.processes.gather(self.left_out.lethal()):
-            lethal |= found
-        state = self.team.gathered(
-            {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "average": None if self.average is None else self.average.state_dict(),
-                "meter": self.meter.state_dict(),
-                "step": self.step,
-                "extra": self.extra,
-                "broken": self.broken,
-                "lethal": lethal,
-            }
-        )
-        self.team.processes.on_main(lambda: self.folder.save_state(state))
-        return time.perf_counter() - begin
+    def advance_part(self) -> None:
+        """To be called by `end_epoch` for each video of its own: tells the monitor, and gives way to Ctrl-C.
+
+        Raises:
+            JudgingStopped: when the user stops a run of one process; judging can be repeated.
+        """
+        self.monitor.advance_part()
+        # Several processes hear of it at different videos; they stop together after the next step.
+        if self.stop.requested and self.team.world_size == 1:
+            raise JudgingStopped
+
+    def keep_weights(self) -> None:
+        """Make the folder a checkpoint of the model as it is, or of its average; written while training goes on."""
+        self.saver.keep_weights()
+
+
+class JudgingStopped(Exception):
+    """The user stopped the run while an epoch was judged."""
 
 
 def run_to_end(training: Training, *, summary: str, write_report: Callable[[], object]) -> bool:
@@ -200,8 +189,13 @@ def run_to_end(training: Training, *, summary: str, write_report: Callable[[], o
     Raises:
         TrainingStopped, VideoError, ConfigError: as `train`.
     """
-    resumed = training.resume()
-    was_finished = training.step >= training.total_steps
+    with training.folder.opened():
+        return _run_to_end(training, summary, write_report)
+
+
+def _run_to_end(training: Training, summary: str, write_report: Callable[[], object]) -> bool:
+    resumed = take_up(training)
+    was_finished = training.step >= training.total_steps and not training.is_judging_due
     if not was_finished:
         if resumed:
             training.monitor.note(f"going on after step {training.step} of {training.total_steps}")
@@ -245,38 +239,66 @@ def train(training: Training) -> None:
         excluded=training.left_out.excluded,
         note=monitor.note,
     )
-    meter, stepper = training.meter, Stepper(training, order)
-    meter.restart()
-    timed = meter.timed(batches)
-    last_save, save_seconds = time.perf_counter(), 0.0
     monitor.start(training.title, total_steps=training.total_steps, first_step=training.step)
-    training.model.train()
     devices = [training.device] if training.device.type == "cuda" else []
     # Each step seeds torch's global generators; the caller gets them back as they were.
-    with closing(batches), torch.random.fork_rng(devices=devices), StopSignal() as stop:
+    with closing(batches), torch.random.fork_rng(devices=devices), training.stop:
         try:
-            while parts := list(islice(timed, recipe.accumulation)):
-                num_clips, broken = training.team.collect(parts)
-                training.left_out.count(broken)
-                rate = training.schedule.at(training.step)
-                outcome = stepper.take(parts, rate) if num_clips else None
-                training.step += 1
-                meter.add(outcome, parts, rate)
-                epoch, place = divmod(training.step, training.steps_per_epoch)
-                if place == 0:
-                    training.end_epoch(epoch - 1)
-                    training.model.train()
-                    since_save = time.perf_counter() - last_save
-                    due = save_seconds < _QUICK_SAVE_SECONDS or since_save > save_seconds / _MAX_SAVE_SHARE
-                    if training.team.processes.any(due) or training.step == training.total_steps:
-                        save_seconds = training.save()
-                        last_save = time.perf_counter()
-                    meter.restart()
-                if training.team.processes.any(stop.requested) and training.step < training.total_steps:
-                    training.save()
-                    raise TrainingStopped(training.step, training.total_steps, training.folder.path)
+            _take_steps(training, batches, Stepper(training, order))
+            training.saver.wait()
+        except Exception:
+            training.saver.join()
+            raise
         finally:
             monitor.finish()
+
+
+def _take_steps(training: Training, batches: Iterator[ClipBatch], stepper: Stepper) -> None:
+    meter, saver = training.meter, training.saver
+    meter.restart()
+    timed = meter.timed(batches)
+    if training.is_judging_due:
+        _end_epoch(training)
+    training.model.train()
+    while parts := list(islice(timed, training.recipe.accumulation)):
+        with meter.waiting():  # for the clips of the other processes
+            num_clips, broken = training.team.collect(parts)
+        training.left_out.count(broken)
+        rate = training.schedule.at(training.step)
+        outcome = stepper.take(parts, rate) if num_clips else None
+        training.step += 1
+        meter.add(outcome, parts, rate)
+        stop, due = training.team.processes.any_of(training.stop.requested, saver.is_due())
+        if stop and training.step < training.total_steps:
+            _stop(training)
+        if training.is_judging_due:
+            _end_epoch(training)
+            training.model.train()
+        elif due:
+            saver.save()
+
+
+def _end_epoch(training: Training) -> None:
+    saver, processes = training.saver, training.team.processes
+    num_epochs = training.step // training.steps_per_epoch
+    if processes.any(saver.is_worth_it_before_judging()):
+        saver.save()
+    extra = copy.deepcopy(training.extra)
+    try:
+        training.end_epoch(num_epochs - 1)
+    except JudgingStopped:
+        training.extra = extra
+        _stop(training)
+    training.num_judged = num_epochs
+    if processes.any(saver.is_due(ends_epoch=True)) or training.step == training.total_steps:
+        saver.save()
+    training.meter.restart()
+
+
+def _stop(training: Training) -> NoReturn:
+    training.saver.save()
+    training.saver.wait()
+    raise TrainingStopped(training.step, training.total_steps, training.folder.path)
 
 
 def _require_even_parts(training: Training) -> None:

@@ -17,7 +17,7 @@ from videomae.data.known import known_packets
 from videomae.data.loader import ClipBatch
 from videomae.data.manifest import Manifest, read_manifest
 from videomae.data.order import generator_for
-from videomae.inference.device import choose_device
+from videomae.inference.processes import joined_processes
 from videomae.inference.reconstruct import MASKS, Reconstruction, reconstruct_video
 from videomae.loading.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint, save_checkpoint
 from videomae.models.config import VideoMAEConfig
@@ -25,12 +25,12 @@ from videomae.models.initialization import init_for_pretraining
 from videomae.models.modeling import VideoMAEForPreTraining
 from videomae.processing.transforms import normalize
 from videomae.recipes.pretrain import PretrainRecipe
-from videomae.training.ema import averaged
 from videomae.training.loop import Training, run_to_end
 from videomae.training.monitor import Monitor
 from videomae.training.optimizer import make_optimizer, parameter_groups
+from videomae.training.processes import Team
 from videomae.training.report import write_pretrain_report
-from videomae.training.run_folder import RunFolder
+from videomae.training.run_folder import RunFolder, entries_hash
 from videomae.training.setup import (
     Prepared,
     average_of,
@@ -81,6 +81,7 @@ def pretrain(
     *,
     init: str | None = None,
     video_root: str | Path | None = None,
+    resume_anyway: bool = False,
     monitor: Monitor | None = None,
 ) -> PretrainResult:
     """Pre-train on the videos of `data`; labels are not used. Goes on where an interrupted run in `output` stopped.
@@ -91,16 +92,31 @@ def pretrain(
         recipe: all settings.
         init: a pre-training checkpoint to start from; its network replaces the recipe's size, frames and pixels.
         video_root: where the videos of lists are, as for `read_manifest`.
+        resume_anyway: go on with the run in `output` though its recipe or data were others.
         monitor: is told what happens.
 
     Raises:
         InputError: if data, recipe or folder do not fit.
         TrainingStopped: if the user stopped the run; its state is saved.
     """
-    monitor = monitor or Monitor()
-    prepared = prepare_pretraining(data, output, recipe, init=init, video_root=video_root, monitor=monitor)
+    with joined_processes(recipe.device) as processes:
+        prepared = prepare_pretraining(
+            data,
+            output,
+            recipe,
+            init=init,
+            video_root=video_root,
+            resume_anyway=resume_anyway,
+            monitor=monitor if monitor is not None and processes.is_main else Monitor(),
+            team=Team(processes, recipe.sharding),
+        )
+        was_finished = run_to_end(prepared.training, summary=prepared.summary, write_report=prepared.write_report)
+        result: PretrainResult = processes.from_main(_result(prepared, was_finished=was_finished))
+    return result
+
+
+def _result(prepared: Prepared, *, was_finished: bool) -> PretrainResult:
     training = prepared.training
-    was_finished = run_to_end(training, summary=prepared.summary, write_report=prepared.write_report)
     lines = [record for record in training.folder.read_metrics() if record["split"] == "train"]
     return PretrainResult(
         folder=training.folder.path,
@@ -120,16 +136,22 @@ def prepare_pretraining(
     *,
     init: str | None = None,
     video_root: str | Path | None = None,
+    resume_anyway: bool = False,
     monitor: Monitor,
+    team: Team | None = None,
 ) -> Prepared:
-    """All that a run needs before its first step; arguments and errors as of `pretrain`."""
+    """All that a run needs before its first step; arguments and errors as of `pretrain`.
+
+    `team` shares each step; every process of it must call this.
+    """
+    team = team or Team()
     recipe.validate()
     check_trackers(recipe.trackers)
     manifest = read_manifest(data, root=video_root).take_split("train")
     for notice in manifest.notices:
         monitor.note(notice)
     recipe = fit_batch(recipe, len(manifest), monitor)
-    device = choose_device(recipe.device)
+    device = team.processes.device(recipe.device)
     model, recipe = _make_model(recipe, init)
     masks = _Masks(recipe, model.config)
     folder = RunFolder(
@@ -138,17 +160,20 @@ def prepare_pretraining(
             "command": "pretrain",
             "data": str(data),
             "num_videos": len(manifest),
+            "videos": entries_hash(manifest),
             "init": init,
             "recipe": recipe.to_dict(),
         },
+        resume_anyway=resume_anyway,
+        is_main=team.is_main,
     )
     sampling = clip_sampling(recipe)
     checkpoint = LoadedCheckpoint(model.to(device), new_processor(model.config, sampling), sampling)
-    training = _make_training(checkpoint, recipe, manifest, folder, masks, monitor)
+    training = _make_training(checkpoint, recipe, manifest, folder, masks, monitor, team)
 
     def write_report() -> None:
-        with averaged(model, training.average):
-            pictures = _pictures(checkpoint, manifest, recipe, device)
+        # The weights of the folder: a sharded model computes nothing in one process alone.
+        pictures = _pictures(open_checkpoint(folder.path, task="pretraining"), manifest, recipe, device)
         write_pretrain_report(folder, recipe, manifest, training.broken, pictures)
 
     def show(clips: Tensor, batch: ClipBatch, step: int, part: Part) -> list[TitledClip]:
@@ -158,7 +183,7 @@ def prepare_pretraining(
         return masked_clips([Path(str(path)).name for path in paths], pixels, hidden, not_rebuilt, model.config.grid)
 
     summary = _summary(manifest, model, training)
-    return Prepared(training, checkpoint, manifest, None, summary, show, write_report)
+    return Prepared(training, checkpoint, manifest, None, summary, show, lambda: team.processes.on_main(write_report))
 
 
 class _Masks:
@@ -213,6 +238,7 @@ def _make_training(
     folder: RunFolder,
     masks: _Masks,
     monitor: Monitor,
+    team: Team,
 ) -> Training:
     model = checkpoint.model
     dataset = TrainingClips(
@@ -233,15 +259,12 @@ def _make_training(
         pixel_values = normalize(clips, IMAGENET_MEAN, IMAGENET_STD)
         counted = hidden if not_rebuilt is None else hidden & ~not_rebuilt
         weight = float(counted.sum()) / hidden.shape[1]  # clips, as far as their tokens count
-        return model(pixel_values, hidden, decoder_masked_pos=not_rebuilt).loss * weight, weight
+        return network(pixel_values, hidden, decoder_masked_pos=not_rebuilt).loss * weight, weight
 
     num_visible = int((~masks.draw(1, 0)[0]).sum())
     train_as_asked(model, recipe, monitor, num_tokens=num_visible)
+    network = team.spread(model)
     average = average_of(model, recipe)
-
-    def save_weights() -> None:
-        with averaged(model, average):
-            save_checkpoint(checkpoint, folder.path)
 
     groups = parameter_groups(model.named_parameters(), weight_decay=recipe.weight_decay)
     return Training(
@@ -253,9 +276,10 @@ def _make_training(
         device=model.device,
         loss=loss,
         end_epoch=lambda epoch: None,
-        save_weights=save_weights,
+        save_weights=lambda weights: save_checkpoint(checkpoint, folder.path, weights),
         monitor=monitor,
         title="pre-training",
+        team=team,
         data=str(manifest.source),
         average=average,
     )

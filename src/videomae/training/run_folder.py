@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from videomae.core.errors import CheckpointError, ConfigError, InputError
-from videomae.core.files import append_text, write_atomically, write_text
+from videomae.core.errors import ConfigError, InputError
+from videomae.core.files import append_text, write_text
+from videomae.data.manifest import Manifest
+from videomae.training.lock import FolderLock
+from videomae.training.states import RunStates
 
 RECIPE_NAME = "recipe.json"
 METRICS_NAME = "metrics.jsonl"
 REPORT_NAME = "report.html"
-STATE_NAME = "state/run_state.pt"
+STATE_FOLDER = "state"
 # These change how fast a run goes, not what it computes: a run may go on with other values.
-_FREE_FIELDS = {"device", "num_workers", "log_every", "max_broken", "read_limit_seconds", "decoder", "trackers"}
+_FREE_FIELDS = {
+    "accumulation",
+    "decoder",
+    "device",
+    "keep_states",
+    "log_every",
+    "max_broken",
+    "max_skipped_in_a_row",
+    "num_workers",
+    "read_limit_seconds",
+    "save_minutes",
+    "sharding",
+    "trackers",
+}
 
 
 class RunFolder:
@@ -27,116 +42,159 @@ class RunFolder:
     Args:
         path: the folder, made if absent.
         description: what defines the run (command, data, recipe); it must be equal for the run to go on.
+        resume_anyway: go on though the description differs.
+        is_main: whether this process writes here; of several with one run, the main one does.
 
     Attributes:
+        states: the run states.
+        differences: what differs from the run that the folder holds; empty unless `resume_anyway`.
         listeners: are given each line of metrics.jsonl when it is written.
 
     Raises:
-        InputError: if the folder cannot be written, or holds something that is not this run.
+        InputError: if the folder holds something that is not this run.
     """
 
-    def __init__(self, path: str | Path, description: dict[str, Any]) -> None:
+    def __init__(
+        self, path: str | Path, description: dict[str, Any], *, resume_anyway: bool = False, is_main: bool = True
+    ) -> None:
         self.path = Path(path)
         self.description = description
+        self.is_main = is_main
+        self.states = RunStates(self.path / STATE_FOLDER)
+        self.differences: list[str] = []
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
         recipe_path = self.path / RECIPE_NAME
         if recipe_path.exists() and self._holds_progress():
-            self._require_same(recipe_path)
+            self.differences = self._differences(recipe_path)
+            if self.differences and not resume_anyway:
+                raise ConfigError(
+                    f"{self.path} holds a run with {self.differences[0]}",
+                    expected="the same settings and data, to go on with that run",
+                    hint="repeat the first command, choose another --output, or add --resume-anyway",
+                )
         elif self._holds_progress():
             raise InputError(
                 self.path,
                 expected="a new folder or this run's own",
                 hint="it holds another model; choose another --output",
             )
-        write_text(recipe_path, json.dumps(description, indent=2) + "\n")
 
     def _holds_progress(self) -> bool:
         """Whether there is anything to lose; a run that ended before its first save may begin anew, differently."""
-        return any((self.path / name).exists() for name in (STATE_NAME, "config.json"))
+        return (self.path / "config.json").exists() or bool(self.states.paths())
 
-    def _require_same(self, recipe_path: Path) -> None:
+    def _differences(self, recipe_path: Path) -> list[str]:
+        """`name=before, not now` of all that defines the run."""
         try:
             stored = json.loads(recipe_path.read_text(encoding="utf-8"))
         except ValueError:
             stored = None
         if not isinstance(stored, dict):
             raise InputError(recipe_path, expected="a JSON object", hint="delete the folder to start anew")
+        found = []
         for key in self.description:
-            before, now = stored.get(key), self.description.get(key)
+            before, now = stored.get(key), self.description[key]
             if isinstance(before, dict) and isinstance(now, dict):
-                changed = [k for k in {**before, **now} if before.get(k) != now.get(k) and k not in _FREE_FIELDS]
-                if changed:
-                    key, before, now = changed[0], before.get(changed[0]), now.get(changed[0])
-                    break
-            elif before != now:
-                break
-        else:
-            return
-        raise ConfigError(
-            f"{self.path} holds a run with {key}={before!r}, not {now!r}",
-            expected="the same settings, to go on with that run",
-            hint="repeat the first command, or choose another --output",
-        )
+                names = [name for name in {**before, **now} if name not in _FREE_FIELDS]
+                found += [_differs(name, before.get(name), now.get(name)) for name in names]
+            else:
+                found.append(_differs(key, before, now))
+        return [difference for difference in found if difference]
 
     @property
     def report_path(self) -> Path:
         """Where the run's report is, or will be."""
         return self.path / REPORT_NAME
 
-    # --- run state -----------------------------------------------------------------------------------------------
-
-    def load_state(self) -> dict[str, Any] | None:
-        """The run state saved last; None for a new run.
+    def opened(self) -> FolderLock:
+        """Within it this process alone works here; says who else does, and writes the description.
 
         Raises:
-            CheckpointError: if it is damaged.
+            InputError: if another process is at work here, or the folder cannot be written.
         """
-        path = self.path / STATE_NAME
-        for left_over in path.parent.glob(f".{path.stem}.*"):  # of a run that was killed while it saved
-            left_over.unlink(missing_ok=True)
-        if not path.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a damaged file; all mean the same here
-            raise CheckpointError(
-                path, expected="an undamaged run state", hint="delete the folder's state/ to start anew"
-            ) from error
-        return state
-
-    def save_state(self, state: dict[str, Any]) -> None:
-        """Write the run state in one step; the older one stays until the new one is whole."""
-        write_atomically(self.path / STATE_NAME, lambda aside: _save(state, aside))
+        return _OpenedFolder(self)
 
     # --- metrics -------------------------------------------------------------------------------------------------
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`."""
+        if not self.is_main:
+            return
         append_text(self.path / METRICS_NAME, json.dumps(record) + "\n")
         for listener in self.listeners:
             listener(record)
 
+    def sync_metrics(self) -> None:
+        """Make sure that the lines are on the disk, as a run state that counts on them will be."""
+        path = self.path / METRICS_NAME
+        if path.exists():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All lines of `metrics.jsonl`; a last line cut off by a kill is left out."""
+        """All lines of `metrics.jsonl`; what a kill or a full disk left half-written is left out."""
         path = self.path / METRICS_NAME
         if not path.exists():
             return []
         records = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                records.append(json.loads(line))
+                record = json.loads(line)
             except ValueError:
-                break
+                continue
+            if isinstance(record, dict) and isinstance(record.get("step"), int):
+                records.append(record)
         return records
 
-    def drop_metrics_after(self, step: int) -> None:
-        """Forget lines of steps that will be taken again, so that each step stands there once."""
-        kept = [record for record in self.read_metrics() if record["step"] <= step]
-        write_text(self.path / METRICS_NAME, "".join(json.dumps(record) + "\n" for record in kept))
+    def drop_metrics_after(self, step: int, *, is_judged: bool = True) -> None:
+        """Forget lines of what will be done again, so that each step stands there once, and mend a half-written line.
+
+        Args:
+            step: the last step that counts.
+            is_judged: whether the validation after it counts too.
+        """
+        if not self.is_main:
+            return
+        path = self.path / METRICS_NAME
+        kept = [
+            record
+            for record in self.read_metrics()
+            if record["step"] < step or (record["step"] == step and (is_judged or record.get("split") == "train"))
+        ]
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
+            write_text(path, text)
 
 
-def _save(state: dict[str, Any], path: Path) -> None:
-    try:
-        torch.save(state, path)
-    except RuntimeError as error:  # torch's own writer says so when the disk is full
-        raise OSError(errno.EIO, f"writing failed, is the disk full? {error}") from error
+class _OpenedFolder(FolderLock):
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__(folder.path / STATE_FOLDER / "lock", folder.path)
+        self._run = folder
+
+    def __enter__(self) -> _OpenedFolder:
+        if not self._run.is_main:
+            return self
+        super().__enter__()
+        try:
+            path = self._run.path / RECIPE_NAME
+            text = json.dumps(self._run.description, indent=2) + "\n"
+            if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
+                write_text(path, text)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+
+def _differs(name: str, before: object, now: object) -> str:
+    return "" if before == now else f"{name}={before!r}, not {now!r}"
+
+
+def entries_hash(manifest: Manifest) -> str:
+    """What identifies the videos of a data set: their paths in it, classes and parts, in order."""
+    digest = hashlib.sha256()
+    source = f"{manifest.source}/"
+    for entry in manifest.entries:
+        parts = (str(entry.path).removeprefix(source), entry.label, entry.start_seconds, entry.end_seconds)
+        digest.update(repr(parts).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]

@@ -11,12 +11,14 @@ import torch
 from videomae.core.errors import VideoError
 from videomae.data.manifest import Manifest
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
+from videomae.inference.processes import Processes
 from videomae.inference.scores import ViewOptions
-from videomae.loading.checkpoint import LoadedCheckpoint, open_checkpoint, save_checkpoint
+from videomae.loading.checkpoint import LoadedCheckpoint, open_checkpoint
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.training.ema import averaged
 from videomae.training.loop import Training
 from videomae.training.monitor import Monitor
+from videomae.training.processes import unsharded
 from videomae.training.run_folder import RunFolder
 
 
@@ -40,7 +42,15 @@ class Validation:
 
     def _judge_and_keep(self, training: Training, epoch: int) -> None:
         self.monitor.start_part("validating", total=len(self.manifest))
-        result = judge(self.checkpoint, self.manifest, self.recipe, self.monitor.advance_part, excluded=self.excluded)
+        with unsharded(self.checkpoint.model):
+            result = judge(
+                self.checkpoint,
+                self.manifest,
+                self.recipe,
+                training.advance_part,
+                excluded=self.excluded,
+                processes=training.team.processes,
+            )
         metrics, best = result.metrics, training.extra
         named = best.setdefault("broken_validation", {})
         for path, error in result.broken:
@@ -52,7 +62,7 @@ class Validation:
         self.folder.log({"step": training.step, "epoch": epoch, "split": "val", **numbers, **unmeasured})
         # Of two epochs that judge alike, the lower loss decides.
         if "best_epoch" not in best or (metrics.top1, -metrics.loss) > (best["best_top1"], -best["best_loss"]):
-            save_checkpoint(self.checkpoint, self.folder.path)
+            training.keep_weights()
             best.update(best_epoch=epoch + 1, best_top1=metrics.top1, best_loss=metrics.loss)
         self.monitor.note(
             f"epoch {epoch + 1}: validation top-1 {metrics.top1:.1%}, loss {metrics.loss:.3f} "
@@ -66,6 +76,7 @@ def judge(
     recipe: FinetuneRecipe,
     on_video: Callable[[], None] | None = None,
     excluded: dict[int, VideoError] | None = None,
+    processes: Processes | None = None,
 ) -> Evaluation:
     """What the model scores, one view of each video; broken ones count as wrong."""
     return evaluate_classifier(
@@ -81,11 +92,14 @@ def judge(
         count_broken_as_wrong=True,
         on_video=on_video,
         excluded=excluded,
+        processes=processes,
     )
 
 
-def judge_best(folder: Path, validation: Manifest, recipe: FinetuneRecipe, device: torch.device) -> Evaluation:
-    """What the saved weights score: read back from the folder, as any user of it will."""
-    checkpoint = open_checkpoint(folder, task="classification")
+def judge_best(
+    folder: Path, validation: Manifest, recipe: FinetuneRecipe, device: torch.device, *, processes: Processes
+) -> Evaluation:
+    """What the saved weights score: read back from the folder, as any user of it will; all processes judge."""
+    checkpoint = processes.from_main(processes.on_main(lambda: open_checkpoint(folder, task="classification")))
     checkpoint.model.to(device)
-    return judge(checkpoint, validation, recipe)
+    return judge(checkpoint, validation, recipe, processes=processes)
