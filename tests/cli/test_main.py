@@ -102,6 +102,12 @@ def test_with_json_an_error_is_the_one_document(commands: Commands) -> None:
     assert error["hint"] == "did you mean pretrain?"
 
 
+def test_an_error_is_one_line_whatever_the_name(commands: Commands) -> None:
+    assert commands("info", "two\nlines\x1b[31m") == 2
+    assert commands.err.count("\n") == 1
+    assert commands.err.startswith("videomae: two\\nlines\\x1b[31m")
+
+
 # --- the ways to end ---------------------------------------------------------------------------------------------
 
 

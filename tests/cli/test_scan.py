@@ -67,7 +67,7 @@ def test_what_is_wrong_is_listed(commands: Commands, mixed: Path) -> None:
     )
     assert "\n  train/blue/train_blue_0.mp4 = val/blue/leak.mp4: the same content in train and val\n" in text
     assert "note: 10 of 10 videos are shorter than a clip of 16 frames at a stride of 4, which spans 61" in text
-    assert "--frame-stride 1 fits 0 of them" in text
+    assert "--frame-stride 1 fits 0 of all 10" in text
     assert commands("scan", mixed) == 0
     assert "11 known from before" not in commands.out  # the broken one was tried under a clock, and is tried again
 

@@ -50,7 +50,8 @@ class TestClipCost:
     def test_a_broken_video_says_why(self, videos: Path) -> None:
         reason = _cost(videos, "broken.mp4")
         assert isinstance(reason, str)
-        assert "broken.mp4" in reason
+        assert "expected a video file" in reason
+        assert "broken.mp4" not in reason  # it stands beside the reason
 
     def test_packets_of_a_file_with_one_key_frame(self, videos: Path) -> None:
         with VideoReader(videos / "0.mp4") as reader:

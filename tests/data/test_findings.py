@@ -143,6 +143,9 @@ def test_notes_on_videos() -> None:
     ]
     text = notes(*known)
     assert "frame rates differ, 10 to 25 a second" in text
+    rates = (24.0, 24.0, 25.0, 30.0, 30.0, 30.0)
+    many = [(entry(str(number)), VideoRecord(frames_per_second=rate)) for number, rate in enumerate(rates)]
+    assert "(mostly 30)" in notes(*many)  # the commonest, and no rate that no video has
     assert "1 video with a variable frame rate" in text
     assert "1 video stored turned" in text
     assert "1 video with a side of less than 64 pixels" in text

@@ -213,15 +213,30 @@ def test_names_that_are_no_utf8(place: Place) -> None:
     assert manifest.entries[0].named.endswith("caf\ufffd/\ufffd.mp4")
 
 
-def test_a_pipe_is_no_video(place: Place) -> None:
+def test_a_pipe_is_listed_so_that_reading_it_says_why(place: Place) -> None:
     folder = place("run/a.mp4", "jump/b.mp4")
     os.mkfifo(folder / "run/pipe.mp4")
     os.mkfifo(folder / "pipe.csv")
     (folder / "list.csv").write_text("path\nrun/a.mp4\nrun/pipe.mp4\n")
 
-    assert len(read_manifest(folder)) == 2
+    assert len(read_manifest(folder)) == 3
     refused(folder / "list.csv", "line 3: 'run/pipe.mp4': expected a path of an existing file")
     refused(folder / "pipe.csv", "name lists")
+
+
+def test_lists_beside_videos_are_told(place: Place) -> None:
+    folder = place("videos/a.mp4", "videos/b.mp4")
+    assert read_manifest(folder).notices == ()
+    (folder / "train.csv").write_text("path,label\nvideos/a.mp4,run\n")
+    (notice,) = read_manifest(folder).notices
+    assert "its lists (train.csv) are not read, because it holds videos" in notice
+    assert read_manifest(place("run/a.mp4", "jump/b.mp4")).notices == ()  # these folders are classes
+
+
+def test_a_video_with_and_without_a_class(place: Place) -> None:
+    folder = place("a.mp4")
+    (folder / "list.csv").write_text("path,label\na.mp4,\na.mp4,run\n")
+    refused(folder / "list.csv", "with the class 'run': expected none, as in .*line 2")
 
 
 def test_numbers_are_sorted_by_value(place: Place) -> None:

@@ -243,6 +243,8 @@ def test_something_something_without_labels(something: Path, put: Put) -> None:
 def test_all_lists_of_something_something(something: Path, put: Put) -> None:
     put("20bn-something-something-v2/1.webm")
     put("labels/validation.json", text=[{**SOMETHING[1], "id": "1"}])
+    # Beside the lists, as published.
+    (something / "labels/test-answers.csv").write_text("5;Spinning something\n")
 
     manifest = read_manifest(str(something / "labels/*.json"))
 

@@ -84,7 +84,7 @@ def test_broken_sources_are_told_and_left_out(place: Callable[..., Path], tmp_pa
     told: list[object] = []
     report = pack(data, tmp_path / "out", on_video=lambda outcome, was_known: told.append(outcome))
     assert [Path(broken.path).name for broken in report.broken] == ["bad.mp4", "empty.mp4"]
-    assert report.broken[1].reason.startswith("(empty, 0 bytes): expected a video file")
+    assert report.broken[1].reason.startswith("empty, 0 bytes: expected a video file")
     assert [type(outcome) for outcome in told].count(BrokenSource) == 2
     assert len(read_shard_entries(tmp_path / "out")) == 2
 

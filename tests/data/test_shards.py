@@ -197,6 +197,7 @@ def test_over_http(data: Path, tmp_path: Path, served: str, shard_bytes: int | N
     for there, here in zip(remote, local, strict=True):
         np.testing.assert_array_equal(frames(there.path), frames(here.path))
         assert indices.packet_index(there.path) is not None
+    assert read_manifest(f"{url}/index.json").entries == tuple(remote)
     with pytest.raises(VideoError, match="404"):
         read_shard_entries(f"{served}/nothing")
 

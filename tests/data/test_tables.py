@@ -179,7 +179,7 @@ def test_lines_that_repeat_are_told(put: Put) -> None:
             "path,label\na.mp4,run\nb.mp4,run\na.mp4,jump\n",
             r"line 4: .*a\.mp4 with the class 'jump': .*list.csv, line 2;",
         ),
-        ("path,label\na.mp4,run\na.mp4,\n", "line 3: .* with the class 'None': expected 'run'"),
+        ("path,label\na.mp4,run\na.mp4,\n", "line 3: .* without a class: expected 'run'"),
         ("path,split\na.mp4,train\na.mp4,val\n", "line 3: .* with the split 'val': expected 'train', as in .*line 2"),
         ("a.mp4 1\na.mp4 2\n", "line 2: .* with the class '2'"),
     ],

@@ -188,7 +188,7 @@ def test_a_server_that_fails_at_first_is_asked_again(shard, video):
         ("dies", "broke off after|reset", 3),
         ("busy", "503", 3),
         ("missing", "404", 1),
-        ("whole", "range requests", 1),
+        ("whole", r"range requests\); serve the folder with one that does", 1),
         ("garbage", "fetched", 3),
     ],
 )

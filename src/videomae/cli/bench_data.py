@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from videomae.cli.arguments import UsageError, parse, require_at_least
-from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, print_json, stderr_console
+from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, one_line, print_json, stderr_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -158,26 +158,31 @@ def _medians(report: BenchReport) -> list[tuple[Any, float]]:
 def _print(report: BenchReport, console: Console) -> None:
     from videomae.data.bench import recommend
 
-    print(f"{report.num_videos} videos, {report.num_cores} cores; clips cut as for pre-training")
+    cores = f"{report.num_cores} core{'' if report.num_cores == 1 else 's'}"
+    print(f"{_videos(report.num_videos)}, {cores}; clips cut as for pre-training")
     fastest = max((speed.clips_per_second for speed in report.speeds), default=0.0)
     for speed in report.speeds:
         length = round(_BAR_WIDTH * speed.clips_per_second / fastest) if fastest else 0
         name = f"{speed.num_workers} worker{' ' if speed.num_workers == 1 else 's'}"
         views = f"{speed.num_views} view{' ' if speed.num_views == 1 else 's'}"
         print(f"  {name:>11}, {views}  {speed.clips_per_second:8.1f} clips/s  {'█' * length}")
-    print(f"\none random clip, one process, median of {len(report.costs)} videos")
+    print(f"\none random clip, one process, median of {_videos(len(report.costs))}")
     for reading, median in _medians(report):
         known = ", packet index known" if reading.has_index else ""
         print(f"  {1e3 * median:8.1f} ms  {reading.backend}{known}")
     if report.packets_per_frame is not None:
         print(f"  {report.packets_per_frame:8.1f} frames decoded for each one wanted")
     if report.broken:
-        console.print(f"{len(report.broken)} videos cannot be read (videomae scan lists all):", markup=False)
+        console.print(f"{_videos(len(report.broken))} cannot be read (videomae scan lists all):", markup=False)
         for video in report.broken[:_MAX_BROKEN]:
-            console.print(f"  {video.entry.path}: {video.reason}", markup=False)
+            console.print(one_line(f"  {video.entry.path}: {video.reason}"), markup=False)
     print("\nrecommended")
     for line in recommend(report):
         print(f"  {line}")
+
+
+def _videos(count: int) -> str:
+    return "1 video" if count == 1 else f"{count} videos"
 
 
 def _draw(report: BenchReport, path: Path) -> None:

@@ -64,6 +64,13 @@ def print_columns(rows: Sequence[Sequence[str]], *, right: Container[int] = ()) 
         print("  ".join(cells).rstrip())
 
 
+def one_line(text: str) -> str:
+    """`text` with what would move the cursor or colour the terminal (names of files may hold it) as `\\n`, `\\x1b`."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
 def describe_error(error: InputError) -> dict[str, str]:
     """The parts of an error, for `--json`."""
     return {"value": error.value, "expected": error.expected, "hint": error.hint}
@@ -116,11 +123,11 @@ def _report_bad_input(error: InputError, *, as_json: bool) -> int:
     if not is_main_process():
         # Mostly the main process has the same to say; the launcher, seeing it end, ends this one meanwhile.
         time.sleep(_SECONDS_AFTER_MAIN)
-        print(f"videomae: process {os.environ.get('RANK')}: {error}", file=sys.stderr)
+        print(f"videomae: process {os.environ.get('RANK')}: {one_line(str(error))}", file=sys.stderr)
     elif as_json:
         print_json({"error": describe_error(error)})
     else:
-        print(f"videomae: {error}", file=sys.stderr)
+        print(f"videomae: {one_line(str(error))}", file=sys.stderr)
     return EXIT_BAD_INPUT
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.filesize import decimal
 
+from videomae.cli.console import one_line
 from videomae.cli.file_progress import FileProgress
 from videomae.core.errors import DataError
 from videomae.data.entries import SPLITS
@@ -108,7 +109,7 @@ def _print_list(heading: str, items: list[tuple[str, str]]) -> None:
         return
     print(f"\n{len(items)} {heading}")
     for path, reason in items[:_MAX_LISTED]:
-        print(f"  {path}: {reason}")
+        print(one_line(f"  {path}: {reason}"))
     if len(items) > _MAX_LISTED:
         print(f"  and {len(items) - _MAX_LISTED} more; --json lists all")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
+from videomae.cli.console import one_line
 from videomae.core.errors import DataError
 from videomae.core.files import write_text
 from videomae.data.catalog import Catalog, VideoRecord
@@ -144,7 +145,7 @@ def _listed(report: ScanReport, kind: FindingKind, csv: Path | None) -> list[str
     for finding in findings[:_MAX_FINDINGS]:
         names = " = ".join(_name(entry, report) for entry in finding.entries[:_MAX_VALUES])
         more = f" and {len(finding.entries) - _MAX_VALUES} more" if len(finding.entries) > _MAX_VALUES else ""
-        lines.append(f"  {names}{more}: {finding.reason}")
+        lines.append(one_line(f"  {names}{more}: {finding.reason}"))
     if len(findings) > _MAX_FINDINGS:
         rest = "" if csv else "; --report FILE.csv lists all"
         lines.append(f"  and {len(findings) - _MAX_FINDINGS} more{rest}")
@@ -161,7 +162,7 @@ def _on_length(report: ScanReport) -> Iterator[str]:
         (s for s in range(1, report.frame_stride) if _fit(frames, report.num_frames, s) == len(frames)), default=1
     )
     fitting = _fit(frames, report.num_frames, stride)
-    advice = f"--frame-stride {stride} fits {'all' if fitting == len(frames) else f'{fitting} of them'}"
+    advice = f"--frame-stride {stride} fits {'all' if fitting == len(frames) else f'{fitting} of all {len(frames)}'}"
     yield (
         f"{num_short} of {len(frames)} videos are shorter than a clip of {report.num_frames} frames at a stride of "
         f"{report.frame_stride}, which spans {clip_span(report.num_frames, report.frame_stride)}; their clips end with "
@@ -230,7 +231,8 @@ def _most_common(counts: Counter[str]) -> str:
     if len(counts) == 1:
         return next(iter(counts))
     shown = ", ".join(f"{value} ({count})" for value, count in counts.most_common(_MAX_VALUES))
-    return shown + (f", {len(counts) - _MAX_VALUES} others" if len(counts) > _MAX_VALUES else "")
+    num_others = len(counts) - _MAX_VALUES
+    return shown + (f", {num_others} other{'s' if num_others > 1 else ''}" if num_others > 0 else "")
 
 
 def _hours(hours: float) -> str:

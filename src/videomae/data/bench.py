@@ -235,7 +235,7 @@ def _survey(
     results = run_in_workers(job, items, num_workers=1, limit_seconds=hard_limit_seconds(limits.max_seconds or 0.0))
     costs: dict[VideoEntry, ClipCost] = {}
     broken = []
-    end = time.monotonic() + seconds
+    end: float | None = None
     tell("single videos")
     with closing(cast(Any, results)):
         for (entry, _), result in results:
@@ -244,6 +244,7 @@ def _survey(
             else:
                 broken.append(BrokenVideo(entry, result.reason if isinstance(result, WorkerFailure) else result))
             tell("single videos")
+            end = time.monotonic() + seconds if end is None else end  # the first video waits for libraries to load
             if time.monotonic() > end and costs:
                 break
     return costs, broken

@@ -11,6 +11,7 @@ import numpy as np
 
 from videomae.core.errors import VideoError
 from videomae.data.entries import VideoEntry
+from videomae.data.examine import reason_of
 from videomae.video.opening import open_video
 from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
@@ -62,7 +63,7 @@ def clip_cost(
         limits: what one reading may cost.
 
     Returns:
-        The cost, or in a line why the video cannot be read.
+        The cost, or in a line without its path why the video cannot be read.
     """
     entry, seed = job
     try:
@@ -74,10 +75,12 @@ def clip_cost(
         readings = [PLAIN] if index is None else [PLAIN, WITH_INDEX]
         seconds = {reading: _seconds(entry, frames, reading, index, limits) for reading in readings}
     except VideoError as error:
-        return str(error)
+        return reason_of(error, entry.path)
     for backend in backends if isinstance(entry.path, Path) else ():
         reading = Reading(backend)
         try:
+            # The first time loads the library, which takes seconds and is no cost of this video.
+            _seconds(entry, frames, reading, None, limits)
             seconds[reading] = _seconds(entry, frames, reading, None, limits)
         except VideoError:
             continue  # PyAV reads what this backend cannot: the others' medians say nothing of this file then

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import mode
 from typing import Literal
 
 from videomae.data.catalog import VideoRecord
@@ -197,7 +197,7 @@ def _notes_on_videos(records: Sequence[VideoRecord]) -> Iterator[str]:
     rates = sorted(record.frames_per_second for record in records if record.frames_per_second)
     if rates and rates[-1] > _MIXED_RATES * rates[0]:
         yield (
-            f"frame rates differ, {rates[0]:.4g} to {rates[-1]:.4g} a second (mostly {median(rates):.4g}): "
+            f"frame rates differ, {rates[0]:.4g} to {rates[-1]:.4g} a second (mostly {mode(rates):.4g}): "
             "clips of equally many frames last unequally long"
         )
     if count := sum(record.has_variable_rate for record in records):

@@ -89,9 +89,9 @@ def _walk(folder: str, parts: tuple[str, ...], above: frozenset[str]) -> Iterato
         if _is_folder(child):
             has_videos_or_folders = True
             yield from _walk(child.path, (*parts, child.name), above | {here})
-        elif has_video_suffix(child.name) and _is_file_or_link(child):
+        elif has_video_suffix(child.name):
             has_videos_or_folders = True
-            # A link to nowhere too: reading it names it, leaving it out would hide the loss.
+            # A link to nowhere and a pipe too: reading it names it, leaving it out would hide the loss.
             yield FoundVideo((*parts, child.name), Path(child.path))
         else:
             num_images += is_frame(child.name)
@@ -111,10 +111,6 @@ def _is_folder(child: os.DirEntry[str]) -> bool:
         return child.is_dir()
     except OSError:  # a link to itself
         return False
-
-
-def _is_file_or_link(child: os.DirEntry[str]) -> bool:
-    return child.is_symlink() or child.is_file()
 
 
 class Files:

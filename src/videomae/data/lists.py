@@ -36,11 +36,13 @@ from videomae.data.tables import (
 from videomae.video.source import FrameFolder
 
 LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json")
+# Something-Something V2 comes with the classes of its test videos in a form of its own, beside the lists.
+_NO_LISTS = frozenset((*CLASS_LIST_NAMES, "test-answers.csv"))
 
 
 def is_list(file: Path) -> bool:
     """Whether the name of a file is one of a list of videos."""
-    return file.suffix.lower() in LIST_SUFFIXES and file.name not in CLASS_LIST_NAMES
+    return file.suffix.lower() in LIST_SUFFIXES and file.name not in _NO_LISTS
 
 
 def lists_in_folder(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
@@ -169,19 +171,19 @@ def without_repeats(
             kept.append(entry)
         elif first.label != entry.label:
             if not may_contradict:
-                raise _contradiction(first, entry, "class", str(first.label), str(entry.label))
+                raise _contradiction(first, entry, "class", first.label, entry.label)
             contradicted.append((first, entry))
         elif first.split == entry.split or (key, entry.split) in in_splits:
             repeated.append((first, entry))
         elif "train" in (first.split, entry.split):
-            raise _contradiction(first, entry, "split", str(first.split), str(entry.split))
+            raise _contradiction(first, entry, "split", first.split, entry.split)
         else:
             in_splits.add((key, entry.split))
             kept.append(entry)
             shared.append((first, entry))
     return tuple(kept), (
         *_tell(repeated, "is listed again; each video is taken once"),
-        *_tell(contradicted, "has another class; the first is kept"),
+        *_tell(contradicted, "has another class, or none; the first is kept"),
         *_tell(shared, "is in both val and test"),
     )
 
@@ -195,10 +197,10 @@ def _identity(entry: VideoEntry) -> object:
     return str(source), part, entry.start_seconds, entry.end_seconds
 
 
-def _contradiction(first: VideoEntry, second: VideoEntry, what: str, one: str, other: str) -> DataError:
+def _contradiction(first: VideoEntry, second: VideoEntry, what: str, one: str | None, other: str | None) -> DataError:
     return DataError(
-        f"{second.named} with the {what} {other!r}",
-        expected=f"{one!r}, as in {first.place}",
+        f"{second.named} " + (f"without a {what}" if other is None else f"with the {what} {other!r}"),
+        expected=f"{'none' if one is None else repr(one)}, as in {first.place}",
         hint=f"a video has one {what}; remove one of the lines",
     )
 

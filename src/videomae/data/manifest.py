@@ -6,7 +6,7 @@ import contextlib
 import gc
 import glob
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -161,7 +161,8 @@ def _without_collection() -> Iterator[None]:
 def _read(data: str, root: Path | None, group: str | None) -> tuple[Path | str, Listed]:
     """What DATA says, by its form."""
     if is_url(data):
-        return data, _read_packed(data)
+        folder = data.rstrip("/").removesuffix(f"/{INDEX_NAME}")
+        return folder, _read_packed(folder)
     source = Path(data).expanduser()
     if source.name == INDEX_NAME and is_packed(source.parent):
         source = source.parent
@@ -184,8 +185,8 @@ def _read_folder(folder: Path, root: Path | None, column: str | None) -> Listed:
     if is_packed(folder):
         return _read_packed(folder)
     entries = tuple(folder_entries(folder))
-    lists, notices = ([], ()) if entries else lists_in_folder(folder)
-    if lists:
+    lists, notices = lists_in_folder(folder)
+    if lists and not entries:
         listed = read_lists(lists, root=root, group_column=column)
         return replace(listed, notices=(*notices, *listed.notices))
     if root is not None:
@@ -194,7 +195,15 @@ def _read_folder(folder: Path, root: Path | None, column: str | None) -> Listed:
             expected="a list of videos, whose paths begin there",
             hint="leave --video-root out, or give a list",
         )
-    return Listed(entries)
+    return Listed(entries, _unread(folder, lists) if len({entry.label for entry in entries}) < 2 else ())
+
+
+def _unread(folder: Path, lists: Sequence[Path]) -> tuple[str, ...]:
+    """What to say of lists beside videos that the folders give no classes: mostly the lists do."""
+    if not lists:
+        return ()
+    names = ", ".join(file.name for file in lists[:4]) + (", …" if len(lists) > 4 else "")
+    return (f"{folder}: its lists ({names}) are not read, because it holds videos; give a list for what it says",)
 
 
 def _read_packed(folder_or_url: Path | str) -> Listed:

@@ -13,6 +13,7 @@ from typing import Any
 from videomae.core.errors import ConfigError, DataError, InputError, VideoError
 from videomae.data.catalog import stamp_of
 from videomae.data.entries import VideoEntry
+from videomae.data.examine import reason_of
 from videomae.data.manifest import Manifest
 from videomae.data.pack_journal import Journal, PackedRecord
 from videomae.data.pack_plan import PackJob, check_output, plan_jobs
@@ -273,7 +274,7 @@ def _pack_all(
             outcome: PackedRecord | BrokenSource
             if isinstance(result, WorkerFailure):
                 name = printable(job.source)
-                outcome = BrokenSource(name, _reason(result, stall_seconds).removeprefix(name).lstrip(": "))
+                outcome = BrokenSource(name, _reason(result, job.source, stall_seconds))
                 broken.append((job, outcome))
             else:
                 outcome = result
@@ -282,7 +283,7 @@ def _pack_all(
     return broken
 
 
-def _reason(failure: WorkerFailure, stall_seconds: float) -> str:
+def _reason(failure: WorkerFailure, source: VideoSource, stall_seconds: float) -> str:
     """Why a video is left out; what would fail for every video is raised."""
     if isinstance(failure.error, InputError) and not isinstance(failure.error, VideoError):
         raise failure.error
@@ -290,7 +291,9 @@ def _reason(failure: WorkerFailure, stall_seconds: float) -> str:
         return f"needs more than {_LIMIT_BYTES / 2**30:g} GiB of memory"
     if failure.kind == "crash" and "Timeout (" in (failure.trace or ""):
         return f"gave no frame for {stall_seconds:g} seconds"
-    if failure.kind == "exception" and not isinstance(failure.error, VideoError):
+    if isinstance(failure.error, VideoError):
+        return reason_of(failure.error, source)
+    if failure.kind == "exception":
         return f"packing it failed with {type(failure.error).__name__}: {failure.reason}"
     return failure.reason
 

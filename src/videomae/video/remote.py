@@ -20,7 +20,11 @@ _FIRST_PAUSE_SECONDS = 0.25
 
 
 class _FinalError(Exception):
-    """A failure that asking again does not mend."""
+    """A failure that asking again does not mend, and what does."""
+
+    def __init__(self, reason: str, *, hint: str = "check the address") -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 def is_url(location: str) -> bool:
@@ -60,11 +64,25 @@ def read_url(
                 part = f", bytes {offset} to {offset + size - 1}" if size is not None else ""
                 raise VideoError(
                     f"{url}{part}",
-                    expected=f"data that can be fetched ({describe(error)})",
-                    hint="check the address and the connection" if not is_final else "check the address",
+                    expected=f"data that can be fetched ({_reason(error)})",
+                    hint=_hint(error, is_final=is_final),
                 ) from error
             time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError) and error.strerror is None:  # fsspec's have the path alone
+        return "there is no such file"
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
+        return describe(error.reason)
+    return describe(error)
+
+
+def _hint(error: Exception, *, is_final: bool) -> str:
+    if isinstance(error, _FinalError):
+        return error.hint
+    return "check the address" if is_final else "check the address and the connection"
 
 
 def _fetch_http(url: str, offset: int, size: int | None, end: float) -> bytes:
@@ -73,7 +91,10 @@ def _fetch_http(url: str, offset: int, size: int | None, end: float) -> bytes:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_left(end)) as response:
             if wants_part and response.status != http.HTTPStatus.PARTIAL_CONTENT:
-                raise _FinalError("the server does not serve parts of a file, that is, range requests")
+                raise _FinalError(
+                    "the server does not serve parts of a file, that is, range requests",
+                    hint="serve the folder with one that does (nginx, S3, …), or copy it to this machine",
+                )
             expected = size if size is not None else response.length
             data = bytearray()
             while chunk := response.read1(min(_CHUNK_BYTES, expected - len(data)) if expected is not None else 2**16):
@@ -91,7 +112,7 @@ def _fetch_http(url: str, offset: int, size: int | None, end: float) -> bytes:
 def _left(end: float) -> float | None:
     seconds = end - time.monotonic()
     if seconds <= 0:
-        raise _FinalError("too slow, the time limit is reached")
+        raise _FinalError("too slow, the time limit is reached", hint="check the connection")
     return None if seconds == float("inf") else seconds
 
 
@@ -100,11 +121,11 @@ def _fetch_with_fsspec(url: str, offset: int, size: int | None, end: float) -> b
     try:
         fsspec = import_module("fsspec")
     except ImportError as error:
-        raise _FinalError(f"reading {scheme}:// needs fsspec: pip install fsspec") from error
+        raise _FinalError(f"reading {scheme}:// needs fsspec", hint="pip install fsspec") from error
     try:
         files, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise _FinalError(f"reading {scheme}:// needs another package: {describe(error)}") from error
+        raise _FinalError(f"reading {scheme}:// needs another package", hint=describe(error)) from error
     except ValueError as error:
         raise _FinalError(describe(error)) from error
     options: dict[str, Any] = {"timeout": _left(end)} if getattr(files, "async_impl", False) else {}
