@@ -28,6 +28,7 @@ def test_the_folder_is_a_checkpoint(pretrained: PretrainResult) -> None:
         "metrics.jsonl",
         "state",
         "report.html",
+        "pictures",
     }
     model, info = videomae.VideoMAEForPreTraining.from_pretrained(pretrained.folder, output_loading_info=True)
     assert not any(info.values())

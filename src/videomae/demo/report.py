@@ -10,13 +10,14 @@ from videomae.data.manifest import read_manifest
 from videomae.data.order import generator_for
 from videomae.demo.main_job import DemoResult
 from videomae.demo.settings import FINETUNE, PRETRAIN
+from videomae.evaluation.report import add_confusion
 from videomae.inference.device import choose_device
 from videomae.inference.reconstruct import reconstruct_video
 from videomae.loading.checkpoint import open_checkpoint
 from videomae.report.charts import bar_comparison, loss_curves
 from videomae.report.html import KeyFigure, Report
 from videomae.report.pictures import contact_sheet
-from videomae.training.report import add_confusion, add_reconstruction, training_curve
+from videomae.training.report import add_reconstruction, training_curve
 from videomae.training.run_folder import METRICS_NAME, REPORT_NAME
 from videomae.video.opening import open_video
 from videomae.video.source import VideoSource

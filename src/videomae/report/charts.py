@@ -81,6 +81,35 @@ def loss_curves(
         return _encode(figure, image_format)
 
 
+def small_curves(
+    panels: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str = "step", image_format: ImageFormat = "svg"
+) -> bytes:
+    """Small charts of one line each, two in a row: what belongs together and has no common unit.
+
+    Args:
+        panels: title → (step, value) pairs; at least one.
+        x_label: what a step is.
+        image_format: "svg" or "png".
+
+    Returns:
+        The bytes of the file.
+    """
+    from matplotlib.figure import Figure
+
+    num_rows = math.ceil(len(panels) / 2)
+    with _style():
+        figure = Figure(figsize=(_WIDTH_INCHES, 1.9 * num_rows + 0.3), layout="constrained", facecolor="white")
+        for index, (title, pairs) in enumerate(panels.items()):
+            axes = figure.add_subplot(num_rows, 2, index + 1)
+            _draw_series(axes, title, pairs, index=index, smoothing_points=None)
+            axes.set_title(printable(title), fontsize=10.5)
+            axes.grid(color=_GRID, linewidth=0.8)
+            axes.set_ylim(bottom=0)
+            if index + 2 >= len(panels):
+                axes.set_xlabel(x_label)
+        return _encode(figure, image_format)
+
+
 def confusion_matrix(
     matrix: ArrayLike, class_names: Sequence[str], *, title: str = "", image_format: ImageFormat = "svg"
 ) -> bytes:

@@ -13,6 +13,7 @@ from torch import Tensor
 from videomae.core.errors import ConfigError
 from videomae.data.loader import ClipBatch
 from videomae.training.data_wait import DataWaitWatch, describe_data_wait
+from videomae.training.memory import peak_memory_gib
 from videomae.training.monitor import StepReport
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Meter:
             clips_per_second=self._clips / seconds,
             data_wait_share=min(1.0, self._waited / seconds),
             skipped_steps=self._outcomes.num_skipped,
+            memory_gib=peak_memory_gib(training.device),
         )
         training.monitor.step(report)
         self._look_at_waiting()

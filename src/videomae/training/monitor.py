@@ -18,6 +18,7 @@ class StepReport:
         data_wait_share: share of the last steps' time spent waiting for clips, 0–1.
         skipped_steps: steps of the run so far that changed nothing, because loss or gradient was not finite; on a GPU
             as of the last report with a loss.
+        memory_gib: the most memory so far, see `peak_memory_gib`; of the main process' device.
     """
 
     step: int
@@ -27,6 +28,7 @@ class StepReport:
     clips_per_second: float
     data_wait_share: float
     skipped_steps: int = 0
+    memory_gib: float | None = None
 
 
 class Monitor:

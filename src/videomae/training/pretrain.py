@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videomae.core.errors import ConfigError, VideoError
+from videomae.core.errors import ConfigError
 from videomae.core.masks import running_cell_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.data.clips import Crop, TrainingClips
@@ -18,7 +18,7 @@ from videomae.data.loader import ClipBatch
 from videomae.data.manifest import Manifest, read_manifest
 from videomae.data.order import generator_for
 from videomae.inference.processes import joined_processes
-from videomae.inference.reconstruct import MASKS, Reconstruction, reconstruct_video
+from videomae.inference.reconstruct import MASKS
 from videomae.loading.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint, save_checkpoint
 from videomae.models.config import VideoMAEConfig
 from videomae.models.initialization import init_for_pretraining
@@ -28,6 +28,7 @@ from videomae.recipes.pretrain import PretrainRecipe
 from videomae.training.loop import Training, run_to_end
 from videomae.training.monitor import Monitor
 from videomae.training.optimizer import make_optimizer, parameter_groups
+from videomae.training.pictures import ProgressPictures, reconstruct_first
 from videomae.training.processes import Team
 from videomae.training.report import write_pretrain_report
 from videomae.training.run_folder import RunFolder, entries_hash
@@ -44,11 +45,9 @@ from videomae.training.shown_inputs import TitledClip, as_pixels, masked_clips
 from videomae.training.step import Part
 from videomae.training.trackers import check_trackers
 from videomae.video.reader import ReadLimits
-from videomae.video.source import VideoSource
 
 # Streams of randomness that must not meet: crops are keyed by their epoch in this place, which is never so high.
 _MASK_STREAM, _DECODER_MASK_STREAM = 2**32 - 1, 2**32 - 2
-_NUM_PICTURES = 3
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ def prepare_pretraining(
 
     def write_report() -> None:
         # The weights of the folder: a sharded model computes nothing in one process alone.
-        pictures = _pictures(open_checkpoint(folder.path, task="pretraining"), manifest, recipe, device)
+        pictures = reconstruct_first(open_checkpoint(folder.path, task="pretraining"), manifest.entries, recipe, device)
         write_pretrain_report(folder, recipe, manifest, training.broken, pictures)
 
     def show(clips: Tensor, batch: ClipBatch, step: int, part: Part) -> list[TitledClip]:
@@ -267,7 +266,8 @@ def _make_training(
     average = average_of(model, recipe)
 
     groups = parameter_groups(model.named_parameters(), weight_decay=recipe.weight_decay)
-    return Training(
+    pictures = ProgressPictures(checkpoint, manifest.entries, recipe, folder.path, monitor)
+    training = Training(
         model=model,
         optimizer=make_optimizer(groups, betas=(recipe.beta1, recipe.beta2), device=model.device),
         recipe=recipe,
@@ -275,7 +275,7 @@ def _make_training(
         folder=folder,
         device=model.device,
         loss=loss,
-        end_epoch=lambda epoch: None,
+        end_epoch=lambda epoch: pictures.end_epoch(epoch, writes=training.team.rank == 0),
         save_weights=lambda weights: save_checkpoint(checkpoint, folder.path, weights),
         monitor=monitor,
         title="pre-training",
@@ -283,32 +283,9 @@ def _make_training(
         data=str(manifest.source),
         average=average,
     )
+    return training
 
 
 def _summary(manifest: Manifest, model: Any, training: Training) -> str:
     weights = f"{model.num_parameters() / 1e6:.1f} M weights"
     return f"pre-training {weights} on {len(manifest)} videos; {training.summary()}"
-
-
-def _pictures(
-    checkpoint: LoadedCheckpoint, manifest: Manifest, recipe: PretrainRecipe, device: torch.device
-) -> list[tuple[VideoSource, Reconstruction]]:
-    """Reconstructions of the first videos that can be read, for the report."""
-    checkpoint.model.eval()
-    pictures: list[tuple[VideoSource, Reconstruction]] = []
-    for number, entry in enumerate(manifest.entries):
-        if len(pictures) == _NUM_PICTURES:
-            break
-        try:
-            rebuilt = reconstruct_video(
-                checkpoint,
-                entry,
-                mask=recipe.mask,
-                mask_ratio=recipe.mask_ratio,
-                generator=generator_for(recipe.seed, number),
-                device=device,
-            )
-        except VideoError:
-            continue  # it was named when training met it
-        pictures.append((entry.path, rebuilt))
-    return pictures

@@ -7,17 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from videomae.data.manifest import Manifest
+from videomae.evaluation.report import add_confusion, add_mistakes, interval_text
 from videomae.evaluation.validate import Evaluation
 from videomae.inference.reconstruct import Reconstruction
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.recipes.recipe import TrainingRecipe
-from videomae.report.charts import confusion_matrix, loss_curves
+from videomae.report.charts import loss_curves, small_curves
 from videomae.report.html import KeyFigure, Report
-from videomae.report.pictures import reconstruction_sheet
+from videomae.report.pictures import contact_sheet, reconstruction_sheet
+from videomae.training.pictures import read_progress
 from videomae.training.run_folder import RunFolder
 from videomae.video.source import VideoSource
 
 _MAX_BROKEN_LISTED = 50
+# Title, name in metrics.jsonl, factor.
+_SPEED_PANELS = (
+    ("learning rate", "learning_rate", 1),
+    ("clips per second", "clips_per_second", 1),
+    ("% of the time waiting for clips", "data_wait_share", 100),
+    ("peak memory (GiB)", "memory_gib", 1),
+    ("steps skipped so far", "skipped_steps", 1),
+)
 
 
 def write_pretrain_report(
@@ -34,9 +44,11 @@ def write_pretrain_report(
         [*_training_figures(records, manifest, broken), KeyFigure("mask", f"{recipe.mask} {recipe.mask_ratio:.0%}")]
     )
     _add_curves(report, records)
+    _add_progress(report, folder.path, pictures)
     report.section("Reconstructions")
     for path, rebuilt in pictures:
         add_reconstruction(report, path, rebuilt)
+    _add_speed(report, records)
     _add_settings(report, folder, recipe, broken)
     report.section("What next").commands(
         f"videomae finetune LABELLED --init {folder.path} --output CLASSIFIER\n"
@@ -61,7 +73,11 @@ def write_finetune_report(
     if best is not None:
         metrics = best.metrics
         figures = [
-            KeyFigure("validation top-1", f"{metrics.top1:.1%}", f"{metrics.num_videos} videos"),
+            KeyFigure(
+                "validation top-1",
+                f"{metrics.top1:.1%}",
+                f"{metrics.num_videos} videos; 95 % interval {interval_text(best)}",
+            ),
             KeyFigure("mean class accuracy", f"{metrics.mean_class_accuracy:.1%}"),
             *figures,
         ]
@@ -73,6 +89,8 @@ def write_finetune_report(
     _add_curves(report, records)
     if best is not None:
         add_confusion(report, best)
+        add_mistakes(report, best)
+    _add_speed(report, records)
     _add_settings(report, folder, recipe, broken)
     report.section("What next").commands(
         f"videomae predict VIDEO --model {folder.path}\nvideomae evaluate DATA --model {folder.path}"
@@ -90,20 +108,6 @@ def add_reconstruction(report: Report, path: VideoSource, rebuilt: Reconstructio
         frame_numbers=rebuilt.frame_indices,
     )
     report.picture(sheet, alt=f"original, masked and rebuilt frames. {rebuilt.caption}", caption=path.name)
-
-
-def add_confusion(report: Report, evaluation: Evaluation) -> None:
-    """The confusion matrix and each class' accuracy."""
-    metrics = evaluation.metrics
-    report.section("Which classes are taken for which")
-    chart = confusion_matrix(metrics.confusion, evaluation.class_names)
-    report.picture(chart, alt="confusion matrix", caption="Rows: the true class. Columns: what the model says.")
-    totals = metrics.confusion.sum(axis=1)
-    rows = [
-        [name, str(total), f"{metrics.confusion[index, index] / total:.1%}" if total else "no videos"]
-        for index, (name, total) in enumerate(zip(evaluation.class_names, totals.tolist(), strict=True))
-    ]
-    report.table(["class", "videos", "right"], rows)
 
 
 def training_curve(records: Sequence[Mapping[str, Any]], split: str = "train") -> list[tuple[int, float]]:
@@ -134,6 +138,39 @@ def _add_curves(report: Report, records: Sequence[Mapping[str, Any]]) -> None:
     series = {name: training_curve(records, split) for name, split in (("training", "train"), ("validation", "val"))}
     chart = loss_curves({name: curve for name, curve in series.items() if curve})
     report.picture(chart, alt="loss over steps")
+
+
+def _add_progress(report: Report, folder: Path, pictures: Sequence[tuple[VideoSource, Reconstruction]]) -> None:
+    """The same clips under the same masks at several points of the run."""
+    progress = read_progress(folder)
+    if not progress:
+        return
+    report.section("The same clips as training went on")
+    if pictures:
+        report.text(f"The clips and their masks stay the same. Of the last rows: {pictures[0][1].caption}")
+    for number, (names, clips) in enumerate(progress):
+        caption = pictures[number][0].name if number < len(pictures) else ""
+        report.picture(
+            contact_sheet(clips, names, max_columns=6),
+            alt=f"frames of a clip, original, masked, and rebuilt after {', '.join(names[2:])}",
+            caption=caption,
+        )
+
+
+def _add_speed(report: Report, records: Sequence[Mapping[str, Any]]) -> None:
+    """Small curves of all that is no result: what was logged of it, in steps that took part."""
+    panels = {}
+    for title, name, scale in _SPEED_PANELS:
+        pairs = [
+            (record["step"], scale * record[name])
+            for record in records
+            if record["split"] == "train" and record.get(name) is not None
+        ]
+        if pairs and not (name == "skipped_steps" and not any(value for _, value in pairs)):
+            panels[title] = pairs
+    if panels:
+        report.section("Learning rate, speed and memory")
+        report.picture(small_curves(panels), alt=f"{', '.join(panels)} over steps")
 
 
 def _add_settings(report: Report, folder: RunFolder, recipe: TrainingRecipe, broken: Mapping[str, str]) -> None:

@@ -1,0 +1,25 @@
+"""How much memory a run has needed."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+import torch
+
+
+def peak_memory_gib(device: torch.device) -> float | None:
+    """The most memory so far, in GiB; asking costs microseconds and makes no device wait.
+
+    Args:
+        device: of the network. Of a GPU: what torch had allocated on it; else: what this process had in memory,
+            without its workers; None where the system does not tell.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    if find_spec("resource") is None:  # Windows
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
