@@ -46,6 +46,11 @@ class Prepared:
     show: Callable[[Tensor, ClipBatch, int, Part], list[tuple[str, np.ndarray]]]
     write_report: Callable[[], object]
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether classes are learnt."""
+        return all(label >= 0 for label in self.training.dataset.labels)
+
 
 def new_config(recipe: TrainingRecipe, **more: Any) -> VideoMAEConfig:
     """The configuration of a new network; the recipe leaves nothing open (`TrainingRecipe.for_new_network`)."""

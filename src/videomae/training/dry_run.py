@@ -1,0 +1,259 @@
+"""A run that does not take place: what it would do, how long it would take, and what the model would see."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from videomae.core.errors import DataError
+from videomae.data.clips import Sample
+from videomae.data.loader import ClipBatch, automatic_workers, collate
+from videomae.data.order import epoch_order
+from videomae.inference.device import autocast
+from videomae.report.pictures import contact_sheet, save_png
+from videomae.training.loop import Training
+from videomae.training.setup import Prepared
+from videomae.training.step import Part
+
+PICTURE_NAME = "inputs.png"
+_NUM_CLIPS = 4
+_MAX_TRIED = 32
+_MAX_SHOWN = 12
+# A forward pass is about a third of a training step.
+_FORWARD_SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would be.
+
+    Args:
+        num_videos: that are learnt.
+        num_validation: videos that judge.
+        class_counts: videos of each class; empty without classes.
+        epochs: of the run.
+        steps_per_epoch: optimiser steps of one.
+        total_steps: of the run.
+        batch_size: clips of a step.
+        learning_rate: the highest one, for this batch.
+        device: where it would run.
+        num_measured: clips that went through the network for the estimates.
+        step_seconds: estimate of one step without waiting for clips, from these clips.
+        decode_seconds: mean time for reading one clip, measured in one process.
+        total_seconds: estimate of the whole run, validation included.
+        weight_bytes: of the weights.
+        gradient_bytes: of their gradients.
+        optimizer_bytes: of the optimiser's state and of the average, where there is one.
+        activation_bytes: of what is kept for the backward pass, measured for few clips and scaled to those of a part.
+        picture: clips and masks as the model would see them.
+    """
+
+    num_videos: int
+    num_validation: int
+    class_counts: dict[str, int]
+    epochs: int
+    steps_per_epoch: int
+    total_steps: int
+    batch_size: int
+    learning_rate: float
+    device: str
+    num_measured: int
+    step_seconds: float
+    decode_seconds: float
+    total_seconds: float
+    weight_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    activation_bytes: int
+    picture: Path
+
+    @property
+    def total_bytes(self) -> int:
+        """All that the estimates know of."""
+        return self.weight_bytes + self.gradient_bytes + self.optimizer_bytes + self.activation_bytes
+
+
+def dry_run(prepare: Callable[[Path], Prepared], output: str | Path) -> DryRun:
+    """Measure a run, and write `inputs.png` into `output`; nothing else is left behind.
+
+    Args:
+        prepare: gives the run, kept in the folder that it is handed.
+        output: the folder for the picture, made if absent.
+
+    Raises:
+        InputError: as the run itself would.
+    """
+    with tempfile.TemporaryDirectory() as aside:
+        prepared = prepare(Path(aside))
+        batch, decode_seconds = _first_clips(prepared.training)
+        picture = _draw(prepared, batch, Path(output))
+        return _measure(prepared, batch, decode_seconds, picture)
+
+
+def _first_clips(training: Training) -> tuple[ClipBatch, float]:
+    """The first readable clips of the first epoch as one batch, and the mean seconds for reading one."""
+    recipe, dataset = training.recipe, training.dataset
+    order = (
+        training.order_of(0) if training.order_of is not None else epoch_order(len(dataset), seed=recipe.seed, epoch=0)
+    )
+    wanted = min(_NUM_CLIPS, recipe.batch_size // recipe.accumulation)
+    found: list[Sample] = []
+    begin = time.perf_counter()
+    tried = order[:_MAX_TRIED].tolist()
+    for index in tried:
+        sample = dataset[(0, index)]
+        if isinstance(sample, Sample):
+            found.append(sample)
+        if len(found) == wanted:
+            break
+    if not found:
+        raise DataError(
+            f"{training.data}, of whose first {len(tried)} videos none can be read",
+            expected="videos that can be read",
+            hint="videomae scan tells what is wrong with them",
+        )
+    batch = collate(found)
+    assert isinstance(batch, ClipBatch)
+    return batch, (time.perf_counter() - begin) / len(found)
+
+
+def _draw(prepared: Prepared, batch: ClipBatch, output: Path) -> Path:
+    training = prepared.training
+    shown = prepared.show(batch.clips.flatten(0, 1).to(training.device), batch, 0, _part(training, batch))[:_MAX_SHOWN]
+    sheet = contact_sheet(
+        [clip for _, clip in shown],
+        [title for title, _ in shown],
+        caption="The first clips of the run as the model gets them: cut, augmented, mixed; hidden tubelets are grey.",
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    return save_png(output / PICTURE_NAME, sheet)
+
+
+def _part(training: Training, batch: ClipBatch) -> Part:
+    rows = torch.arange(len(batch.indices) * training.recipe.views)
+    return Part(rows=rows, num_rows=training.recipe.batch_size * training.recipe.views)
+
+
+def _measure(prepared: Prepared, batch: ClipBatch, decode_seconds: float, picture: Path) -> DryRun:
+    training, recipe = prepared.training, prepared.training.recipe
+    num_clips = len(batch.indices)
+    training.model.train()
+    activation_bytes = _activation_bytes(training, batch)
+    _seconds(training, lambda: _forward_and_backward(training, batch))
+    clip_seconds = _seconds(training, lambda: _forward_and_backward(training, batch)) / num_clips
+    parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
+    gradients = sum(_bytes([parameter.grad]) for parameter in parameters if parameter.grad is not None)
+    update_seconds = _seconds(training, training.optimizer.step)
+    step_seconds = clip_seconds * recipe.batch_size + update_seconds
+    kept = [value for state in training.optimizer.state.values() for value in state.values()]
+    average = training.average.state_dict()["shadow"].values() if training.average is not None else []
+    validation = prepared.validation
+    total = DryRun(
+        num_videos=len(prepared.manifest),
+        num_validation=0 if validation is None else len(validation),
+        class_counts=prepared.manifest.class_counts() if prepared.is_labelled else {},
+        epochs=recipe.epochs,
+        steps_per_epoch=training.steps_per_epoch,
+        total_steps=training.total_steps,
+        batch_size=recipe.batch_size,
+        learning_rate=training.schedule.peak,
+        device=training.device.type,
+        num_measured=num_clips,
+        step_seconds=step_seconds,
+        decode_seconds=decode_seconds,
+        total_seconds=0.0,
+        weight_bytes=_bytes(training.model.parameters()),
+        gradient_bytes=gradients,
+        optimizer_bytes=_bytes([*kept, *average]),
+        activation_bytes=activation_bytes,
+        picture=picture,
+    )
+    return replace(total, total_seconds=_total_seconds(total, training, clip_seconds))
+
+
+def _total_seconds(run: DryRun, training: Training, clip_seconds: float) -> float:
+    """Steps and validation; a GPU computes while clips are read, where there is none the same cores do both."""
+    recipe = training.recipe
+    workers = automatic_workers() if recipe.num_workers < 0 else recipe.num_workers
+    read_seconds = run.decode_seconds / max(1, workers)
+
+    def together(compute: float, num_clips: int) -> float:
+        reading = num_clips * read_seconds
+        return max(compute, reading) if workers and run.device != "cpu" else compute + reading
+
+    training_seconds = run.total_steps * together(run.step_seconds, recipe.batch_size)
+    judged = -(-recipe.epochs // getattr(recipe, "val_every", 1)) * run.num_validation
+    return training_seconds + together(judged * clip_seconds / recipe.views * _FORWARD_SHARE, judged)
+
+
+def _forward_and_backward(training: Training, batch: ClipBatch) -> None:
+    for parameter in training.model.parameters():
+        parameter.grad = None
+    _loss(training, batch).backward()
+
+
+def _loss(training: Training, batch: ClipBatch) -> Tensor:
+    clips = batch.clips.flatten(0, 1).to(training.device)
+    with autocast(training.device, training.recipe.precision):
+        total, weight = training.loss(clips, batch, 0, _part(training, batch))
+    return total / weight
+
+
+def _seconds(training: Training, work: Callable[[], object]) -> float:
+    def wait() -> None:
+        if training.device.type == "cuda":
+            torch.cuda.synchronize(training.device)
+
+    wait()
+    begin = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - begin
+
+
+def _activation_bytes(training: Training, batch: ClipBatch) -> int:
+    """What one part of a step keeps for its backward pass: of one clip, and what the second adds for each further one.
+
+    The first pass has what does not grow with the clips, such as weights in half precision.
+    """
+    num_clips = training.recipe.batch_size // training.recipe.accumulation
+    one = _kept_bytes(training, _first(batch, 1))
+    if len(batch.indices) == 1:
+        return one * num_clips
+    return one + (_kept_bytes(training, _first(batch, 2)) - one) * (num_clips - 1)
+
+
+def _kept_bytes(training: Training, batch: ClipBatch) -> int:
+    own = {parameter.untyped_storage().data_ptr() for parameter in training.model.parameters()}
+    storages: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = _loss(training, batch)
+    del loss
+    return sum(storages.values())
+
+
+def _first(batch: ClipBatch, number: int) -> ClipBatch:
+    return replace(
+        batch,
+        clips=batch.clips[:number],
+        labels=batch.labels[:number],
+        indices=batch.indices[:number],
+        places=batch.places[:number],
+    )
+
+
+def _bytes(tensors: Iterable[object]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if isinstance(tensor, Tensor))

@@ -1,0 +1,112 @@
+"""`--dry-run`: what is told, what is drawn, and that nothing else is left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_runs import CLIP_WORDS, SPEED_WORDS, Commands, Recorder, tiny_finetune_recipe, tiny_pretrain_recipe
+
+from videomae.core.grid import TubeletGrid
+from videomae.training.dry_run import dry_run
+from videomae.training.finetune import prepare_finetuning
+from videomae.training.pretrain import prepare_pretraining
+from videomae.training.shown_inputs import as_pixels, labelled_clips, masked_clips
+
+RUN = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "2", "--batch-size", "6"]
+
+
+def test_pretraining(commands: Commands, colours: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    assert commands("pretrain", colours, "--output", output, *RUN, "--dry-run") == 0, commands.err
+    told = {line.split("  ")[0]: line.split("  ", 1)[1].strip() for line in commands.err.splitlines()}
+    assert told["clips"] == "18 to learn from, 0 that judge"
+    assert told["steps"] == "6 = 2 epochs × 3, of 6 clips"
+    assert told["learning rate"] == "0.0015 × 6 / 256 = 3.52e-05"
+    assert "measured with 4 clips" in told["time"]
+    assert "weights 4.2 MiB" in told["memory"]
+    assert [path.name for path in output.iterdir()] == ["inputs.png"]
+    assert np.asarray(Image.open(output / "inputs.png")).std() > 10
+
+
+def test_finetuning_as_json(commands: Commands, colours: Path, tmp_path: Path) -> None:
+    words = ["finetune", colours, "--output", tmp_path, "--init", "scratch", *RUN, "--mixup", "0.8", "--dry-run"]
+    document = commands.json(*words)
+    assert document["class_counts"] == {"blue": 6, "green": 6, "red": 6}
+    expected = {"num_videos": 18, "num_validation": 6, "total_steps": 6, "steps_per_epoch": 3, "batch_size": 6}
+    assert {name: document[name] for name in expected} == expected
+    assert document["learning_rate"] == pytest.approx(5e-3 * 6 / 256)
+    # AdamW keeps two numbers for each weight, and a count for each tensor.
+    assert 2 * document["weight_bytes"] < document["optimizer_bytes"] < 2.01 * document["weight_bytes"]
+    assert document["gradient_bytes"] == document["weight_bytes"]
+    assert document["picture"] == str(tmp_path / "inputs.png")
+    assert document["total_seconds"] > 0
+    # The run itself begins in the same folder as in a new one.
+    assert commands(*words[:-1]) == 0, commands.err
+
+
+def test_without_an_output_the_picture_is_drawn_here(
+    commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert commands("pretrain", colours, *RUN, "--dry-run") == 0, commands.err
+    assert (tmp_path / "inputs.png").exists()
+    assert "pretrain without --output" in commands.refused("pretrain", colours, *RUN)
+
+
+def test_it_refuses_what_the_run_would_refuse(commands: Commands, colours: Path, tmp_path: Path) -> None:
+    words = ["pretrain", colours, "--output", tmp_path / "run", *RUN, "--dry-run"]
+    assert "mask_ratio=0.01" in commands.refused(*words, "--mask-ratio", "0.01")
+    assert not (tmp_path / "run").exists()
+
+
+def test_activations_grow_with_the_clips_and_shrink_with_accumulation(colours: Path, tmp_path: Path) -> None:
+    def activations(**changes: int) -> int:
+        recipe = tiny_pretrain_recipe(**changes)
+        return dry_run(
+            lambda folder: prepare_pretraining(colours, folder, recipe, monitor=Recorder()), tmp_path
+        ).activation_bytes
+
+    one = activations(batch_size=6)
+    assert activations(batch_size=12) == pytest.approx(2 * one, rel=0.1)
+    assert activations(batch_size=12, accumulation=2) == one
+
+
+def test_one_clip_is_enough(colours: Path, tmp_path: Path) -> None:
+    recipe = tiny_finetune_recipe(batch_size=1, ema_decay=0.9)
+    found = dry_run(
+        lambda folder: prepare_finetuning(colours, folder, recipe, init="scratch", monitor=Recorder()), tmp_path
+    )
+    assert found.num_measured == 1
+    assert 3 * found.weight_bytes < found.optimizer_bytes < 3.01 * found.weight_bytes
+
+
+def test_pixels_are_those_before_normalisation() -> None:
+    clips = torch.randint(0, 256, (2, 4, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.1]
+    values = (clips / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+    assert np.array_equal(as_pixels(values, mean, std), clips.permute(0, 1, 3, 4, 2).numpy())
+
+
+def test_hidden_tubelets_are_grey() -> None:
+    grid = TubeletGrid.of(num_frames=2, image_size=8, patch_size=4, tubelet_size=2, num_channels=3)
+    pixels = np.full((1, 2, 8, 8, 3), 7, dtype=np.uint8)
+    hidden = torch.tensor([[True, False, True, False]])
+    kept_out = torch.tensor([[False, False, True, True]])
+    whole, seen, rebuilt = masked_clips(["clip"], pixels, hidden, kept_out, grid)
+    assert (whole[0], seen[0], rebuilt[0]) == ("clip", "what the encoder sees, 50%", "what is rebuilt, 25%")
+    assert np.array_equal(whole[1], pixels[0])
+    # Tokens go row by row: 0 and 2 are the left column.
+    assert (seen[1][:, :, :4] == 128).all()
+    assert (seen[1][:, :, 4:] == 7).all()
+    assert (rebuilt[1][:, :4, :4] == 7).all()
+    assert (rebuilt[1][:, 4:] == 128).all()
+
+
+def test_titles_tell_the_mixture() -> None:
+    pixels = np.zeros((2, 1, 4, 4, 3), dtype=np.uint8)
+    smoothed = torch.tensor([[0.7, 0.3], [1.0, 0.0]]) * 0.9 + 0.05
+    assert [title for title, _ in labelled_clips(["a", "b"], pixels, smoothed, 0.1)] == ["a 70%, b 30%", "a"]
