@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from videomae.core.errors import ShapeError
-from videomae.report.charts import bar_comparison, confusion_matrix, loss_curves, running_mean
+from videomae.report.charts import bar_comparison, confusion_matrix, loss_curves, running_mean, small_curves
 
 
 def texts_of(svg: bytes) -> list[str]:
@@ -189,3 +189,21 @@ def test_importing_loads_no_matplotlib_and_drawing_no_pyplot() -> None:
         "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_small_curves_have_a_panel_each(count: int) -> None:
+    panels = {f"title {index}": [(1.0, 0.5), (2.0, 0.5 + index)] for index in range(count)}
+    svg = small_curves(panels)
+    assert set(panels) <= set(texts_of(svg))
+    assert svg.count(b'id="axes_') == count
+
+
+@pytest.mark.parametrize(
+    "pairs", [[], [(1.0, 0.0), (2.0, 0.0)], [(1.0, float("nan")), (2.0, float("inf"))], [(3, 0.9)]]
+)
+def test_small_curves_of_odd_values(pairs: list[tuple[float, float]]) -> None:
+    with Image.open(
+        io.BytesIO(small_curves({"memory": pairs, "speed": [(1, 2), (2, 1)]}, image_format="png"))
+    ) as image:
+        assert image.width > image.height > 100

@@ -41,6 +41,7 @@ def test_the_report_of_finetuning(finetuned: FinetuneResult) -> None:
     _self_contained(page)
     for part in ("validation top-1", "100.0%", "6 videos", "Which classes are taken for which", "green", "layer_decay"):
         assert part in page, part
+    assert "validation accuracy over steps" in page
     assert f"the weights of epoch {finetuned.best_epoch}, the best on validation" in page
 
 
@@ -48,3 +49,17 @@ def test_the_report_of_finetuning(finetuned: FinetuneResult) -> None:
 def test_curves_leave_out_steps_without_a_loss(split: str) -> None:
     records = [{"step": step, "split": split, "loss": loss} for step, loss in ((1, 2.0), (2, None), (3, 1.0))]
     assert training_curve([*records, {"step": 3, "split": "other", "loss": 9.0}], split) == [(1, 2.0), (3, 1.0)]
+
+
+def test_speed_and_memory_have_curves(pretrained: PretrainResult, finetuned: FinetuneResult) -> None:
+    for folder in (pretrained.folder, finetuned.folder):
+        page = (folder / "report.html").read_text()
+        assert "Learning rate, speed and memory" in page
+        assert "learning rate, clips per second, % of the time waiting for clips, peak memory (GiB) over steps" in page
+        assert "steps skipped so far" not in page  # none was
+
+
+def test_the_same_clips_over_time(pretrained: PretrainResult) -> None:
+    page = (pretrained.folder / "report.html").read_text()
+    assert page.count("frames of a clip, original, masked, and rebuilt after epoch 1, epoch 2") == 3
+    assert "Of the last rows: " in page

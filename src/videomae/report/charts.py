@@ -84,7 +84,7 @@ def loss_curves(
 def small_curves(
     panels: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str = "step", image_format: ImageFormat = "svg"
 ) -> bytes:
-    """Small charts of one line each, two in a row: what belongs together and has no common unit.
+    """Small charts of one line each from 0 up, two in a row: what belongs together and has no common unit.
 
     Args:
         panels: title → (step, value) pairs; at least one.
@@ -104,7 +104,7 @@ def small_curves(
             _draw_series(axes, title, pairs, index=index, smoothing_points=None)
             axes.set_title(printable(title), fontsize=10.5)
             axes.grid(color=_GRID, linewidth=0.8)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.08 * max((value for _, value in pairs if math.isfinite(value)), default=1) or 1)
             if index + 2 >= len(panels):
                 axes.set_xlabel(x_label)
         return _encode(figure, image_format)

@@ -88,6 +88,7 @@ def write_finetune_report(
     report.text(f"The folder holds {kept}.")
     _add_curves(report, records)
     if best is not None:
+        _add_accuracy(report, records)
         add_confusion(report, best)
         add_mistakes(report, best)
     _add_speed(report, records)
@@ -138,6 +139,14 @@ def _add_curves(report: Report, records: Sequence[Mapping[str, Any]]) -> None:
     series = {name: training_curve(records, split) for name, split in (("training", "train"), ("validation", "val"))}
     chart = loss_curves({name: curve for name, curve in series.items() if curve})
     report.picture(chart, alt="loss over steps")
+
+
+def _add_accuracy(report: Report, records: Sequence[Mapping[str, Any]]) -> None:
+    judged = [record for record in records if record["split"] == "val"]
+    names = {"top-1": "top1", "mean class accuracy": "mean_class_accuracy"}
+    series = {title: [(record["step"], 100 * record[name]) for record in judged] for title, name in names.items()}
+    report.section("Accuracy on validation")
+    report.picture(loss_curves(series, y_label="right (%)"), alt="validation accuracy over steps")
 
 
 def _add_progress(report: Report, folder: Path, pictures: Sequence[tuple[VideoSource, Reconstruction]]) -> None:
