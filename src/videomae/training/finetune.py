@@ -44,6 +44,7 @@ from videomae.training.setup import (
     fit_batch,
     fit_to_checkpoint,
     new_config,
+    require_no_empty_val,
     train_as_asked,
 )
 from videomae.training.shown_inputs import TitledClip, as_pixels, labelled_clips
@@ -179,6 +180,8 @@ def prepare_finetuning(
     manifest, validation = read_train_and_val(
         data, val=val, val_share=val_share, group=group, root=video_root, seed=recipe.seed
     )
+    if validation is None:
+        require_no_empty_val(data)
     for notice in manifest.notices:
         monitor.note(notice)
     recipe = fit_batch(recipe, len(manifest), monitor)

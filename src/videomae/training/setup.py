@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from videomae.core.errors import DataError
+from videomae.data.entries import split_named
 from videomae.data.loader import ClipBatch
 from videomae.data.manifest import Manifest
 from videomae.loading.checkpoint import LoadedCheckpoint
@@ -63,6 +66,18 @@ def new_config(recipe: TrainingRecipe, **more: Any) -> VideoMAEConfig:
         network["decoder_hidden_size"] = values["decoder_width"]
         network["decoder_intermediate_size"] = 4 * values["decoder_width"]
     return VideoMAEConfig(**network, **more)
+
+
+def require_no_empty_val(data: str | Path) -> None:
+    """Raise a DataError for a folder whose val/ has no videos: a run must not go on unjudged without a word."""
+    for folder in Path(data).iterdir() if Path(data).is_dir() else ():
+        is_val = folder.is_dir() and split_named(folder.name) == "val"
+        if is_val and not any(path.is_file() for path in folder.rglob("*")):
+            raise DataError(
+                f"{folder} without videos",
+                expected="videos that judge each epoch",
+                hint="fill the folder, or remove it to train without validation or with --val-share",
+            )
 
 
 def fit_batch(recipe: Any, num_clips: int, monitor: Monitor) -> Any:
