@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -174,6 +175,23 @@ def test_a_reader_that_leaves_is_no_fault(words: list[str], is_shared: bool) -> 
         assert said.count(b"\n") == 1
     else:
         assert (status, said) == (0, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+@pytest.mark.parametrize("words", [["recipes"], ["recipes", "--json"]], ids=str)
+def test_a_full_disk_is_no_fault_of_ours(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "videomae.cli.main", *words],
+            env=command_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "(No space left on device): expected room on the disk" in done.stderr
 
 
 def test_the_module_runs_as_a_program() -> None:

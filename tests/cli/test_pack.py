@@ -79,6 +79,7 @@ def test_training_on_what_was_packed(commands: Commands, mixed: Path, tmp_path: 
 def test_refusals(commands: Commands, mixed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert "--shard-size 3" in commands.refused("pack", mixed, out, "--shards", "--shard-size", "3")
+    assert "--shard-size 5MB without --shards" in commands.refused("pack", mixed, out, "--shard-size", "5MB")
     assert "short_side=17" in commands.refused("pack", mixed, out, "--short-side", "17")
     assert "crf=99" in commands.refused("pack", mixed, out, "--crf", "99")
     assert "--num-workers -2" in commands.refused("pack", mixed, out, "--num-workers", "-2")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Container, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from videomae.core.errors import InputError
 
@@ -20,6 +21,7 @@ EXIT_FAULT_OF_OURS = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 _SECONDS_AFTER_MAIN = 5.0
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def stderr_console() -> Console:
@@ -103,10 +105,12 @@ def run_guarded(command: Callable[[], int], *, as_json: bool) -> int:
         except BrokenPipeError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                return _report_no_room(error, as_json=as_json)
             return _report_fault_of_ours(error, as_json=as_json)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; nothing is wrong, and there is nobody to tell.
-        _silence_output()
+        _silence_output(sys.stdout, sys.stderr)
         return EXIT_DONE
 
 
@@ -131,6 +135,20 @@ def _report_bad_input(error: InputError, *, as_json: bool) -> int:
     return EXIT_BAD_INPUT
 
 
+def _report_no_room(error: OSError, *, as_json: bool) -> int:
+    full = InputError(
+        f"{error.filename or 'a file or the output'} ({error.strerror})",
+        expected="room on the disk for what is written",
+        hint="free space, or write elsewhere",
+    )
+    try:
+        return _report_bad_input(full, as_json=as_json)
+    except OSError:  # the full disk is the one that stdout goes to
+        return _report_bad_input(full, as_json=False)
+    finally:
+        _silence_output(sys.stdout)
+
+
 def _report_fault_of_ours(error: Exception, *, as_json: bool) -> int:
     import traceback
 
@@ -145,8 +163,8 @@ def _report_fault_of_ours(error: Exception, *, as_json: bool) -> int:
     return EXIT_FAULT_OF_OURS
 
 
-def _silence_output() -> None:
+def _silence_output(*streams: TextIO) -> None:
     """Send what is still buffered nowhere, so that Python's last flush cannot fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams:
         os.dup2(nowhere, stream.fileno())

@@ -14,6 +14,7 @@ from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, prin
 from videomae.cli.data_options import ListOptions
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+_SHARD_SIZE = "1GB"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +35,8 @@ class PackOptions:
     """Quality, from 0 (best, largest) to 51, as x264 counts it."""
     shards: bool = False
     """Write tar files in the WebDataset convention, readable from URLs too, instead of a file for each video."""
-    shard_size: str = "1GB"
-    """Size of a tar file."""
+    shard_size: str | None = None
+    """Size of a tar file; 1GB unless given."""
     num_workers: int = -1
     """Processes that pack; -1 for one a core."""
     overwrite: bool = False
@@ -53,7 +54,11 @@ def run(arguments: list[str]) -> int:
     """Parse, pack, print."""
     options = parse(PackOptions, arguments, command="pack")
     require_at_least(-1, "--num-workers", options.num_workers)
-    shard_bytes = _num_bytes(options.shard_size) if options.shards else None
+    if options.shard_size is not None and not options.shards:
+        raise UsageError(
+            f"--shard-size {options.shard_size} without --shards", expected="both", hint="add --shards, or leave it out"
+        )
+    shard_bytes = _num_bytes(options.shard_size or _SHARD_SIZE) if options.shards else None
 
     from videomae.cli.pack_report import PackProgress, as_document, print_report, strict_error
     from videomae.data.manifest import read_manifest
