@@ -17,7 +17,7 @@ _CONTEXT.set_forkserver_preload(["torch", "torch.distributed.fsdp", "videomae.tr
 
 
 def run_in_processes(
-    function: Callable[..., Any], *arguments: Any, num_processes: int = 2, limit_seconds: float = 150
+    function: Callable[..., Any], *arguments: Any, num_processes: int = 2, limit_seconds: float = 300
 ) -> list[Any]:
     """What `function(*arguments)` returns in each process, by rank; an exception is returned in its place.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from small_runs import Commands, command_environment
+from small_runs import CLIP_WORDS, SPEED_WORDS, Commands, command_environment, losses, read_metrics
 
 from videomae.training.finetune import FinetuneResult
 
@@ -64,3 +64,27 @@ def test_an_error_of_all_processes_is_told_once(tmp_path: Path) -> None:
     said = [line for line in err.splitlines() if line.startswith("videomae: ")]
     assert len(said) == 1, err
     assert f"{tmp_path / 'nothing'}" in said[0]
+
+
+def _pretrain_words(data: Path, output: Path) -> tuple[object, ...]:
+    recipe = ("--epochs", "20", "--batch-size", "6", "--mask-ratio", "0.75")
+    return ("pretrain", data, "--output", output, *recipe, *CLIP_WORDS, *SPEED_WORDS)
+
+
+def test_a_stopped_launch_is_ended_by_one_process(colours: Path, commands: Commands, tmp_path: Path) -> None:
+    metrics = tmp_path / "two" / "metrics.jsonl"
+    with _launched(*_pretrain_words(colours, tmp_path / "two")) as process:
+        while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") >= 2):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=_LIMIT_SECONDS)
+    assert err.count("The same command goes on:") == 1, err
+    assert err.count("stopped after step") == 1
+    num_taken = len(losses(tmp_path / "two"))
+    assert 2 <= num_taken < 60
+
+    assert commands(*_pretrain_words(colours, tmp_path / "two")) == 0, commands.err
+    assert f"going on after step {num_taken} of 60" in commands.err
+    assert commands(*_pretrain_words(colours, tmp_path / "one")) == 0, commands.err
+    assert [line["step"] for line in read_metrics(tmp_path / "two")] == list(range(1, 61))
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
