@@ -36,6 +36,7 @@ def test_json(commands: Commands, finetuned: FinetuneResult, judges: Path) -> No
         "top5": 1.0,
         "mean_class_accuracy": pytest.approx((1 + 2 / 3) / 2),
         "top1_interval": pytest.approx([0.3755, 0.9638], abs=1e-4),
+        "broken": [],
     }
 
 
@@ -74,6 +75,8 @@ def test_a_broken_video_stops_or_counts_as_wrong(commands: Commands, finetuned: 
     words = ["evaluate", judges, "--model", finetuned.folder, *FAST, "--count-broken-as-wrong"]
     document = commands.json(*words)
     assert (document["num_videos"], document["num_broken"]) == (6, 1)
+    assert [entry["path"] for entry in document["broken"]] == [str(judges / "red" / "broken.mp4")]
+    assert document["broken"][0]["reason"] in commands.err
     assert document["top1"] == pytest.approx(4 / 6)
     assert document["mean_class_accuracy"] == pytest.approx((1 + 2 / 4) / 2)
     assert commands.err.count("\n") == 1
@@ -164,3 +167,13 @@ def test_files_that_cannot_be_written_are_told_before_the_work(
     (tmp_path / "file").touch()
     assert "cannot write" in commands.refused(*words, "--predictions", tmp_path / "file" / "said.csv")
     assert "add --predictions FILE" in commands.refused(*words, "--scores")
+
+
+def test_all_broken_videos_are_named_at_once(commands: Commands, finetuned: FinetuneResult, judges: Path) -> None:
+    (judges / "red" / "broken.mp4").write_text("no video")
+    (judges / "blue" / "empty.mp4").touch()
+    line = commands.refused("evaluate", judges, "--model", finetuned.folder, *FAST)
+    assert "2 of 7 videos: " in line
+    assert "broken.mp4" in line
+    assert "empty.mp4 (empty, 0 bytes)" in line
+    assert "--count-broken-as-wrong" in line

@@ -103,7 +103,9 @@ def _tell(options: EvaluateOptions, evaluation: Evaluation) -> None:
         console.print(f"report: {file}", markup=False)
     if options.json:
         names = ("num_videos", "num_broken", "top1", "top5", "mean_class_accuracy", "top1_interval")
-        print_json({name: getattr(evaluation.metrics, name) for name in names})
+        document = {name: getattr(evaluation.metrics, name) for name in names}
+        document["broken"] = [{"path": str(path), "reason": str(error)} for path, error in evaluation.broken]
+        print_json(document)
     else:
         _print(evaluation, looked_at)
 

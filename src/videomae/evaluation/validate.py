@@ -18,6 +18,9 @@ from videomae.inference.scores import ViewOptions, score_videos
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.video.source import VideoSource
 
+# Broken videos that an error names.
+_MOST_NAMED = 20
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -167,9 +170,8 @@ def score_manifest(
         )
         for scores in scored:
             if scores.error is not None:
+                # Where it is an error, the others are still read: one that needs repair is seldom alone.
                 own.broken[scores.index] = scores.error
-                if not count_broken_as_wrong:
-                    break
             elif scores.probabilities is not None:
                 own.scores[scores.index] = scores.probabilities.numpy()
             if on_video is not None:
@@ -178,16 +180,26 @@ def score_manifest(
         model.train(was_training)
     result = ScoredVideos().merged(processes.gather(own))
     if result.broken and not count_broken_as_wrong:
-        error = result.broken[min(result.broken)]
-        raise VideoError(
-            error.value,
-            expected=error.expected,
-            hint=f"{error.hint} (`videomae scan` lists all such files, --count-broken-as-wrong counts them as wrong)",
-        ) from error
+        raise _all_broken(result.broken, manifest)
     if on_video is not None:
         for _ in range(len(manifest) - len(own.scores) - len(own.broken)):
             on_video()  # those that other processes judged
     return result
+
+
+def _all_broken(broken: dict[int, VideoError], manifest: Manifest) -> VideoError:
+    """One error that names every video that cannot be read."""
+    errors = [broken[place] for place in sorted(broken)]
+    remedy = "--count-broken-as-wrong counts such videos as wrong"
+    if len(errors) == 1:
+        return VideoError(errors[0].value, expected=errors[0].expected, hint=f"{errors[0].hint} ({remedy})")
+    named = "; ".join(str(error.value) for error in errors[:_MOST_NAMED])
+    more = f"; and {len(errors) - _MOST_NAMED} more" if len(errors) > _MOST_NAMED else ""
+    return VideoError(
+        f"{len(errors)} of {len(manifest)} videos: {named}{more}",
+        expected="videos that can be read",
+        hint=f"repair or remove them; `videomae scan` says what is wrong with each ({remedy})",
+    )
 
 
 def judge(scored: ScoredVideos, manifest: Manifest, class_names: tuple[str, ...]) -> Evaluation:
