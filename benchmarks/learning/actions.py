@@ -106,6 +106,11 @@ def measure(packed: Path, folder: Path, arm: str, seed: int, options: argparse.N
         epochs=options.finetune_epochs,
         batch_size=16,
         views=2,
+        learning_rate=1.6e-2,
+        layer_decay=1.0,  # lower layers must not be held back where they start from nothing
+        drop_path=0.0,
+        rand_augment="",
+        erasing=0.0,
         val_every=options.finetune_epochs,  # once, at the end: nothing is chosen
     )
     if not (classifier / REPORT_NAME).exists():
