@@ -59,9 +59,8 @@ def _pretrain(data: Path, output: Path, recipe: PretrainRecipe) -> None:
 
 def test_kills_at_random_moments(colours: Path, tmp_path: Path) -> None:
     """The number of workers changes from one attempt to the next."""
-    begin = time.monotonic()
     pretrain(colours, tmp_path / "whole", tiny_pretrain_recipe(**RECIPE))
-    seconds = time.monotonic() - begin
+    metrics = tmp_path / "killed" / "metrics.jsonl"
     draws = random.Random(int.from_bytes(os.urandom(4)))
     context = multiprocessing.get_context("fork")
     num_kills = 0
@@ -69,8 +68,13 @@ def test_kills_at_random_moments(colours: Path, tmp_path: Path) -> None:
         recipe = tiny_pretrain_recipe(**RECIPE, num_workers=attempt % 2)
         process = context.Process(target=_pretrain, args=(colours, tmp_path / "killed", recipe))
         process.start()
-        # From before the first step to the end; the state folder is busy nearly all the time. The last one may finish.
-        process.join(seconds * draws.random() if attempt < _NUM_KILLS else None)
+        # The first dies before its first step, the others some time after a line more; the last one may finish.
+        size = metrics.stat().st_size if metrics.exists() else 0
+        while 0 < attempt < _NUM_KILLS and process.is_alive():
+            if metrics.exists() and metrics.stat().st_size > size:
+                break
+            time.sleep(0.001)
+        process.join(0.1 * draws.random() if attempt < _NUM_KILLS else None)
         if process.exitcode is None:
             process.kill()
             process.join()
