@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from videomae.processing._chunks import chunks_of, in_threads
+from videomae.processing._chunks import chunks_of
 from videomae.processing._pixels import resize_with_pillow
 from videomae.processing._resize import resize_window, write_planes
 
@@ -90,18 +90,3 @@ def test_chunks_cover_a_clip_once() -> None:
         chunks = list(chunks_of(frames))
         assert [number for chunk in chunks for number in range(len(frames))[chunk]] == list(range(len(frames)))
         assert len(chunks) > 1
-
-
-@pytest.mark.parametrize("num_threads", [1, 3])
-def test_threads_do_every_chunk_and_pass_errors_on(num_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
-    chunks = [slice(start, start + 2) for start in range(0, 10, 2)]
-    done: list[int] = []
-    in_threads(lambda chunk: done.append(chunk.start), chunks)
-    assert sorted(done) == [0, 2, 4, 6, 8]
-
-    def fail(chunk: slice) -> None:
-        raise ValueError(f"chunk {chunk.start}")
-
-    with pytest.raises(ValueError, match="chunk 0"):
-        in_threads(fail, chunks)

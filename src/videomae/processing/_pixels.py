@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from videomae.core.errors import ConfigError, ShapeError
-from videomae.processing._chunks import CHUNK_BYTES, in_threads
+from videomae.processing._chunks import CHUNK_BYTES
 from videomae.processing._frames import Stack
 from videomae.processing._resize import resize_window
 from videomae.processing._steps import CHANNELS_LAST, Steps
@@ -54,16 +54,13 @@ def _process_part(stack: Stack, unit: float, steps: Steps, *, channels_last: boo
     )
     result = np.empty(shape, dtype=values.dtype)
     view = result.transpose(0, 3, 1, 2) if channels_last else result
-
-    def work(chunk: slice) -> None:
+    for chunk in stack.chunks(CHUNK_BYTES):
         piece = stack.tensor(chunk)
         if steps.size is not None:
             piece = resize(piece, steps.output_size(*size), steps.resample, steps.crop_size)
         if steps.crop_size is not None:
             piece = center_crop(piece, steps.crop_size)
         values.write(piece.numpy(), view[chunk])
-
-    in_threads(work, stack.chunks(CHUNK_BYTES))
     return torch.from_numpy(result)
 
 

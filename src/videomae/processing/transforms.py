@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from videomae.core.errors import ConfigError, ShapeError
-from videomae.processing._chunks import chunks_of, in_threads
+from videomae.processing._chunks import chunks_of
 from videomae.processing._frames import as_tensor
 from videomae.processing._resize import resize_window, write_planes
 
@@ -213,14 +213,11 @@ def normalize(clips: torch.Tensor, mean: float | Sequence[float], std: float | S
     normalized = torch.empty(clips.shape, dtype=torch.float32)
     if clips.numel():
         sources, targets = (tensor.reshape(-1, *clips.shape[-3:]) for tensor in (clips, normalized))
-
-        def work(chunk: slice) -> None:
+        for chunk in chunks_of(sources):
             target = targets[chunk].numpy()
             np.copyto(target, sources[chunk].numpy())
             target *= scale.numpy()
             target += shift.numpy()
-
-        in_threads(work, chunks_of(sources))
     return normalized
 
 

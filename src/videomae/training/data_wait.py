@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 MAX_SHARE = 0.2
 _MIN_STEPS = 20
 _MIN_SECONDS = 10.0
-_NUM_LOOKED_UP = 8
 
 
 class DataWaitWatch:
@@ -56,15 +55,12 @@ def describe_data_wait(training: Training, share: float) -> str:
         num_cores=usable_cores(),
         num_views=training.recipe.views,
         is_packed=isinstance(training.dataset.catalog, PackedIndices),
-        are_packets_known=_are_packets_known(training),
     )
-    measure = f"`videomae bench-data {shlex.quote(training.data)}` measures what your files and machine give"
+    measure = f"`videomae bench-data {shlex.quote(training.data)}` measures it"
     return f"{share:.0%} of the time goes by waiting for clips; what helps: {', or '.join(remedies)}; {measure}"
 
 
-def list_remedies(
-    *, data: str, num_workers: int, num_cores: int, num_views: int, is_packed: bool, are_packets_known: bool
-) -> list[str]:
+def list_remedies(*, data: str, num_workers: int, num_cores: int, num_views: int, is_packed: bool) -> list[str]:
     """What makes the data come faster in this case, the cheapest first.
 
     Args:
@@ -73,21 +69,12 @@ def list_remedies(
         num_cores: that this process may use.
         num_views: crops of each decoded clip.
         is_packed: the data set was written by `videomae pack`.
-        are_packets_known: readers need not go through the packets of each file.
     """
     workers = automatic_workers() if num_workers < 0 else num_workers
     remedies = []
     if workers < num_cores:
-        remedies.append(f"--num-workers {num_cores}, one for each core")
+        remedies.append(f"--num-workers {num_cores}")
     if not is_packed:
-        if not are_packets_known:
-            remedies.append(f"`videomae scan {shlex.quote(data)}`, so that files open faster")
-        remedies.append(f"`videomae pack {shlex.quote(data)} OUT`, which makes decoding several times cheaper")
-    remedies.append(f"--views {2 * num_views}, more crops of each decoded clip")
+        remedies.append(f"`videomae pack {shlex.quote(data)} OUT` (decoding several times cheaper)")
+    remedies.append(f"--views {2 * num_views} (more crops of each decode)")
     return remedies
-
-
-def _are_packets_known(training: Training) -> bool:
-    catalog = training.dataset.catalog
-    paths = training.dataset.paths[:_NUM_LOOKED_UP]
-    return catalog is not None and any(catalog.packet_index(path) is not None for path in paths)

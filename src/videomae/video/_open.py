@@ -18,6 +18,8 @@ from ._source import Source, describe, source_of
 _TELLING_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 # Demuxers that make pictures out of any text.
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
+_MIN_PIXELS_FOR_THREADS = 150_000
+_MAX_AUTOMATIC_THREADS = 4
 
 
 class CutOffError(Exception):
@@ -29,7 +31,7 @@ class OpenVideo:
 
     Args:
         source: a regular file, or a binary file object.
-        num_threads: decoder threads, at least 1.
+        num_threads: decoder threads, at least 1; None takes one for each core, at most 4, where frames are large.
         limits: what the file may cost.
         name: of the video in messages, where the source is a file object.
         known_format: FFmpeg's name of the container, where the stream's rate and duration are known from before.
@@ -45,7 +47,7 @@ class OpenVideo:
         self,
         source: str | os.PathLike[str] | BinaryIO,
         *,
-        num_threads: int = 1,
+        num_threads: int | None = 1,
         limits: ReadLimits | None = None,
         name: str | None = None,
         known_format: str = "",
@@ -100,8 +102,8 @@ class OpenVideo:
         if context.name == "h264":
             # Frames then wait for the longest reordering that the level allows: none is lost or out of order.
             context.options |= {"strict": "1"}
-        context.thread_count = self._num_threads
-        if self._num_threads > 1:
+        context.thread_count = self._num_threads or _threads_for(context.width * context.height)
+        if context.thread_count > 1:
             context.thread_type = "FRAME"
         self.is_at_start = True
         self.is_primed = False
@@ -183,6 +185,17 @@ class OpenVideo:
                 expected=f"at most {self.limits.max_pixels} pixels a frame",
                 hint="leave this file out, or raise max_pixels if its frames are really that large",
             )
+
+
+def _threads_for(num_pixels: int) -> int:
+    """How many decoder threads suit frames of a size.
+
+    Measured on two cores: two threads read clips of large frames up to 1.5 times as fast, those of small ones slower.
+    """
+    if num_pixels < _MIN_PIXELS_FOR_THREADS:
+        return 1
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(num_cores, _MAX_AUTOMATIC_THREADS)
 
 
 def _breaks_off(source: Source, format_name: str) -> bool:

@@ -75,7 +75,8 @@ class VideoReader:
 
     Args:
         source: a video file, or a binary file object with `read` and `seek`, which stays open after `close`.
-        num_threads: decoder threads. Loader workers do better with one each than with several here.
+        num_threads: decoder threads. Loader workers do better with one each than with several here. None takes one for
+            each core, at most 4, where frames are large; such a reader tells of damage later than a single one does.
         index: the `index` of an earlier reader of the same unchanged file; spares going through its packets.
         limits: what the file may cost.
         name: of the video in messages, where the source is a file object.
@@ -93,12 +94,12 @@ class VideoReader:
         self,
         source: str | os.PathLike[str] | BinaryIO,
         *,
-        num_threads: int = 1,
+        num_threads: int | None = 1,
         index: PacketIndex | None = None,
         limits: ReadLimits | None = None,
         name: str | None = None,
     ) -> None:
-        if num_threads < 1:
+        if num_threads is not None and num_threads < 1:
             raise VideoError(f"num_threads={num_threads}", expected="at least 1", hint="use 1 in loader workers")
         self._video = OpenVideo(
             source, num_threads=num_threads, limits=limits, name=name, known_format=index.container if index else ""
@@ -341,7 +342,10 @@ class VideoReader:
 
 
 def read_video(
-    source: str | os.PathLike[str] | BinaryIO, indices: Sequence[int] | np.ndarray, *, num_threads: int = 1
+    source: str | os.PathLike[str] | BinaryIO,
+    indices: Sequence[int] | np.ndarray,
+    *,
+    num_threads: int | None = None,
 ) -> np.ndarray:
     """Read frames of a video file by number.
 
@@ -351,7 +355,7 @@ def read_video(
     Args:
         source: a video file, or a binary file object.
         indices: frame numbers in [0, number of frames), in any order, repeats allowed, at least one.
-        num_threads: decoder threads.
+        num_threads: decoder threads; None takes as many as suit the file.
 
     Returns:
         uint8 RGB (len(indices), height, width, 3), 0 to 255, in the order of `indices`.
@@ -359,6 +363,18 @@ def read_video(
     Raises:
         VideoError: no such file, not a readable video, a number outside it, damaged data.
     """
+    if num_threads is None and isinstance(source, str | os.PathLike):
+        try:
+            return _read_once(source, indices, num_threads=None)
+        except VideoError:
+            # What is damaged, and where, is for a single decoder to say.
+            pass
+    return _read_once(source, indices, num_threads=num_threads or 1)
+
+
+def _read_once(
+    source: str | os.PathLike[str] | BinaryIO, indices: Sequence[int] | np.ndarray, *, num_threads: int | None
+) -> np.ndarray:
     with VideoReader(source, num_threads=num_threads) as reader:
         return reader.read(indices)
 
