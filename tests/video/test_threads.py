@@ -18,7 +18,7 @@ from videomae.video.writer import write_video
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """30 frames that are large enough for threads, on a machine that has several cores."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(3)), raising=False)
-    t, y, x = np.mgrid[0:30, 0:360, 0:480]
+    t, y, x = np.mgrid[0:30, 0:360, 0:640]
     waves = 127 + 100 * np.sin(x / 40 + t / 3) * np.cos(y / 50 - t / 5)
     path = tmp_path / "large.mp4"
     write_video(path, np.stack([waves, waves[:, ::-1], waves], axis=-1).astype(np.uint8), frames_per_second=25)
@@ -26,8 +26,8 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_as_many_threads_as_suit_the_size(large: Path) -> None:
-    assert _open._threads_for(480 * 360) == 3
-    assert _open._threads_for(320 * 240) == 1
+    assert _open._threads_for(640 * 360) == 3
+    assert _open._threads_for(480 * 360) == 1
     with VideoReader(large, num_threads=None) as reader:
         assert reader._video.stream.codec_context.thread_count == 3
     with VideoReader(large) as reader:

@@ -18,7 +18,7 @@ from ._source import Source, describe, source_of
 _TELLING_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 # Demuxers that make pictures out of any text.
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
-_MIN_PIXELS_FOR_THREADS = 150_000
+_MIN_PIXELS_FOR_THREADS = 200_000
 _MAX_AUTOMATIC_THREADS = 4
 
 
