@@ -85,7 +85,7 @@ def run(arguments: list[str]) -> int:
             if row.values is not None:
                 entry, shape = entries[row.index], tuple(row.values.shape)
                 start, end = row.start_seconds, row.end_seconds
-                file.add(str(entry.path), entry.label, row.values.numpy(), start_seconds=start, end_seconds=end)
+                file.add(str(entry.path), entry.label_text, row.values.numpy(), start_seconds=start, end_seconds=end)
             if row.index not in seen:
                 seen.add(row.index)
                 progress.advance(bar)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,13 +15,17 @@ from videomae.cli.data_options import ListOptions
 from videomae.cli.model_options import ViewRunOptions
 
 if TYPE_CHECKING:
+    from videomae.evaluation.multi_label import MultiLabelEvaluation
     from videomae.evaluation.validate import Evaluation
     from videomae.inference.processes import Processes
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """Judge a classifier on labelled videos; each counts exactly once, classes are matched by name."""
+    """Judge a classifier on labelled videos; each counts exactly once, classes are matched by name.
+
+    A model of several labels is judged by mAP, the mean of its classes' average precision.
+    """
 
     data: Annotated[Positional[str], arg(metavar="DATA")]
     """Labelled videos, as for finetune; of DATA that names splits, test is taken, else val."""
@@ -55,12 +60,13 @@ def run(arguments: list[str]) -> int:
     return EXIT_DONE
 
 
-def _evaluate(options: EvaluateOptions, processes: Processes) -> Evaluation:
+def _evaluate(options: EvaluateOptions, processes: Processes) -> Evaluation | MultiLabelEvaluation:
     from rich.progress import Progress
 
     from videomae.cli.models import open_for_views
     from videomae.core.files import require_writable
     from videomae.data.manifest import read_manifest
+    from videomae.evaluation.multi_label import evaluate_multi_label, is_multi_label
     from videomae.evaluation.validate import evaluate_classifier
 
     for file in (options.report, options.predictions):
@@ -71,9 +77,11 @@ def _evaluate(options: EvaluateOptions, processes: Processes) -> Evaluation:
     console = stderr_console()
     for notice in manifest.notices:
         console.print(notice, markup=False)
+    evaluate: Callable[..., Evaluation | MultiLabelEvaluation]
+    evaluate = evaluate_multi_label if is_multi_label(checkpoint) else evaluate_classifier
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("evaluating", total=len(manifest))
-        return evaluate_classifier(
+        return evaluate(
             checkpoint,
             manifest,
             options=views,
@@ -84,8 +92,9 @@ def _evaluate(options: EvaluateOptions, processes: Processes) -> Evaluation:
         )
 
 
-def _tell(options: EvaluateOptions, evaluation: Evaluation) -> None:
+def _tell(options: EvaluateOptions, evaluation: Evaluation | MultiLabelEvaluation) -> None:
     """Print and write what came out."""
+    from videomae.evaluation.multi_label import MultiLabelEvaluation
     from videomae.evaluation.report import write_evaluation_report, write_predictions
 
     console = stderr_console()
@@ -102,20 +111,54 @@ def _tell(options: EvaluateOptions, evaluation: Evaluation) -> None:
         )
         console.print(f"report: {file}", markup=False)
     if options.json:
-        names = ("num_videos", "num_broken", "top1", "top5", "mean_class_accuracy", "top1_interval")
-        document = {name: getattr(evaluation.metrics, name) for name in names}
-        document["broken"] = [{"path": str(path), "reason": str(error)} for path, error in evaluation.broken]
-        print_json(document)
+        print_json(_as_json(evaluation))
+        return
+    metrics = evaluation.metrics
+    broken = f", {metrics.num_broken} broken" if metrics.num_broken else ""
+    print(f"{metrics.num_videos} videos × {looked_at}{broken}")
+    if isinstance(evaluation, MultiLabelEvaluation):
+        _print_multi_label(evaluation)
     else:
-        _print(evaluation, looked_at)
+        _print(evaluation)
 
 
-def _print(evaluation: Evaluation, views: str) -> None:
+def _as_json(evaluation: Evaluation | MultiLabelEvaluation) -> dict[str, object]:
+    from videomae.evaluation.multi_label import MultiLabelEvaluation
+
+    metrics = evaluation.metrics
+    names = ["num_videos", "num_broken", "top1", "top5", "mean_class_accuracy", "top1_interval"]
+    classes: dict[str, object] = {}
+    if isinstance(evaluation, MultiLabelEvaluation):
+        names = ["num_videos", "num_broken", "mean_average_precision", "loss"]
+        numbers = zip(
+            evaluation.class_names, evaluation.metrics.num_positives, evaluation.metrics.average_precision, strict=True
+        )
+        classes = {
+            name: {"num_positives": int(count), "average_precision": float(precision) if count else None}
+            for name, count, precision in numbers
+        }
+    document: dict[str, object] = {name: getattr(metrics, name) for name in names}
+    if classes:
+        document["classes"] = classes
+    document["broken"] = [{"path": str(path), "reason": str(error)} for path, error in evaluation.broken]
+    return document
+
+
+def _print_multi_label(evaluation: MultiLabelEvaluation) -> None:
+    from videomae.evaluation.report import precision_rows
+
+    print(f"mAP   {evaluation.metrics.mean_average_precision:6.1%}")
+    print(f"loss  {evaluation.metrics.loss:6.3f}\n")
+    shown = [row for row in precision_rows(evaluation) if row[1]]
+    rows = [(name, str(num_videos), precision) for name, num_videos, precision in shown]
+    print_columns([("class", "videos", "average precision"), *rows], right=(1, 2))
+    _print_left_out(evaluation, len(shown))
+
+
+def _print(evaluation: Evaluation) -> None:
     from videomae.evaluation.report import class_rows, interval_text
 
     metrics = evaluation.metrics
-    broken = f", {metrics.num_broken} broken" if metrics.num_broken else ""
-    print(f"{metrics.num_videos} videos × {views}{broken}")
     print(f"top-1                {metrics.top1:6.1%}   (95 % interval {interval_text(evaluation)})")
     if len(evaluation.class_names) > 5:  # else every answer is among the five
         print(f"top-5                {metrics.top5:6.1%}")
@@ -123,6 +166,10 @@ def _print(evaluation: Evaluation, views: str) -> None:
     shown = [row for row in class_rows(evaluation) if row[1]]
     rows = [(name, str(num_videos), right, taken_for) for name, num_videos, right, taken_for in shown]
     print_columns([("class", "videos", "right", "most often taken for"), *rows], right=(1, 2))
-    left_out = len(evaluation.class_names) - len(shown)
+    _print_left_out(evaluation, len(shown))
+
+
+def _print_left_out(evaluation: Evaluation | MultiLabelEvaluation, num_shown: int) -> None:
+    left_out = len(evaluation.class_names) - num_shown
     if left_out:
         print(f"{left_out} of the model's {len(evaluation.class_names)} classes have no videos here")

@@ -87,12 +87,13 @@ def write_csv(report: ScanReport, path: Path) -> None:
     text = io.StringIO()
     facts = [name for name in asdict(VideoRecord()) if name not in ("problem", "is_problem_certain", "damage")]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "split", "start", "end", "findings", "reasons", *facts])
+    label = "labels" if report.manifest.is_multi_label else "label"
+    writer.writerow(["path", label, "split", "start", "end", "findings", "reasons", *facts])
     for entry, record in report.known:
         about = found.get(id(entry), [])
         kinds, reasons = "; ".join(f.kind for f in about), "; ".join(f.reason for f in about)
         known = asdict(record)
-        where = [entry.path, entry.label, entry.split, entry.start_seconds, entry.end_seconds]
+        where = [entry.path, entry.label_text, entry.split, entry.start_seconds, entry.end_seconds]
         writer.writerow([*where, kinds, reasons, *(known[name] for name in facts)])
     write_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
 
@@ -194,8 +195,8 @@ def _usable(report: ScanReport) -> list[VideoRecord]:
 def _class_counts(report: ScanReport) -> dict[str, Counter[str]]:
     counts: dict[str, Counter[str]] = {name: Counter() for name in report.manifest.class_names}
     for entry in report.manifest.entries:
-        if entry.label is not None:
-            counts[entry.label][entry.split or "all"] += 1
+        for name in entry.classes:
+            counts[name][entry.split or "all"] += 1
     return counts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def name_classes(
     Raises:
         DataError: if a class is not in the list, with the line that names it.
     """
-    labels = {entry.label for entry in entries if entry.label is not None}
+    labels = {name for entry in entries for name in entry.classes}
     if not labels:
         return tuple(entries), ()
     if not all(map(is_number, labels)):
@@ -136,17 +136,27 @@ def name_classes(
     if class_list is None:
         return tuple(entries), _tell_gaps(numbers, listing)
     _check_numbers(entries, numbers, class_list)
-    named = tuple(
-        entry if entry.label is None else replace(entry, label=class_list.names[int(entry.label)]) for entry in entries
-    )
+    named = tuple(_named(entry, class_list.names) for entry in entries)
     return named, _tell_unused({class_list.names[number] for number in numbers}, listing, class_list)
+
+
+def _named(entry: VideoEntry, names: Mapping[int, str]) -> VideoEntry:
+    if entry.labels is not None:
+        return replace(entry, labels=tuple(sorted({names[int(number)] for number in entry.labels})))
+    return entry if entry.label is None else replace(entry, label=names[int(entry.label)])
+
+
+def _first_wrong(entries: Sequence[VideoEntry], is_known: Callable[[str], bool]) -> tuple[VideoEntry, str] | None:
+    """The first video with a class that is not known, and that class."""
+    return next(((entry, name) for entry in entries for name in entry.classes if not is_known(name)), None)
 
 
 def _check_numbers(entries: Sequence[VideoEntry], numbers: set[int], class_list: ClassList) -> None:
     known = class_list.names
-    wrong = next((e for e in entries if e.label is not None and int(e.label) not in known), None)
-    if wrong is None:
+    found = _first_wrong(entries, lambda name: int(name) in known)
+    if found is None:
         return
+    wrong, number = found
     first, last = min(known), max(known)
     if first == 0 and numbers <= set(range(1, last + 2)):
         hint = f"the labels seem to count from 1 and {class_list.file.name} from 0; write `1 name` in its lines"
@@ -155,7 +165,7 @@ def _check_numbers(entries: Sequence[VideoEntry], numbers: set[int], class_list:
     else:
         hint = f"correct the label, or add its name to {class_list.file.name}"
     raise DataError(
-        f"{wrong.named} with the class {wrong.label}",
+        f"{wrong.named} with the class {number}",
         expected=f"a class of {class_list.file}, which has {len(known)}, from {first} to {last}",
         hint=hint,
     )
@@ -176,11 +186,12 @@ def _check_names(
     known = set(class_list.names.values())
     if labels.isdisjoint(known):
         return (*notices, f"{class_list.file} names none of the classes of {listing}; it is not used")
-    wrong = next((entry for entry in entries if entry.label is not None and entry.label not in known), None)
-    if wrong is not None:
-        similar = difflib.get_close_matches(wrong.label or "", known, n=1)
+    found = _first_wrong(entries, known.__contains__)
+    if found is not None:
+        wrong, name = found
+        similar = difflib.get_close_matches(name, known, n=1)
         raise DataError(
-            f"{wrong.named} with the class {wrong.label!r}",
+            f"{wrong.named} with the class {name!r}",
             expected=f"one of the {len(known)} classes of {class_list.file}",
             hint=f"did you mean {similar[0]!r}?" if similar else "correct the label, or add it to the classes",
         )

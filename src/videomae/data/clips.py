@@ -85,6 +85,15 @@ def label_indices(entries: Sequence[VideoEntry], class_names: Sequence[str]) -> 
     return [index_of.get(entry.label, -1) if entry.label is not None else -1 for entry in entries]
 
 
+def multi_hot(entries: Sequence[VideoEntry], class_names: Sequence[str]) -> Tensor:
+    """(entries, classes) float32: 1 for each class that an entry has, 0 for the others."""
+    index_of = {name: index for index, name in enumerate(class_names)}
+    targets = torch.zeros(len(entries), len(class_names))
+    for row, entry in zip(targets, entries, strict=True):
+        row[[index_of[name] for name in entry.classes]] = 1
+    return targets
+
+
 # (number of frames, seconds of each or None) to frame numbers (K, T).
 _ChooseFrames = Callable[[int, np.ndarray | None], np.ndarray]
 # (height, width) of the frames to boxes.

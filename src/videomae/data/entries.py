@@ -15,6 +15,8 @@ from videomae.video.source import VideoSource
 _SUFFIXES = ".mp4 .avi .mkv .webm .mov .m4v .wmv .flv .mpg .mpeg .gif .3gp .asf .m2ts .mts .ogv .ts .vob"
 VIDEO_SUFFIXES = tuple(_SUFFIXES.split())
 _IS_VIDEO_SUFFIX = frozenset(VIDEO_SUFFIXES)
+# Between the classes of a video that has several.
+LABEL_SEPARATOR = "|"
 # Of the number of a class.
 _MAX_DIGITS = 9
 SPLITS = ("train", "val", "test")
@@ -45,7 +47,8 @@ class VideoEntry:
 
     Args:
         path: where it is.
-        label: the name of its class.
+        label: the name of its class; None where it has none, or may have several.
+        labels: of a data set whose videos may have several classes: their names, sorted; () for none of the classes.
         split: train, val or test.
         start_seconds: where the part that counts begins; None for the video's start.
         end_seconds: where it ends; None for the video's end.
@@ -59,6 +62,7 @@ class VideoEntry:
     start_seconds: float | None = None
     end_seconds: float | None = None
     group: str | None = None
+    labels: tuple[str, ...] | None = None
     place: Place | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -66,6 +70,18 @@ class VideoEntry:
         """The video for an error: its line, where there is one, and its path."""
         path = readable(str(self.path))
         return path if self.place is None else f"{self.place}: {path}"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Its classes, one or several; none where it is not known what it shows, and for `labels` without any."""
+        if self.labels is not None:
+            return self.labels
+        return () if self.label is None else (self.label,)
+
+    @property
+    def label_text(self) -> str | None:
+        """Its classes as a table says them, several with `|` between them; None where they are not known."""
+        return self.label if self.labels is None else LABEL_SEPARATOR.join(self.labels)
 
 
 def is_number(label: str) -> bool:

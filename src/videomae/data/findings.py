@@ -121,23 +121,23 @@ def _leak(entries: list[VideoEntry]) -> Iterator[Finding]:
 
 
 def _conflict(entries: list[VideoEntry]) -> Iterator[Finding]:
-    conflicting = _overlapping(entries, lambda entry: entry.label)
+    conflicting = _overlapping(entries, lambda entry: entry.label_text)
     # Parts of one video may well show different things; the same part may not.
     same = [entry for entry in conflicting if any(_is_repeat(entry, other) for other in conflicting)]
-    labels = sorted({entry.label for entry in same if entry.label is not None})
+    labels = sorted({entry.label_text or "(none)" for entry in same if entry.label_text is not None})
     if len(labels) > 1:
         yield Finding("conflict", tuple(same), f"the same content in the classes {' and '.join(labels)}")
 
 
 def _repeats(entries: list[VideoEntry]) -> Iterator[Finding]:
     """The same file and part, in the same split and class."""
-    for same in _grouped(entries, lambda e: (e.path, e.start_seconds, e.end_seconds, e.split, e.label)):
+    for same in _grouped(entries, lambda e: (e.path, e.start_seconds, e.end_seconds, e.split, e.label_text)):
         yield Finding("repeated", same, f"listed {len(same)} times")
 
 
 def _duplicates(entries: list[VideoEntry]) -> Iterator[Finding]:
     """The same part in several files of one split and class; other combinations are told as leaks or conflicts."""
-    for same in _grouped(entries, lambda e: (e.start_seconds, e.end_seconds, e.split, e.label)):
+    for same in _grouped(entries, lambda e: (e.start_seconds, e.end_seconds, e.split, e.label_text)):
         files = {entry.path: entry for entry in same}
         if len(files) > 1:
             yield Finding("duplicate", tuple(files.values()), f"{len(files)} files with the same content")
@@ -164,7 +164,7 @@ def _overlapping(entries: list[VideoEntry], side: Callable[[VideoEntry], str | N
 
 
 def _is_repeat(first: VideoEntry, second: VideoEntry) -> bool:
-    return first is not second and _part(first) == _part(second) and first.label != second.label
+    return first is not second and _part(first) == _part(second) and first.label_text != second.label_text
 
 
 # --- notes -------------------------------------------------------------------------------------------------------
@@ -173,15 +173,15 @@ def _is_repeat(first: VideoEntry, second: VideoEntry) -> bool:
 def _notes_on_classes(manifest: Manifest) -> Iterator[str]:
     if not manifest.class_names:
         return
-    unlabelled = sum(entry.label is None for entry in manifest.entries)
+    unlabelled = sum(not entry.classes for entry in manifest.entries)
     if unlabelled:
         yield f"{unlabelled} of {len(manifest)} videos have no class"
     training = [entry for entry in manifest.entries if entry.split in (None, "train")]
-    counts = Counter(entry.label for entry in training if entry.label is not None)
+    counts = Counter(name for entry in training for name in entry.classes)
     if not counts:
         return
     for split in ("val", "test"):
-        there = {entry.label for entry in manifest.entries if entry.split == split and entry.label is not None}
+        there = {name for entry in manifest.entries if entry.split == split for name in entry.classes}
         if missing := sorted(there - set(counts)):
             yield f"{_listed(missing)} in {split}, but not in train: no model can learn {_it(missing)}"
     if few := sorted(name for name, count in counts.items() if count < _FEW_VIDEOS):

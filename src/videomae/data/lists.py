@@ -8,7 +8,7 @@ from pathlib import Path
 
 from videomae.core.errors import DataError
 from videomae.data.classes import CLASS_LIST_NAMES, ClassList, find_class_list, name_classes
-from videomae.data.entries import VideoEntry, split_in_file_name
+from videomae.data.entries import LABEL_SEPARATOR, Place, VideoEntry, split_in_file_name
 from videomae.data.folders import NamedVideos
 from videomae.data.official import (
     Finder,
@@ -23,6 +23,7 @@ from videomae.data.official import (
     ucf101_entries,
 )
 from videomae.data.tables import (
+    LABELS_COLUMN,
     TABLE_SUFFIXES,
     Listed,
     Paths,
@@ -134,9 +135,15 @@ class _FolderReader:
         for place, item in items:
             if isinstance(item.get("label"), list | dict):
                 raise DataError(
-                    f"{place}: the label {item['label']}", expected="one class", hint="keep the one that counts"
+                    f"{place}: the label {item['label']}",
+                    expected="one class",
+                    hint=f"keep the one that counts, or call them {LABELS_COLUMN}",
                 )
-            cells = {key.lower(): "" if value is None else str(value).strip() for key, value in item.items()}
+            cells = {
+                key.lower(): _joined_labels(value, place) if key.lower() == LABELS_COLUMN else str(value).strip()
+                for key, value in item.items()
+                if value is not None
+            }
             rows.append(Row(place, [cells.get(name, "") for name in header]))
         paths = Paths(file, self._root)
         entries = headed_entries(iter(rows), header, paths, self._group_column or "group")
@@ -147,6 +154,21 @@ class _FolderReader:
         if self._videos is None:
             self._videos = Finder.look_below(self._folder, self._root)
         return Finder(self._videos)
+
+
+def _joined_labels(labels: object, place: Place) -> str:
+    """Classes in JSON, as text or as a list, as a cell of a table has them."""
+    if isinstance(labels, str):
+        return labels
+    values = labels if isinstance(labels, list) else [None]
+    names = [str(value).strip() for value in values if isinstance(value, str | int)]
+    if len(names) < len(values) or any(LABEL_SEPARATOR in name for name in names):
+        raise DataError(
+            f"{place}: the labels {str(labels)[:120]}",
+            expected=f"a list of names or numbers of classes, without {LABEL_SEPARATOR} in them",
+            hint="correct the list",
+        )
+    return LABEL_SEPARATOR.join(names)
 
 
 def without_repeats(
@@ -169,9 +191,9 @@ def without_repeats(
         first = first_of.setdefault(key, entry)
         if first is entry:
             kept.append(entry)
-        elif first.label != entry.label:
+        elif (first.label, first.labels) != (entry.label, entry.labels):
             if not may_contradict:
-                raise _contradiction(first, entry, "class", first.label, entry.label)
+                raise _contradiction(first, entry, "class", first.label_text, entry.label_text)
             contradicted.append((first, entry))
         elif first.split == entry.split or (key, entry.split) in in_splits:
             repeated.append((first, entry))
@@ -201,7 +223,9 @@ def _contradiction(first: VideoEntry, second: VideoEntry, what: str, one: str | 
     return DataError(
         f"{second.named} " + (f"without a {what}" if other is None else f"with the {what} {other!r}"),
         expected=f"{'none' if one is None else repr(one)}, as in {first.place}",
-        hint=f"a video has one {what}; remove one of the lines",
+        hint=f"a video has one {what}; remove one of the lines"
+        if second.labels is None or what == "split"
+        else "name all classes of a video in one line, and remove the other",
     )
 
 

@@ -43,6 +43,11 @@ class Manifest:
         return len(self.entries)
 
     @property
+    def is_multi_label(self) -> bool:
+        """Whether a video may have several classes, or none of them."""
+        return bool(self.entries) and self.entries[0].labels is not None
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """The splits that the data set names, in the order train, val, test."""
         found = {entry.split for entry in self.entries}
@@ -61,39 +66,53 @@ class Manifest:
             hint="rename a split, or give the path of one split's folder or list",
         )
 
-    def require_classes(self, known: Iterable[str] | None = None) -> Manifest:
+    def require_classes(self, known: Iterable[str] | None = None, *, multi_label: bool | None = False) -> Manifest:
         """This manifest, if every video has a class, and all of them are `known` (without `known`: two or more).
+
+        Args:
+            known: names of classes.
+            multi_label: whether a video must be allowed several classes or none, or must have one; None takes both.
+                Of several, one class is enough for the whole data set.
 
         Raises:
             DataError: says what is missing.
         """
-        unlabelled = next((entry for entry in self.entries if entry.label is None), None)
+        if multi_label is not None and self.entries:
+            _require_kind(self, multi_label=multi_label)
+        unlabelled = next((entry for entry in self.entries if entry.label is None and entry.labels is None), None)
         if unlabelled is not None:
             raise DataError(
                 f"{unlabelled.named} without a class",
                 expected="a class for every video",
                 hint="put the videos of each class in a folder of its name, or list them in a CSV with path,label",
             )
-        found = sorted({entry.label for entry in self.entries if entry.label is not None})
-        if known is None and len(found) < 2:
+        found = sorted(_class_names(self.entries))
+        if not found:
+            raise DataError(
+                f"{self.source} without a class for any of its {len(self)} videos",
+                expected="a video that shows one of the classes",
+                hint="fill in the column labels",
+            )
+        if known is None and len(found) < 2 and not self.is_multi_label:
             raise DataError(
                 f"{self.source} with the one class {found[0]!r}",
                 expected="two classes or more",
                 hint="give a folder that holds one folder for each class",
             )
         known_names = set(self.class_names if known is None else known)
-        unknown = next((entry for entry in self.entries if entry.label not in known_names), None)
+        unknown = next(((e, name) for e in self.entries for name in e.classes if name not in known_names), None)
         if unknown is not None:
+            entry, name = unknown
             raise DataError(
-                f"{self.source if unknown.place is None else unknown.named} with the class {unknown.label!r}",
+                f"{self.source if entry.place is None else entry.named} with the class {name!r}",
                 expected=f"the classes {', '.join(_sorted_names(known_names)[:10])}",
                 hint=_unknown_hint(set(found), known_names),
             )
         return self
 
     def class_counts(self) -> dict[str, int]:
-        """Videos of each class, every class named."""
-        counts = Counter(entry.label for entry in self.entries)
+        """Videos of each class, every class named; one with several classes counts for each of them."""
+        counts = Counter(name for entry in self.entries for name in entry.classes)
         return {name: counts[name] for name in self.class_names}
 
 
@@ -102,10 +121,11 @@ def read_manifest(data: str | Path, *, root: str | Path | None = None, group: st
 
     Forms: a folder of class folders; a folder that holds only `train`, `val`, `test` (each any of the other folders);
     a folder of videos, at any depth, without classes; a CSV or TSV with the columns `path` and optionally `label`,
-    `split`, `start`, `end` (seconds) and `group`, or JSON objects with these keys; the original code's lines
-    `path label` without a header, `path 0 -1`, `folder start total` and `folder total label`; a text file of paths; the
-    lists that Kinetics, Something-Something V2, UCF101 and HMDB51 are published with; several lists by a pattern with
-    `*`, or by the folder that holds them; packed shards by their folder or URL. A folder of numbered images is a video.
+    `labels` in its place, `split`, `start`, `end` (seconds) and `group`, or JSON objects with these keys; the original
+    code's lines `path label` without a header, `path 0 -1`, `folder start total` and `folder total label`; a text file
+    of paths; the lists that Kinetics, Something-Something V2, UCF101 and HMDB51 are published with; several lists by a
+    pattern with `*`, or by the folder that holds them; packed shards by their folder or URL. A folder of numbered
+    images is a video.
     Paths in a file are relative to it. Videos of folders are sorted by path, lists keep their order; classes are sorted
     by name, or by value where all are numbers. Numbered classes get their names from a list of classes beside the file.
 
@@ -127,7 +147,8 @@ def read_manifest(data: str | Path, *, root: str | Path | None = None, group: st
         base = Path(root) if root is not None else _folder_of(source)
         entries = assign_groups(entries, group, base=base, columns=listed.columns)
     leak = leaking_groups(entries)
-    names = {entry.label for entry in entries if entry.label is not None}
+    names = _class_names(entries)
+    _require_all_or_none(entries)
     notices = listed.notices if leak is None else (*listed.notices, f"{source}: {leak}")
     return Manifest(source=source, entries=entries, class_names=_sorted_names(names), notices=notices)
 
@@ -226,6 +247,42 @@ def _without_videos(source: Path | str) -> DataError:
         f"{source} without videos",
         expected=f"files that end in {', '.join(VIDEO_SUFFIXES)}",
         hint="give the folder that holds the videos or the folders of classes",
+    )
+
+
+def _class_names(entries: Sequence[VideoEntry]) -> set[str]:
+    if entries and entries[0].labels is not None:
+        return {name for entry in entries for name in entry.classes}
+    return {entry.label for entry in entries if entry.label is not None}
+
+
+def _require_all_or_none(entries: Sequence[VideoEntry]) -> None:
+    """Refuse lists of which only some have the column `labels`: what their videos do not show would be a guess."""
+    is_multi_label = entries[0].labels is not None
+    other = next((entry for entry in entries if (entry.labels is not None) != is_multi_label), None)
+    if other is not None:
+        without = other if is_multi_label else entries[0]
+        raise DataError(
+            f"{without.named} without the column labels, which other lists have",
+            expected="it in all of them or in none",
+            hint="add it; leave it empty where a video shows none of the classes",
+        )
+
+
+def _require_kind(manifest: Manifest, *, multi_label: bool) -> None:
+    if manifest.is_multi_label == multi_label:
+        return
+    first = manifest.entries[0]
+    if multi_label:
+        raise DataError(
+            f"{first.named} with one class" if first.label else f"{first.named} without the column labels",
+            expected="several labels for each video, as the model or the training videos have",
+            hint="list the videos with the column labels, and | between the names of classes",
+        )
+    raise DataError(
+        f"{first.named} with several labels",
+        expected="one class for each video",
+        hint="list the videos with the column label, or train a model of several labels on them",
     )
 
 

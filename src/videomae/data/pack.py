@@ -302,7 +302,8 @@ def _about(listed: list[tuple[VideoEntry, str]]) -> dict[str, dict[str, Any]]:
     """What a shard says of each video; of one that is listed several times, what its first line says."""
     about: dict[str, dict[str, Any]] = {}
     for entry, name in listed:
-        known = {"label": entry.label, "split": entry.split, "group": entry.group}
+        labels = None if entry.labels is None else list(entry.labels)
+        known = {"label": entry.label, "labels": labels, "split": entry.split, "group": entry.group}
         about.setdefault(name, {key: value for key, value in known.items() if value is not None})
     return about
 
@@ -317,6 +318,7 @@ def _as_file(record: PackedRecord, entry: VideoEntry) -> PackedFile:
         psnr=record.psnr,
         packets=record.packet_bytes,
         label=entry.label,
+        labels=entry.labels,
         split=entry.split,
         group=entry.group,
         source=record.source,

@@ -24,7 +24,8 @@ import numpy as np
 from videomae.core.errors import DataError
 from videomae.core.files import write_atomically, write_bytes, write_text
 from videomae.data.catalog import Catalog
-from videomae.data.entries import Place, VideoEntry
+from videomae.data.entries import LABEL_SEPARATOR, Place, VideoEntry
+from videomae.data.tables import LABELS_COLUMN, split_labels
 from videomae.video._index import PacketIndex
 from videomae.video.remote import is_url, read_url
 from videomae.video.source import ShardMember, VideoSource
@@ -49,6 +50,7 @@ class PackedFile:
         psnr: dB against the source.
         packets: its packet index, as bytes.
         label: its class.
+        labels: its classes, where videos may have several.
         split: train, val or test.
         group: what it shares with others that must stay on one side of a split.
         source: where it came from, for people.
@@ -69,6 +71,7 @@ class PackedFile:
     source: str = ""
     shard: str | None = None
     offset: int = 0
+    labels: tuple[str, ...] | None = None
 
 
 _COLUMNS = (
@@ -90,12 +93,16 @@ def write_index(folder: Path, files: Sequence[PackedFile], *, about: dict[str, A
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(_COLUMNS)
+    is_multi_label = any(file.labels is not None for file in files)
+    # A column that not every table has, so that those that were packed before it came are read as ever.
+    columns = (*_COLUMNS, LABELS_COLUMN) if is_multi_label else _COLUMNS
+    table.writerow(columns)
     packets = bytearray()
     for file in files:
         row = {**vars(file), "path": file.name, "psnr": f"{file.psnr:.2f}", "packets_offset": len(packets)}
         row["packets_num_bytes"] = len(file.packets)
-        table.writerow(["" if row[column] is None else row[column] for column in _COLUMNS])
+        row["labels"] = LABEL_SEPARATOR.join(file.labels or ())
+        table.writerow(["" if row[column] is None else row[column] for column in columns])
         packets += file.packets
     header = {
         "format": _FORMAT,
@@ -133,6 +140,7 @@ def read_shard_entries(folder_or_url: str | os.PathLike[str]) -> list[VideoEntry
             label=row["label"] or None,
             split=row["split"] or None,
             group=row["group"] or None,
+            labels=split_labels(row[LABELS_COLUMN]) if LABELS_COLUMN in row else None,
             place=None if is_url(base) else Place(Path(base) / TABLE_NAME, line),
         )
         for line, row in _read_rows(base)

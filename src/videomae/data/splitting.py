@@ -43,7 +43,7 @@ def read_train_and_val(
     whole = read_manifest(data, root=root, group=group)
     if val_share is not None:
         whole = _hold_out(whole, val_share, others="--val" if val is not None else "", seed=seed)
-    manifest = whole.take_split("train").require_classes()
+    manifest = whole.take_split("train").require_classes(multi_label=None)
     if val is None and "val" not in whole.splits:
         return manifest, None
     if val is None:
@@ -53,7 +53,7 @@ def read_train_and_val(
         leak = leaks_between(manifest, validation)
         told = (*validation.notices, leak) if leak is not None else validation.notices
         manifest = replace(manifest, notices=(*manifest.notices, *told))
-    return manifest, validation.require_classes(manifest.class_names)
+    return manifest, validation.require_classes(manifest.class_names, multi_label=manifest.is_multi_label)
 
 
 def _hold_out(whole: Manifest, val_share: float, *, others: str, seed: int) -> Manifest:
@@ -114,7 +114,10 @@ def split_by_group(manifest: Manifest, fractions: Mapping[str, float], *, seed: 
             expected=f"a group or more for each of {', '.join(fractions)}",
             hint="choose a finer group: all videos of one group stay together",
         )
-    counts = {group: Counter(manifest.entries[index].label for index in found) for group, found in members.items()}
+    counts = {
+        group: Counter(name for index in found for name in manifest.entries[index].classes or (None,))
+        for group, found in members.items()
+    }
     division = _Division(counts, fractions, seed)
     division.assign()
     division.spread_classes()
@@ -188,7 +191,7 @@ class _Division:
         """One line for each split that lacks a class."""
         found = []
         for split in self.fractions:
-            lacking = sorted(str(label) for label in self.totals if not self.held[split][label])
+            lacking = sorted(label for label in self.totals if label is not None and not self.held[split][label])
             if lacking:
                 shown = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
                 found.append(f"{split} has no video of {shown}: too few groups have that class")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from videomae.core.errors import DataError
-from videomae.data.entries import Place, VideoEntry, has_video_suffix, read_split
+from videomae.data.entries import LABEL_SEPARATOR, Place, VideoEntry, has_video_suffix, read_split
 from videomae.data.folders import Files, is_frame
 from videomae.video.source import FrameFolder, VideoSource
 
@@ -26,6 +26,7 @@ _HEADER_NAMES = frozenset(
     )
 )
 _LABEL_COLUMNS = ("label", "class", "class_name", "category", "action")
+LABELS_COLUMN = "labels"
 _START_COLUMNS = ("start_seconds", "start", "time_start")
 _END_COLUMNS = ("end_seconds", "end", "time_end")
 _WHOLE_NUMBER = re.compile(r"-?\d{1,9}")
@@ -106,13 +107,26 @@ def table_rows(file: Path, lines: Sequence[tuple[int, str]], header: Sequence[st
 
 
 def headed_entries(rows: Iterator[Row], header: Sequence[str], paths: Paths, group_column: str) -> list[VideoEntry]:
-    """The videos of a table with the column `path`, and whichever of label, split, start, end and group it has."""
+    """The videos of a table with `path`, and whichever of label or labels, split, start, end and group it has.
+
+    Raises:
+        DataError: if a line is malformed, or the table has both label and labels.
+    """
     path_at = header.index("path")
+    is_multi_label = LABELS_COLUMN in header
+    labels_of = _column(header, (LABELS_COLUMN,))
     label_of = _column(header, _LABEL_COLUMNS)
     split_of = _column(header, ("split",))
     start_of = _column(header, _START_COLUMNS)
     end_of = _column(header, _END_COLUMNS)
     group_of = _column(header, (group_column,))
+    one = next((name for name in _LABEL_COLUMNS if name in header), None)
+    if is_multi_label and one is not None:
+        raise DataError(
+            f"{paths.file} with the columns {one} and {LABELS_COLUMN}",
+            expected="one of the two",
+            hint=f"keep {LABELS_COLUMN} where a video may have several classes, and rename the other",
+        )
     entries = []
     for row in rows:
         source = paths.find(row.cells[path_at], row.place)
@@ -127,6 +141,7 @@ def headed_entries(rows: Iterator[Row], header: Sequence[str], paths: Paths, gro
                 start_seconds=start,
                 end_seconds=end,
                 group=group_of(row.cells) or None,
+                labels=split_labels(labels_of(row.cells)) if is_multi_label else None,
                 place=row.place,
             )
         )
@@ -160,6 +175,11 @@ def read_seconds(start: str, end: str, place: Place) -> tuple[float | None, floa
     return begins, ends
 
 
+def split_labels(cell: str) -> tuple[str, ...]:
+    """The classes of a cell, sorted, each once; none for an empty one."""
+    return tuple(sorted({name.strip() for name in cell.split(LABEL_SEPARATOR)} - {""}))
+
+
 def one_label(label: str, place: Place) -> str | None:
     """The label of a cell; None for an empty one.
 
@@ -168,7 +188,9 @@ def one_label(label: str, place: Place) -> str | None:
     """
     if label and _SEVERAL_LABELS.fullmatch(label):
         raise DataError(
-            f"{place}: the labels {label!r}", expected="one class for each video", hint="keep the one that counts"
+            f"{place}: the labels {label!r}",
+            expected="one class for each video",
+            hint=f"keep the one that counts, or name the column {LABELS_COLUMN} and put {LABEL_SEPARATOR} between them",
         )
     return label or None
 
@@ -182,6 +204,7 @@ class Paths:
     """
 
     def __init__(self, file: Path, root: Path | None) -> None:
+        self.file = file
         self.base = root or file.parent
         self._prefix = os.path.join(str(self.base), "")
         self._files = Files()

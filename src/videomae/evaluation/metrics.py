@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,6 +39,13 @@ class Metrics:
     confusion: np.ndarray
     class_totals: np.ndarray
     calibration_error: float
+    # What epochs are compared by, and what people call it.
+    main: ClassVar[str] = "top1"
+    main_title: ClassVar[str] = "top-1"
+
+    def logged(self) -> dict[str, float]:
+        """What a line of metrics.jsonl says of a validation."""
+        return {name: getattr(self, name) for name in ("loss", "top1", "top5", "mean_class_accuracy")}
 
     @property
     def top1_interval(self) -> tuple[float, float]:

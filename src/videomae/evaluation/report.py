@@ -12,8 +12,9 @@ import numpy as np
 
 from videomae.core.errors import VideoError
 from videomae.core.files import write_text
-from videomae.data.entries import VideoEntry, readable
-from videomae.evaluation.validate import Evaluation
+from videomae.data.entries import LABEL_SEPARATOR, VideoEntry, readable
+from videomae.evaluation.multi_label import MultiLabelEvaluation, MultiLabelVerdict
+from videomae.evaluation.validate import Evaluation, Verdict
 from videomae.report.charts import confusion_matrix
 from videomae.report.html import KeyFigure, Report
 from videomae.report.pictures import filmstrip_jpeg
@@ -44,10 +45,26 @@ def class_rows(evaluation: Evaluation) -> list[tuple[str, int, str, str]]:
     return rows
 
 
+def precision_rows(evaluation: MultiLabelEvaluation) -> list[tuple[str, int, str]]:
+    """For a table: (class, videos, average precision) of each class."""
+    metrics = evaluation.metrics
+    return [
+        (name, int(number), "no videos" if np.isnan(precision) else f"{precision:.1%}")
+        for name, number, precision in zip(
+            evaluation.class_names, metrics.num_positives, metrics.average_precision, strict=True
+        )
+    ]
+
+
 def write_evaluation_report(
-    path: str | os.PathLike[str], evaluation: Evaluation, *, data: str, model: str, views: str
+    path: str | os.PathLike[str],
+    evaluation: Evaluation | MultiLabelEvaluation,
+    *,
+    data: str,
+    model: str,
+    views: str,
 ) -> Path:
-    """An HTML file that holds everything: figures, confusion matrix, classes, worst mistakes.
+    """An HTML file that holds everything: figures, classes, and of one class each confusion matrix and mistakes.
 
     Args:
         path: of the file.
@@ -61,25 +78,46 @@ def write_evaluation_report(
     """
     metrics = evaluation.metrics
     report = Report("Evaluation", subtitle=f"{model} on {metrics.num_videos} videos of {data}, {views}")
-    figures = [KeyFigure("top-1", f"{metrics.top1:.1%}", f"95 % interval {interval_text(evaluation)}")]
-    if len(evaluation.class_names) > 5:
-        figures.append(KeyFigure("top-5", f"{metrics.top5:.1%}"))
-    figures += [
-        KeyFigure("mean class accuracy", f"{metrics.mean_class_accuracy:.1%}"),
-        KeyFigure("loss", f"{metrics.loss:.3f}", "mean −log probability of the right class"),
-        KeyFigure("calibration error", f"{metrics.calibration_error:.1%}", "how far confidence is from accuracy"),
-    ]
+    figures = _figures(evaluation)
     if metrics.num_broken:
         figures.append(KeyFigure("broken", str(metrics.num_broken), "videos that cannot be read count as wrong"))
     report.key_figures(figures)
-    add_confusion(report, evaluation)
-    add_mistakes(report, evaluation)
+    add_results(report, evaluation)
     if evaluation.broken:
         listed = evaluation.broken[:_MAX_BROKEN_LISTED]
         rows = [[str(place), str(error)] for place, error in listed]
         report.section("Videos that could not be read")
         report.table(["video", "reason"], rows, caption=f"{len(listed)} of {len(evaluation.broken)}")
     return report.save(path)
+
+
+def _figures(evaluation: Evaluation | MultiLabelEvaluation) -> list[KeyFigure]:
+    if isinstance(evaluation, MultiLabelEvaluation):
+        return [
+            KeyFigure(
+                "mAP", f"{evaluation.metrics.mean_average_precision:.1%}", "mean of the classes that have videos"
+            ),
+            KeyFigure("loss", f"{evaluation.metrics.loss:.3f}", "mean binary cross entropy"),
+        ]
+    metrics = evaluation.metrics
+    top1 = KeyFigure("top-1", f"{metrics.top1:.1%}", f"95 % interval {interval_text(evaluation)}")
+    return [
+        top1,
+        *([KeyFigure("top-5", f"{metrics.top5:.1%}")] if len(evaluation.class_names) > 5 else []),
+        KeyFigure("mean class accuracy", f"{metrics.mean_class_accuracy:.1%}"),
+        KeyFigure("loss", f"{metrics.loss:.3f}", "mean −log probability of the right class"),
+        KeyFigure("calibration error", f"{metrics.calibration_error:.1%}", "how far confidence is from accuracy"),
+    ]
+
+
+def add_results(report: Report, evaluation: Evaluation | MultiLabelEvaluation) -> None:
+    """How each class fared; of one class for each video also what is taken for what, and the worst mistakes."""
+    if isinstance(evaluation, MultiLabelEvaluation):
+        report.section("Classes")
+        report.table(["class", "videos", "average precision"], precision_rows(evaluation))
+        return
+    add_confusion(report, evaluation)
+    add_mistakes(report, evaluation)
 
 
 def add_confusion(report: Report, evaluation: Evaluation) -> None:
@@ -117,8 +155,12 @@ def add_mistakes(report: Report, evaluation: Evaluation, *, max_count: int = MAX
     report.gallery(cards)
 
 
-def write_predictions(path: str | os.PathLike[str], evaluation: Evaluation, *, with_scores: bool = False) -> Path:
+def write_predictions(
+    path: str | os.PathLike[str], evaluation: Evaluation | MultiLabelEvaluation, *, with_scores: bool = False
+) -> Path:
     """A CSV file with a row for each video: path, true, said, probability, error.
+
+    Of several labels `true` names all, `said` those with a score of 0.5 or more, and there is no probability.
 
     Args:
         path: of the file.
@@ -132,15 +174,26 @@ def write_predictions(path: str | os.PathLike[str], evaluation: Evaluation, *, w
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     more = [f"score of {name}" for name in names] if with_scores else []
-    writer.writerow(["path", "true", "said", "probability", "error", *more])
+    several = isinstance(evaluation, MultiLabelEvaluation)
+    writer.writerow(["path", "true", "said", *([] if several else ["probability"]), "error", *more])
     for verdict in evaluation.verdicts:
-        path_text, true = readable(str(verdict.entry.path)), names[verdict.true]
-        if verdict.said is None or verdict.scores is None:
-            writer.writerow([path_text, true, "", "", str(verdict.error), *[""] * len(more)])
-            continue
-        scores: Sequence[str] = [f"{score:.6g}" for score in verdict.scores.tolist()] if with_scores else []
-        writer.writerow([path_text, true, names[verdict.said], f"{verdict.probability:.6g}", "", *scores])
+        scores: Sequence[str] = [""] * len(more)
+        if verdict.scores is not None and with_scores:
+            scores = [f"{score:.6g}" for score in verdict.scores.tolist()]
+        error = "" if verdict.error is None else str(verdict.error)
+        writer.writerow([readable(str(verdict.entry.path)), *_true_and_said(verdict, names), error, *scores])
     return write_text(path, text.getvalue())
+
+
+def _true_and_said(verdict: Verdict | MultiLabelVerdict, names: Sequence[str]) -> list[str]:
+    if isinstance(verdict, MultiLabelVerdict):
+        said = (
+            [] if verdict.scores is None else [names[index] for index in np.flatnonzero(verdict.scores >= 0.5).tolist()]
+        )
+        return [verdict.entry.label_text or "", LABEL_SEPARATOR.join(said)]
+    if verdict.said is None:
+        return [names[verdict.true], "", ""]
+    return [names[verdict.true], names[verdict.said], f"{verdict.probability:.6g}"]
 
 
 def _frames(entry: VideoEntry) -> np.ndarray:

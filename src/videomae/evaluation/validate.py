@@ -95,6 +95,10 @@ class ScoredVideos:
             broken |= other.broken
         return ScoredVideos(scores, {place: error for place, error in broken.items() if place not in scores})
 
+    def broken_of(self, manifest: Manifest) -> tuple[tuple[VideoSource, VideoError], ...]:
+        """(path, reason) of each video of the manifest that could not be read."""
+        return tuple((manifest.entries[place].path, self.broken[place]) for place in sorted(self.broken))
+
 
 def evaluate_classifier(
     checkpoint: LoadedCheckpoint,
@@ -215,15 +219,7 @@ def judge(scored: ScoredVideos, manifest: Manifest, class_names: tuple[str, ...]
         RuntimeError: if a video has neither scores nor an error: a fault of whoever collected them.
     """
     broken = scored.broken
-    if not scored.scores:
-        raise DataError(
-            f"{manifest.source} with {len(broken)} videos, none of which can be read",
-            expected="videos that can be read",
-            hint=f"the first one: {next(iter(broken.values()))}",
-        )
-    missing = set(range(len(manifest))) - set(scored.scores) - set(broken)
-    if missing:  # never judge fewer videos than there are without a word
-        raise RuntimeError(f"{len(missing)} of {len(manifest)} videos have no scores, the first at {min(missing)}")
+    require_all_scored(scored, manifest)
     labels = np.array(label_indices(manifest.entries, class_names))
     places = sorted(scored.scores)
     metrics = classification_metrics(
@@ -235,8 +231,21 @@ def judge(scored: ScoredVideos, manifest: Manifest, class_names: tuple[str, ...]
         Verdict(manifest.entries[place], int(labels[place]), scored.scores.get(place), broken.get(place))
         for place in sorted({*places, *broken})
     )
-    paths = tuple((manifest.entries[place].path, broken[place]) for place in sorted(broken))
-    return Evaluation(metrics, class_names, paths, verdicts)
+    return Evaluation(metrics, class_names, scored.broken_of(manifest), verdicts)
+
+
+def require_all_scored(scored: ScoredVideos, manifest: Manifest) -> None:
+    """Refuse scores that do not speak of every video, or speak of none; errors are those of `judge`."""
+    broken = scored.broken
+    if not scored.scores:
+        raise DataError(
+            f"{manifest.source} with {len(broken)} videos, none of which can be read",
+            expected="videos that can be read",
+            hint=f"the first one: {next(iter(broken.values()))}",
+        )
+    missing = set(range(len(manifest))) - set(scored.scores) - set(broken)
+    if missing:  # never judge fewer videos than there are without a word
+        raise RuntimeError(f"{len(missing)} of {len(manifest)} videos have no scores, the first at {min(missing)}")
 
 
 def _class_names(checkpoint: LoadedCheckpoint) -> tuple[str, ...]:
@@ -245,6 +254,6 @@ def _class_names(checkpoint: LoadedCheckpoint) -> tuple[str, ...]:
         raise ConfigError(
             f"a model with problem_type={config.problem_type!r}",
             expected="a classifier that gives each video one class",
-            hint="its scores are to be had with predict",
+            hint="evaluate_multi_label judges one of several labels; the scores of others are to be had with predict",
         )
     return tuple(config.id2label[index] for index in range(config.num_labels))

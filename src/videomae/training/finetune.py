@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videomae.core.errors import ConfigError
 from videomae.data.augmentation import Augmentation
 from videomae.data.balance import balanced_order
-from videomae.data.clips import Crop, TrainingClips
+from videomae.data.clips import Crop, TrainingClips, multi_hot
 from videomae.data.known import known_packets
 from videomae.data.loader import ClipBatch
 from videomae.data.manifest import Manifest
 from videomae.data.splitting import read_train_and_val
+from videomae.evaluation.multi_label import PROBLEM_TYPE
 from videomae.inference.processes import joined_processes
 from videomae.loading.checkpoint import (
     LoadedCheckpoint,
@@ -67,7 +70,8 @@ class FinetuneResult:
         num_broken: videos left out because they could not be read.
         steps: optimiser steps taken in all.
         best_epoch: the epoch (from 1) whose weights were kept; None without validation.
-        best_top1: its top-1 accuracy on validation; None without.
+        best_top1: its top-1 accuracy on validation; None without, and where videos may have several classes.
+        best_mean_average_precision: where they may, its mAP on validation.
         num_broken_validation: validation videos that could not be read; they count as wrong.
         was_finished: True where the folder held the finished run already and nothing was done.
         broken: path → reason, of the videos left out.
@@ -85,6 +89,7 @@ class FinetuneResult:
     was_finished: bool
     broken: dict[str, str] = field(default_factory=dict)
     broken_validation: dict[str, str] = field(default_factory=dict)
+    best_mean_average_precision: float | None = None
 
 
 def finetune(
@@ -101,6 +106,9 @@ def finetune(
     monitor: Monitor | None = None,
 ) -> FinetuneResult:
     """Train a classifier on labelled videos. Goes on where an interrupted run in `output` stopped.
+
+    Where videos may have several classes (the column `labels`), each class has a score of its own: the loss is the mean
+    of their binary cross entropies, and the best epoch is that of the highest mAP.
 
     Args:
         data: any form of DATA with classes; of one that names splits, `train` is learnt and `val` judges.
@@ -152,6 +160,7 @@ def _result(prepared: Prepared, *, was_finished: bool) -> FinetuneResult:
         was_finished=was_finished,
         broken=training.broken,
         broken_validation=broken_validation,
+        best_mean_average_precision=training.extra.get("best_mean_average_precision"),
     )
 
 
@@ -182,11 +191,14 @@ def prepare_finetuning(
     )
     if validation is None:
         require_no_empty_val(data)
+    _refuse_balance(recipe, manifest)
     for notice in manifest.notices:
         monitor.note(notice)
     recipe = fit_batch(recipe, len(manifest), monitor)
     device = team.processes.device(recipe.device)
-    checkpoint, recipe = _make_checkpoint(recipe, init, manifest.class_names, monitor)
+    checkpoint, recipe = _make_checkpoint(
+        recipe, init, manifest.class_names, monitor, several_labels=manifest.is_multi_label
+    )
     checkpoint.model.to(device)
     folder = RunFolder(
         output,
@@ -205,7 +217,7 @@ def prepare_finetuning(
         is_main=team.is_main,
     )
     dataset = _make_dataset(checkpoint, recipe, manifest, augmentation)
-    inputs = ClassifierInputs(recipe, checkpoint.processor, len(manifest.class_names))
+    inputs = ClassifierInputs(recipe, checkpoint.processor, len(manifest.class_names), _labels_of(manifest))
     training = _make_training(checkpoint, recipe, dataset, inputs, folder, monitor, str(manifest.source), team)
     if validation is not None:
         judge = Validation(checkpoint, validation, recipe, folder, monitor)
@@ -235,8 +247,28 @@ def _augmentation(recipe: FinetuneRecipe) -> Augmentation | None:
     return Augmentation(RandAugment.parse(recipe.rand_augment), before_crop=recipe.augment_before_crop)
 
 
+def _refuse_balance(recipe: FinetuneRecipe, manifest: Manifest) -> None:
+    if manifest.is_multi_label and recipe.class_balance:
+        raise ConfigError(
+            f"class_balance={recipe.class_balance} for videos with several labels",
+            expected="0",
+            hint="leave it out; no order takes classes equally often that come together",
+        )
+
+
+def _labels_of(manifest: Manifest) -> Callable[[Tensor], Tensor] | None:
+    if not manifest.is_multi_label:
+        return None
+    return lambda indices: multi_hot([manifest.entries[index] for index in indices.tolist()], manifest.class_names)
+
+
 def _make_checkpoint(
-    recipe: FinetuneRecipe, init: str, class_names: tuple[str, ...], monitor: Monitor
+    recipe: FinetuneRecipe,
+    init: str,
+    class_names: tuple[str, ...],
+    monitor: Monitor,
+    *,
+    several_labels: bool = False,
 ) -> tuple[LoadedCheckpoint, FinetuneRecipe]:
     """The model with its new head, and the recipe with the frames and pixels that the model has."""
     with torch.random.fork_rng():
@@ -251,8 +283,10 @@ def _make_checkpoint(
             opened = open_checkpoint(init, task="classification", class_names=class_names)
             model, processor = opened.model, opened.processor
             recipe = fit_to_checkpoint(recipe, model.config, opened.sampling)
-            if not _keeps_head(init, class_names, monitor):
+            if not _keeps_head(init, class_names, monitor, several_labels=several_labels):
                 init_classifier(model, init_scale=recipe.init_scale)
+    if several_labels or model.config.problem_type == PROBLEM_TYPE:
+        model.config.problem_type = PROBLEM_TYPE if several_labels else None
     model.config.drop_path_rate = recipe.drop_path
     model.config.classifier_dropout = recipe.head_dropout
     sampling = clip_sampling(recipe)
@@ -262,12 +296,17 @@ def _make_checkpoint(
     return LoadedCheckpoint(model, fresh, sampling), recipe
 
 
-def _keeps_head(init: str, class_names: tuple[str, ...], monitor: Monitor) -> bool:
+def _keeps_head(init: str, class_names: tuple[str, ...], monitor: Monitor, *, several_labels: bool) -> bool:
     """Whether the checkpoint is a classifier of these very classes; says where it is one of others."""
     config = VideoMAEConfig.from_pretrained(init)
     if stored_task(config) != "classification":
         return False
     known = tuple(config.id2label[index] for index in range(config.num_labels))
+    had_several = config.problem_type == PROBLEM_TYPE
+    if had_several != several_labels:
+        before, now = ("several labels", "one class") if had_several else ("one class", "several labels")
+        monitor.note(f"{init} gives a video {before}, the data {now}: its encoder is taken, and a new head")
+        return False
     if known == class_names:
         return True
     monitor.note(

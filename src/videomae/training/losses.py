@@ -32,13 +32,27 @@ class ClassifierInputs:
         recipe: which ingredients, and the seed.
         processor: of the checkpoint, for mean and deviation.
         num_classes: of the data set.
+        labels_of: of videos that may have several classes: places in the data set (B,) to (B, classes) float32, 1 for
+            each class that a video has; None where each has one.
     """
 
-    def __init__(self, recipe: FinetuneRecipe, processor: VideoMAEImageProcessor, num_classes: int) -> None:
+    def __init__(
+        self,
+        recipe: FinetuneRecipe,
+        processor: VideoMAEImageProcessor,
+        num_classes: int,
+        labels_of: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self._labels_of = labels_of
         self._recipe = recipe
         self._processor = processor
         self._num_classes = num_classes
         self._mixing = Mixing(recipe.mixup, recipe.cutmix, recipe.cutmix_probability)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a video may have several classes."""
+        return self._labels_of is not None
 
     def __call__(self, clips: Tensor, batch: ClipBatch, step: int, part: Part) -> tuple[Tensor, Tensor]:
         """Inputs float (B·V, T, C, H, W) and targets float32 (B·V, classes), both where the clips are.
@@ -54,13 +68,14 @@ class ClassifierInputs:
         height, width = clips.shape[-2:]
         mix = self._mixing.draw(height, width, generator_for(recipe.seed, _MIXING_STREAM, step, part.number))
         mix_clips_(pixel_values, mix)
-        labels = batch.labels.repeat_interleave(recipe.views).to(clips.device, non_blocking=True)
+        labels = batch.labels if self._labels_of is None else self._labels_of(batch.indices)
+        labels = labels.repeat_interleave(recipe.views, dim=0).to(clips.device, non_blocking=True)
         targets = soft_targets(labels, self._num_classes, mix=mix, label_smoothing=recipe.label_smoothing)
         return pixel_values, targets
 
 
 class ClassifierLoss:
-    """Cross entropy with soft targets; a `training.step.Loss`.
+    """Cross entropy with soft targets, of several classes the mean of their binary ones; a `training.step.Loss`.
 
     Args:
         network: pixel values to an output with `logits` (B·V, classes).
@@ -74,5 +89,9 @@ class ClassifierLoss:
     def __call__(self, clips: Tensor, batch: ClipBatch, step: int, part: Part) -> tuple[Tensor, float]:
         """The sum over the clips, and their number."""
         pixel_values, targets = self.inputs(clips, batch, step, part)
-        logits = self._network(pixel_values).logits
-        return F.cross_entropy(logits.float(), targets, reduction="sum"), len(targets)
+        logits = self._network(pixel_values).logits.float()
+        if self.inputs.is_multi_label:
+            total = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / targets.shape[1]
+        else:
+            total = F.cross_entropy(logits, targets, reduction="sum")
+        return total, len(targets)

@@ -87,21 +87,24 @@ def mix_clips_(clips: Tensor, mix: Mix) -> Tensor:
 def soft_targets(labels: Tensor, num_classes: int, *, mix: Mix, label_smoothing: float = 0.0) -> Tensor:
     """What a mixed batch should be told to be.
 
-    `F.cross_entropy(logits, targets)` is then the loss; without mixing it is that of the labels with the same
-    `label_smoothing`.
+    `F.cross_entropy(logits, targets)` is then the loss, or the binary one of several classes; without mixing it is that
+    of the labels with the same `label_smoothing`.
 
     Args:
-        labels: (B,) class indices.
+        labels: (B,) class indices, or (B, K) float32 with 1 for each of several classes.
         num_classes: K.
         mix: as given to `mix_clips_`.
         label_smoothing: share of each target that is spread over all classes, the right one included.
 
     Returns:
-        (B, K) float32, each row adding up to 1.
+        (B, K) float32, each row adding up to 1, or, for several classes, to as many as there are before smoothing.
     """
     spread = label_smoothing / num_classes
-    targets = torch.full((len(labels), num_classes), spread, device=labels.device)
-    targets.scatter_(1, labels[:, None], 1 - label_smoothing + spread)
+    if labels.ndim == 2:
+        targets = labels * (1 - label_smoothing) + spread
+    else:
+        targets = torch.full((len(labels), num_classes), spread, device=labels.device)
+        targets.scatter_(1, labels[:, None], 1 - label_smoothing + spread)
     return targets if mix.share == 1 else targets.lerp(targets.flip(0), 1 - mix.share)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from videomae.data.manifest import Manifest
-from videomae.evaluation.report import add_confusion, add_mistakes, interval_text
+from videomae.evaluation.multi_label import MultiLabelEvaluation
+from videomae.evaluation.report import add_results, interval_text
 from videomae.evaluation.validate import Evaluation
 from videomae.inference.reconstruct import Reconstruction
 from videomae.recipes.pretrain import PretrainRecipe
@@ -63,7 +64,7 @@ def write_finetune_report(
     manifest: Manifest,
     broken: Mapping[str, str],
     extra: Mapping[str, Any],
-    best: Evaluation | None,
+    best: Evaluation | MultiLabelEvaluation | None,
     init: str,
 ) -> Path:
     """Curves, confusion matrix and settings of a fine-tuning run."""
@@ -71,16 +72,7 @@ def write_finetune_report(
     report = Report("Fine-tuning", subtitle=f"from {init}, {len(manifest)} videos of {manifest.source}")
     figures = _training_figures(records, manifest, broken)
     if best is not None:
-        metrics = best.metrics
-        figures = [
-            KeyFigure(
-                "validation top-1",
-                f"{metrics.top1:.1%}",
-                f"{metrics.num_videos} videos; 95 % interval {interval_text(best)}",
-            ),
-            KeyFigure("mean class accuracy", f"{metrics.mean_class_accuracy:.1%}"),
-            *figures,
-        ]
+        figures = [*_validation_figures(best), *figures]
     report.key_figures(figures)
     kept = (
         f"the weights of epoch {extra['best_epoch']}, the best on validation" if best is not None else "the last epoch"
@@ -89,8 +81,7 @@ def write_finetune_report(
     _add_curves(report, records)
     if best is not None:
         _add_accuracy(report, records)
-        add_confusion(report, best)
-        add_mistakes(report, best)
+        add_results(report, best)
     _add_speed(report, records)
     _add_settings(report, folder, recipe, broken)
     report.section("What next").commands(
@@ -134,6 +125,18 @@ def _training_figures(
     return figures
 
 
+def _validation_figures(best: Evaluation | MultiLabelEvaluation) -> list[KeyFigure]:
+    if isinstance(best, MultiLabelEvaluation):
+        value = f"{best.metrics.mean_average_precision:.1%}"
+        return [KeyFigure("validation mAP", value, f"{best.metrics.num_videos} videos")]
+    metrics = best.metrics
+    about = f"{metrics.num_videos} videos; 95 % interval {interval_text(best)}"
+    return [
+        KeyFigure("validation top-1", f"{metrics.top1:.1%}", about),
+        KeyFigure("mean class accuracy", f"{metrics.mean_class_accuracy:.1%}"),
+    ]
+
+
 def _add_curves(report: Report, records: Sequence[Mapping[str, Any]]) -> None:
     report.section("Loss")
     series = {name: training_curve(records, split) for name, split in (("training", "train"), ("validation", "val"))}
@@ -143,10 +146,15 @@ def _add_curves(report: Report, records: Sequence[Mapping[str, Any]]) -> None:
 
 def _add_accuracy(report: Report, records: Sequence[Mapping[str, Any]]) -> None:
     judged = [record for record in records if record["split"] == "val"]
-    names = {"top-1": "top1", "mean class accuracy": "mean_class_accuracy"}
-    series = {title: [(record["step"], 100 * record[name]) for record in judged] for title, name in names.items()}
+    names = {"top-1": "top1", "mean class accuracy": "mean_class_accuracy", "mAP": "mean_average_precision"}
+    series = {
+        title: [(record["step"], 100 * record[name]) for record in judged]
+        for title, name in names.items()
+        if all(name in record for record in judged)
+    }
     report.section("Accuracy on validation")
-    report.picture(loss_curves(series, y_label="right (%)"), alt="validation accuracy over steps")
+    y_label = "average precision (%)" if "mAP" in series else "right (%)"
+    report.picture(loss_curves(series, y_label=y_label), alt="validation accuracy over steps")
 
 
 def _add_progress(report: Report, folder: Path, pictures: Sequence[tuple[VideoSource, Reconstruction]]) -> None:

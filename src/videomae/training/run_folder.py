@@ -195,6 +195,7 @@ def entries_hash(manifest: Manifest) -> str:
     digest = hashlib.sha256()
     source = f"{manifest.source}/"
     for entry in manifest.entries:
-        parts = (str(entry.path).removeprefix(source), entry.label, entry.start_seconds, entry.end_seconds)
+        label = entry.label if entry.labels is None else entry.labels
+        parts = (str(entry.path).removeprefix(source), label, entry.start_seconds, entry.end_seconds)
         digest.update(repr(parts).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]

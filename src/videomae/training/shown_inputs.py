@@ -55,7 +55,7 @@ def labelled_clips(names: Sequence[str], pixels: np.ndarray, targets: Tensor, sm
     Args:
         names: of the classes.
         pixels: uint8 (B, T, H, W, C).
-        targets: (B, classes), each row adding up to 1.
+        targets: (B, classes), as `soft_targets` makes them.
         smoothing: share of the targets that is spread over all classes, which the titles leave out.
     """
     shares = (targets.cpu() - smoothing / len(names)) / (1 - smoothing)
@@ -65,7 +65,7 @@ def labelled_clips(names: Sequence[str], pixels: np.ndarray, targets: Tensor, sm
         parts = [
             f"{name} {share:.0%}" if share < 1 - _MIN_SHARE else name for share, name in found if share > _MIN_SHARE
         ]
-        titles.append(", ".join(parts))
+        titles.append(", ".join(parts) or "none of the classes")
     return list(zip(titles, pixels, strict=True))
 
 

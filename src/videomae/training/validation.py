@@ -10,6 +10,7 @@ import torch
 
 from videomae.core.errors import VideoError
 from videomae.data.manifest import Manifest
+from videomae.evaluation.multi_label import MultiLabelEvaluation, evaluate_multi_label, is_multi_label
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
 from videomae.inference.processes import Processes
 from videomae.inference.scores import ViewOptions
@@ -57,16 +58,16 @@ class Validation:
             if str(path) not in named:
                 named[str(path)] = str(error)
                 self.monitor.note(f"counts as wrong, cannot be read: {error}")
-        numbers = {name: getattr(metrics, name) for name in ("loss", "top1", "top5", "mean_class_accuracy")}
         unmeasured = dict.fromkeys(("learning_rate", "clips_per_second", "data_wait_share"))
-        self.folder.log({"step": training.step, "epoch": epoch, "split": "val", **numbers, **unmeasured})
+        self.folder.log({"step": training.step, "epoch": epoch, "split": "val", **metrics.logged(), **unmeasured})
+        score, best_score = getattr(metrics, metrics.main), f"best_{metrics.main}"
         # Of two epochs that judge alike, the lower loss decides.
-        if "best_epoch" not in best or (metrics.top1, -metrics.loss) > (best["best_top1"], -best["best_loss"]):
+        if "best_epoch" not in best or (score, -metrics.loss) > (best[best_score], -best["best_loss"]):
             training.keep_weights()
-            best.update(best_epoch=epoch + 1, best_top1=metrics.top1, best_loss=metrics.loss)
+            best.update({"best_epoch": epoch + 1, best_score: score, "best_loss": metrics.loss})
         self.monitor.note(
-            f"epoch {epoch + 1}: validation top-1 {metrics.top1:.1%}, loss {metrics.loss:.3f} "
-            f"(best {best['best_top1']:.1%}, epoch {best['best_epoch']})"
+            f"epoch {epoch + 1}: validation {metrics.main_title} {score:.1%}, loss {metrics.loss:.3f} "
+            f"(best {best[best_score]:.1%}, epoch {best['best_epoch']})"
         )
 
 
@@ -77,9 +78,11 @@ def judge(
     on_video: Callable[[], None] | None = None,
     excluded: dict[int, VideoError] | None = None,
     processes: Processes | None = None,
-) -> Evaluation:
+) -> Evaluation | MultiLabelEvaluation:
     """What the model scores, one view of each video; broken ones count as wrong."""
-    return evaluate_classifier(
+    evaluate: Callable[..., Evaluation | MultiLabelEvaluation]
+    evaluate = evaluate_multi_label if is_multi_label(checkpoint) else evaluate_classifier
+    return evaluate(
         checkpoint,
         validation,
         options=ViewOptions(
@@ -98,7 +101,7 @@ def judge(
 
 def judge_best(
     folder: Path, validation: Manifest, recipe: FinetuneRecipe, device: torch.device, *, processes: Processes
-) -> Evaluation:
+) -> Evaluation | MultiLabelEvaluation:
     """What the saved weights score: read back from the folder, as any user of it will; all processes judge."""
     checkpoint = processes.from_main(processes.on_main(lambda: open_checkpoint(folder, task="classification")))
     checkpoint.model.to(device)
