@@ -175,7 +175,8 @@ def _notes_on_classes(manifest: Manifest) -> Iterator[str]:
         return
     unlabelled = sum(not entry.classes for entry in manifest.entries)
     if unlabelled:
-        yield f"{unlabelled} of {len(manifest)} videos have no class"
+        what = "show none of the classes" if manifest.is_multi_label else "have no class"
+        yield f"{unlabelled} of {len(manifest)} videos {what}"
     training = [entry for entry in manifest.entries if entry.split in (None, "train")]
     counts = Counter(name for entry in training for name in entry.classes)
     if not counts:
