@@ -46,7 +46,7 @@ def test_embed_names_what_cannot_be_read(
     clip = write_clip(tmp_path / "good.mp4", CLASSES["red"])
     words = ["--model", pretrained.folder, "--output", tmp_path / "f.npz", *FAST]
     assert commands("embed", clip, bad_files["text"], bad_files["missing"], *words) == 2
-    assert commands.out.startswith("1 rows of ")
+    assert commands.out.startswith("1 row of ")
     assert "text.mp4" in commands.err
     assert "missing.mp4" in commands.err
     assert np.load(tmp_path / "f.npz")["path"].tolist() == [str(clip)]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import UsageError, parse
 from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_json, stderr_console
 from videomae.cli.model_options import ViewRunOptions
+
+if TYPE_CHECKING:
+    from videomae.core.errors import VideoError
+    from videomae.data.entries import VideoEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +53,10 @@ def run(arguments: list[str]) -> int:
 
     from videomae.cli.models import open_for_views
     from videomae.data.catalog import Catalog
-    from videomae.data.entries import VIDEO_SUFFIXES, VideoEntry
-    from videomae.data.manifest import read_manifest
     from videomae.inference.embed import EmbedOptions, embed_videos
     from videomae.inference.feature_files import FeatureFile
 
-    entries: list[VideoEntry] = []
-    for path in options.videos:
-        # A path that does not exist is kept: reading it gives the clearest error.
-        is_video = path.suffix.lower() in VIDEO_SUFFIXES or not path.exists()
-        entries += [VideoEntry(path)] if is_video and not path.is_dir() else read_manifest(path).entries
+    entries = _entries(options.videos)
     embed = EmbedOptions(
         num_clips=options.run.clips,
         num_crops=options.run.crops,
@@ -72,7 +70,7 @@ def run(arguments: list[str]) -> int:
     checkpoint, _, device = open_for_views(options.model, options.run, for_features=True)
     checkpoint.model.to(device)
     console = stderr_console()
-    broken = []
+    broken: list[VideoError] = []
     shape: tuple[int, ...] = ()
     seen: set[int] = set()
     with file, Progress(console=console, disable=not console.is_terminal) as progress:
@@ -91,12 +89,39 @@ def run(arguments: list[str]) -> int:
                 progress.advance(bar)
     if not file.num_rows:
         raise broken[0]
+    _tell(options, len(entries), broken, file.num_rows, shape)
+    if broken:
+        print(f"videomae: {len(broken)} of {len(entries)} videos cannot be read", file=sys.stderr)
+    return EXIT_BAD_INPUT if broken else EXIT_DONE
+
+
+def _entries(paths: tuple[Path, ...]) -> list[VideoEntry]:
+    from videomae.data.entries import VIDEO_SUFFIXES, VideoEntry
+    from videomae.data.manifest import read_manifest
+
+    entries: list[VideoEntry] = []
+    for path in paths:
+        # A path that does not exist is kept: reading it gives the clearest error.
+        is_video = path.suffix.lower() in VIDEO_SUFFIXES or not path.exists()
+        if is_video and not path.is_dir():
+            entries.append(VideoEntry(path))
+            continue
+        manifest = read_manifest(path)
+        entries += manifest.entries
+        for notice in manifest.notices:
+            stderr_console().print(notice, markup=False)
+    return entries
+
+
+def _tell(
+    options: EmbedCommandOptions, num_videos: int, broken: list[VideoError], num_rows: int, shape: tuple[int, ...]
+) -> None:
     if options.json:
         document: dict[str, object] = {
             "output": str(options.output),
-            "num_videos": len(entries) - len(broken),
+            "num_videos": num_videos - len(broken),
             "num_broken": len(broken),
-            "num_rows": file.num_rows,
+            "num_rows": num_rows,
             "feature_shape": list(shape),
         }
         if broken:
@@ -104,7 +129,7 @@ def run(arguments: list[str]) -> int:
         print_json(document)
     else:
         size = " × ".join(map(str, shape))
-        print(f"{file.num_rows} rows of {size} features from {len(entries) - len(broken)} videos: {options.output}")
-    if broken:
-        print(f"videomae: {len(broken)} of {len(entries)} videos cannot be read", file=sys.stderr)
-    return EXIT_BAD_INPUT if broken else EXIT_DONE
+        rows = "1 row" if num_rows == 1 else f"{num_rows} rows"
+        num_read = num_videos - len(broken)
+        videos = "1 video" if num_read == 1 else f"{num_read} videos"
+        print(f"{rows} of {size} features from {videos}: {options.output}")
