@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from ._index import PacketIndex
 from ._open import describe
 from ._picture import Converter, picture_shape, to_rgb
 from ._shrink import Shrinker, needs_padding, pad
+from ._x264 import repeatable_params
 from .reader import VideoReader
 from .time_sampling import frames_between
 
@@ -68,19 +68,10 @@ def x264_layout(
         extra: further x264 parameters, `name=value:…`.
     """
     pattern = f"keyint={key_distance}:min-keyint={key_distance}:scenecut=0:open-gop=0:bframes={num_b_frames}"
-    parameters = f"{pattern}:b-adapt=0:b-pyramid=none:threads=1:sliced-threads=0{_without_avx512()}"
-    options = {"preset": preset, "crf": "{crf}", "x264-params": parameters + (f":{extra}" if extra else "")}
+    parameters = f"{pattern}:b-adapt=0:b-pyramid=none:threads=1:sliced-threads=0"
+    parameters = ":".join(part for part in (parameters, repeatable_params(), extra) if part)
+    options = {"preset": preset, "crf": "{crf}", "x264-params": parameters}
     return FrameLayout(options=options | ({"tune": "fastdecode"} if fast_decode else {}))
-
-
-@cache
-def _without_avx512() -> str:
-    """x264's AVX-512 code gives other bytes from run to run where the width is no multiple of 16; its AVX2 does not."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return ":asm=AVX2" if " avx512bw " in flags else ""
 
 
 # Raise the number with any change of the layout: what was packed with another one is told apart by it.

@@ -13,6 +13,7 @@ import numpy as np
 from videomae.core.errors import ConfigError, ShapeError, VideoError
 
 from ._source import describe, display_path
+from ._x264 import repeatable_params
 
 
 def write_video(
@@ -25,7 +26,8 @@ def write_video(
 ) -> None:
     """Write H.264 (yuv420p, which every player shows) in an MP4 file.
 
-    The file appears complete or not at all. Odd heights and widths become even by repeating the last row or column.
+    The file appears complete or not at all; the same frames give the same bytes. Odd heights and widths become even by
+    repeating the last row or column.
 
     Args:
         path: the file to write; its folder must exist, a file already there is replaced.
@@ -70,7 +72,8 @@ def write_video(
 def _encode(path: Path, frames: np.ndarray, rate: Fraction, crf: int, preset: str) -> None:
     # The prefix keeps names with a colon from being taken for a protocol.
     with av.open(f"file:{os.fspath(path)}", "w", format="mp4", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
+        options = {"crf": str(crf), "preset": preset, "x264-params": repeatable_params()}
+        stream = container.add_stream("libx264", rate=rate, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
