@@ -90,7 +90,7 @@ def test_settings_out_of_range(tmp_path):
         write_video(tmp_path / "missing" / "clip.mp4", frames, frames_per_second=10)
 
 
-def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_frames_give_the_same_bytes(tmp_path):
     """Of these clips x264 makes another one in 30 times where it may use AVX-512."""
     t, y, x = np.mgrid[0:20, 0:32, 0:32]
     waves = 127 + 100 * np.sin(x / 5 + t / 3) * np.cos(y / 4 - t / 5)
