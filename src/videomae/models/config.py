@@ -359,10 +359,9 @@ class VideoMAEConfig:
             self.push_to_hub(kwargs.pop("repo_id", folder.resolve().name), **kwargs)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
-        """Upload `config.json` to a repository on the hub; `kwargs` as of `videomae.weights.hub.upload_folder`.
+        """Upload `config.json` to a repository on the hub; returns the address of the commit.
 
-        Returns:
-            The address of the commit.
+        Further keywords are those of `videomae.weights.hub.upload_folder`.
         """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)

@@ -164,6 +164,14 @@ def _result(prepared: Prepared, *, was_finished: bool) -> FinetuneResult:
     )
 
 
+def _description(
+    data: str | Path, manifest: Manifest, recipe: FinetuneRecipe, described: dict[str, Any]
+) -> dict[str, Any]:
+    """What defines the run: these must be equal for it to go on."""
+    videos = {"data": str(data), "num_videos": len(manifest), "videos": entries_hash(manifest)}
+    return {"command": "finetune", **videos, **described, "recipe": recipe.to_dict()}
+
+
 def prepare_finetuning(
     data: str | Path,
     output: str | Path,
@@ -200,22 +208,9 @@ def prepare_finetuning(
         recipe, init, manifest.class_names, monitor, several_labels=manifest.is_multi_label
     )
     checkpoint.model.to(device)
-    folder = RunFolder(
-        output,
-        {
-            "command": "finetune",
-            "data": str(data),
-            "num_videos": len(manifest),
-            "videos": entries_hash(manifest),
-            "val": None if val is None else str(val),
-            "val_share": val_share,
-            "group": group,
-            "init": init,
-            "recipe": recipe.to_dict(),
-        },
-        resume_anyway=resume_anyway,
-        is_main=team.is_main,
-    )
+    described = {"val": None if val is None else str(val), "val_share": val_share, "group": group, "init": init}
+    description = _description(data, manifest, recipe, described)
+    folder = RunFolder(output, description, resume_anyway=resume_anyway, is_main=team.is_main)
     dataset = _make_dataset(checkpoint, recipe, manifest, augmentation)
     inputs = ClassifierInputs(recipe, checkpoint.processor, len(manifest.class_names), _labels_of(manifest))
     training = _make_training(checkpoint, recipe, dataset, inputs, folder, monitor, str(manifest.source), team)
