@@ -15,7 +15,7 @@ from videomae.loading.checkpoint import open_checkpoint
 from videomae.training import pictures
 from videomae.training.memory import peak_memory_gib
 from videomae.training.pictures import ProgressPictures, due_epochs, read_progress, reconstruct_first
-from videomae.training.pretrain import PretrainResult
+from videomae.training.pretrain import PretrainResult, pretrain
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,23 @@ def test_nothing_to_show_and_no_place_end_no_run(taking: ProgressPictures, tmp_p
 def test_a_run_keeps_them(pretrained: PretrainResult) -> None:
     [names, *_] = [names for names, _ in read_progress(pretrained.folder)]
     assert names == ["original", "masked", "epoch 1", "epoch 2"]
+
+
+def test_an_average_of_the_weights_is_what_rebuilds(colours: Path, tmp_path: Path) -> None:
+    """The folder holds the average; the last pictures are those of the folder, not of the weights in training."""
+    recipe = tiny_pretrain_recipe(ema_decay=0.9)
+    result = pretrain(colours, tmp_path, recipe)
+    entries = read_manifest(colours).take_split("train").entries
+    saved = open_checkpoint(result.folder, task="pretraining")
+    of_folder = [rebuilt.rebuilt for _, rebuilt in reconstruct_first(saved, entries, recipe, torch.device("cpu"))]
+    last = [clips[-1] for _, clips in read_progress(tmp_path)]
+    assert len(last) == 3
+    assert all(np.array_equal(kept, made) for kept, made in zip(last, of_folder, strict=True))
+
+    raw = torch.load(max((tmp_path / "state").glob("*.pt")), weights_only=True)["model"]
+    saved.model.load_state_dict(raw)
+    of_weights = [rebuilt.rebuilt for _, rebuilt in reconstruct_first(saved, entries, recipe, torch.device("cpu"))]
+    assert not all(np.array_equal(kept, made) for kept, made in zip(last, of_weights, strict=True))
 
 
 def test_peak_memory(pretrained: PretrainResult) -> None:

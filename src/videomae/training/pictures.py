@@ -20,6 +20,7 @@ from videomae.inference.reconstruct import Reconstruction, reconstruct_video
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.report.pictures import Pixels, spaced_indices
+from videomae.training.ema import WeightAverage, averaged
 from videomae.training.monitor import Monitor
 from videomae.video.source import VideoSource
 
@@ -44,6 +45,7 @@ class ProgressPictures:
         recipe: of the run.
         folder: of the run.
         monitor: is told where a picture cannot be kept.
+        average: of the weights, where the run keeps one: it is what the folder holds, so it is what rebuilds.
     """
 
     checkpoint: LoadedCheckpoint
@@ -51,6 +53,7 @@ class ProgressPictures:
     recipe: PretrainRecipe
     folder: Path
     monitor: Monitor
+    average: WeightAverage | None = None
 
     def end_epoch(self, epoch: int, *, writes: bool = True) -> None:
         """Take the pictures where they are due.
@@ -64,7 +67,8 @@ class ProgressPictures:
         if epoch + 1 not in due_epochs(self.recipe.epochs):
             return
         device = self.checkpoint.model.device
-        taken = [rebuilt for _, rebuilt in reconstruct_first(self.checkpoint, self.entries, self.recipe, device)]
+        with averaged(self.checkpoint.model, self.average):
+            taken = [rebuilt for _, rebuilt in reconstruct_first(self.checkpoint, self.entries, self.recipe, device)]
         if not (taken and writes):
             return
         place = self.folder / FOLDER

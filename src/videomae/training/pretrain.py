@@ -266,7 +266,7 @@ def _make_training(
     average = average_of(model, recipe)
 
     groups = parameter_groups(model.named_parameters(), weight_decay=recipe.weight_decay)
-    pictures = ProgressPictures(checkpoint, manifest.entries, recipe, folder.path, monitor)
+    pictures = ProgressPictures(checkpoint, manifest.entries, recipe, folder.path, monitor, average)
     training = Training(
         model=model,
         optimizer=make_optimizer(groups, betas=(recipe.beta1, recipe.beta2), device=model.device),
