@@ -79,12 +79,18 @@ def test_a_stopped_launch_is_ended_by_one_process(colours: Path, commands: Comma
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=_LIMIT_SECONDS)
     assert err.count("The same command goes on:") == 1, err
+    _, _, after = err.partition("The same command goes on:\n")
+    again = after.splitlines()[0]
+    assert "torch.distributed.run --standalone --nproc-per-node 2" in again
     assert err.count("stopped after step") == 1
     num_taken = len(losses(tmp_path / "two"))
     assert 2 <= num_taken < 60
 
-    assert commands(*_pretrain_words(colours, tmp_path / "two")) == 0, commands.err
-    assert f"going on after step {num_taken} of 60" in commands.err
+    pasted = subprocess.run(
+        again, shell=True, env=command_environment(), capture_output=True, text=True, timeout=_LIMIT_SECONDS
+    )
+    assert pasted.returncode == 0, pasted.stderr
+    assert pasted.stderr.count(f"going on after step {num_taken} of 60") == 1
     assert commands(*_pretrain_words(colours, tmp_path / "one")) == 0, commands.err
     assert [line["step"] for line in read_metrics(tmp_path / "two")] == list(range(1, 61))
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)

@@ -9,6 +9,7 @@ from importlib import import_module
 from videomae import __version__
 from videomae.cli.arguments import UsageError
 from videomae.cli.console import EXIT_DONE, accept_any_text, run_guarded
+from videomae.cli.launcher import refuse_wrong_launch
 
 # name → (one line for the list, example)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -66,6 +67,7 @@ def _run(name: str, *arguments: str) -> int:
             expected=" or ".join(COMMANDS),
             hint=f"did you mean {close[0]}?" if close else "see videomae --help",
         )
+    refuse_wrong_launch(name, arguments)
     status: int = import_module(f"videomae.cli.{name.replace('-', '_')}").run(list(arguments))
     return status
 

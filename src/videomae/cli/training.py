@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from videomae.cli.console import EXIT_DONE, EXIT_INTERRUPTED, print_json, stderr_console
+from videomae.cli.launcher import how_to_go_on
 from videomae.cli.progress import ProgressMonitor
 from videomae.training.loop import TrainingStopped
 from videomae.training.run_folder import REPORT_NAME
@@ -70,6 +70,5 @@ def interruptible(command: Callable[[], int], console: Console, *, words: Sequen
         said = f"{stopped}; the state is saved in {stopped.folder}"
     except KeyboardInterrupt:  # before or after the steps, or the second Ctrl-C
         said = "interrupted; what was saved before is whole"
-    again = shlex.join(["videomae", *words])
-    console.print(f"{said}. The same command goes on:\n  {again}", markup=False)
+    console.print(f"{said}. {how_to_go_on(words)}", markup=False)
     return EXIT_INTERRUPTED
