@@ -10,7 +10,7 @@ import pytest
 import torch
 from several_processes import run_in_processes
 
-from videomae.core.errors import ConfigError, InputError
+from videomae.core.errors import ConfigError, InputError, VideoError
 from videomae.core.files import write_text
 from videomae.inference.processes import Processes, joined_processes, launched_processes
 
@@ -128,3 +128,30 @@ def test_a_process_that_leaves_is_missed_in_one_line() -> None:
     assert left == "left"
     assert "process 0 of 2 no longer hears the others" in str(missed)
     assert "the same command goes on" in missed.hint
+
+
+def _fail_in_one(problem: Exception) -> str:
+    try:
+        with joined_processes("cpu") as processes:
+            if processes.rank == 1:
+                raise problem
+            processes.barrier()
+    except (InputError, OSError) as error:
+        return str(error)
+    return "no error"
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (VideoError("clip.mp4", expected="a video", hint="repair it"), "clip.mp4: expected a video; repair it"),
+        (
+            OSError("no disk\nat all"),
+            "OSError: no disk: expected no such failure; see what this process said before it",
+        ),
+    ],
+)
+def test_what_ends_one_process_the_others_say(problem: Exception, said: str) -> None:
+    main, other = run_in_processes(_fail_in_one, problem)
+    assert main == f"process 1 of 2: {said}"
+    assert other == str(problem)

@@ -6,9 +6,11 @@ A process that is alone loads nothing of this and waits for nobody.
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -189,7 +191,7 @@ def joined_processes(device_name: str = "auto", environment: Mapping[str, str] |
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
-        with _loss_told_plainly(dist.get_rank(), dist.get_world_size()):
+        with _problems_shared(dist.get_rank(), dist.get_world_size()):
             yield Processes(dist.get_rank(), dist.get_world_size(), dist.get_node_local_rank(dist.get_rank()))
         return
     processes = launched_processes(environment)
@@ -213,24 +215,62 @@ def joined_processes(device_name: str = "auto", environment: Mapping[str, str] |
             hint="start them with torchrun or accelerate launch, see docs/scale.md",
         ) from error
     try:
-        with _loss_told_plainly(processes.rank, processes.world_size):
+        with _problems_shared(processes.rank, processes.world_size):
             yield processes
     finally:
         dist.destroy_process_group()
 
 
 @contextmanager
-def _loss_told_plainly(rank: int, world_size: int) -> Iterator[None]:
+def _problems_shared(rank: int, world_size: int) -> Iterator[None]:
+    """Within it, what ends one process ends the others too, with its words where it could still speak."""
+    board = _Board(world_size)
     try:
         yield
-    except RuntimeError as error:
-        if not any(words in str(error) for words in _LOST):
+    except Exception as error:
+        if not (isinstance(error, RuntimeError) and any(words in str(error) for words in _LOST)):
+            board.put(rank, error)
             raise
-        raise InputError(
+        raise board.first_but(rank) or InputError(
             f"process {rank} of {world_size} no longer hears the others",
             expected="all processes to go on to the end",
-            hint="see what another one said before; the same command goes on from the last saved state",
+            hint="one of them was killed, or its machine is gone; the same command goes on from the last saved state",
         ) from error
+
+
+class _Board:
+    """Where processes that end leave word of why: the store at which all have met, which outlives them."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, world_size: int) -> None:
+        self._world_size = world_size
+        self._name = f"videomae/problem/{next(self._numbers)}"
+
+    def put(self, rank: int, problem: Exception) -> None:
+        if not isinstance(problem, InputError):
+            said = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0][:200]}"
+            problem = InputError(said, expected="no such failure", hint="see what this process said before it")
+        text = json.dumps([problem.value, problem.expected, problem.hint])
+        with suppress(RuntimeError):  # the store is gone, with the process or the launcher that kept it
+            self._store().set(f"{self._name}/{rank}", text)
+
+    def first_but(self, rank: int) -> InputError | None:
+        """What ended the first of the other processes, as far as they said it."""
+        for other in range(self._world_size):
+            key = f"{self._name}/{other}"
+            with suppress(RuntimeError):
+                if other != rank and self._store().check([key]):
+                    value, expected, hint = json.loads(self._store().get(key))
+                    name = f"process {other} of {self._world_size}"
+                    return InputError(f"{name}: {value}", expected=expected, hint=hint)
+        return None
+
+    @staticmethod
+    def _store() -> Any:
+        from torch.distributed.distributed_c10d import _get_default_store
+
+        return _get_default_store()
 
 
 def launched_processes(environment: Mapping[str, str] | None = None) -> Processes:
