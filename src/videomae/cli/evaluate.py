@@ -79,6 +79,7 @@ def _evaluate(options: EvaluateOptions, processes: Processes) -> Evaluation | Mu
         console.print(notice, markup=False)
     evaluate: Callable[..., Evaluation | MultiLabelEvaluation]
     evaluate = evaluate_multi_label if is_multi_label(checkpoint) else evaluate_classifier
+    processes.barrier()  # nothing is judged where one of them cannot read its data
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("evaluating", total=len(manifest))
         return evaluate(
