@@ -66,6 +66,7 @@ def test_pretrain_json(commands: Commands, colours: Path, tmp_path: Path) -> Non
         "loss": losses(tmp_path)[-1],
         "was_finished": False,
         "broken": {},
+        "skipped_steps": 0,
     }
 
 
@@ -293,3 +294,13 @@ def test_broken_videos_are_listed_at_the_end(commands: Commands, tmp_path: Path)
     listed = commands.err.splitlines()[place + 1 : place + 12]
     assert all(line.startswith(f"  {data}/red/broken [") for line in listed[:10])
     assert listed[10] == "  and 2 more"
+
+
+def test_skipped_steps_are_told_at_the_end(
+    commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Meter, "num_skipped", 3)
+    words = ("pretrain", colours, "--output", tmp_path, *RUN, "--epochs", "1")
+    assert commands(*words) == 0, commands.err
+    assert commands.err.splitlines()[-4] == "3 of 3 steps skipped: their loss or gradient was not finite"
+    assert commands.json(*words)["skipped_steps"] == 3

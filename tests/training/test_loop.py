@@ -208,7 +208,8 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(
     assert [line["loss"] is None for line in lines] == [False, True, False, False, False, True]
     assert lines[0]["loss"] == others[0]["loss"]
     assert lines[2]["loss"] != others[2]["loss"]
-    assert result.steps == 6
+    assert (result.steps, result.skipped_steps) == (6, 2)
+    assert "steps whose loss or gradient was not finite" in (tmp_path / "report.html").read_text()
     notes = [note for note in monitor.notes if note.startswith("skipped step")]
     assert [note.split(":")[0] for note in notes] == ["skipped step 2", "skipped step 6"]
     assert notes[0].count(".mp4") == 6

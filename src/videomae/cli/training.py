@@ -36,6 +36,9 @@ def run_training(
         if result.was_finished:
             console.print(f"{result.folder} holds this run, finished; nothing was left to do", markup=False)
         _tell_broken(result, console)
+        if result.skipped_steps:
+            about = f"{result.skipped_steps} of {result.steps} steps skipped: their loss or gradient was not finite"
+            console.print(about, markup=False)
         report = result.folder / REPORT_NAME
         console.print(f"checkpoint: {result.folder}\nreport:     {report}\nnext:       {next_command}", markup=False)
         if as_json:

@@ -76,6 +76,7 @@ class FinetuneResult:
         was_finished: True where the folder held the finished run already and nothing was done.
         broken: path → reason, of the videos left out.
         broken_validation: path → reason, of the validation videos that count as wrong.
+        skipped_steps: of `steps`, those that changed nothing because loss or gradient were not finite.
     """
 
     folder: Path
@@ -90,6 +91,7 @@ class FinetuneResult:
     broken: dict[str, str] = field(default_factory=dict)
     broken_validation: dict[str, str] = field(default_factory=dict)
     best_mean_average_precision: float | None = None
+    skipped_steps: int = 0
 
 
 def finetune(
@@ -161,6 +163,7 @@ def _result(prepared: Prepared, *, was_finished: bool) -> FinetuneResult:
         broken=training.broken,
         broken_validation=broken_validation,
         best_mean_average_precision=training.extra.get("best_mean_average_precision"),
+        skipped_steps=training.meter.num_skipped,
     )
 
 

@@ -62,6 +62,7 @@ class PretrainResult:
         loss: mean training loss over the last logged steps; None where no video of theirs could be read.
         was_finished: True where the folder held the finished run already and nothing was done.
         broken: path → reason, of the videos left out.
+        skipped_steps: of `steps`, those that changed nothing because loss or gradient were not finite.
     """
 
     folder: Path
@@ -71,6 +72,7 @@ class PretrainResult:
     loss: float | None
     was_finished: bool
     broken: dict[str, str] = field(default_factory=dict)
+    skipped_steps: int = 0
 
 
 def pretrain(
@@ -125,6 +127,7 @@ def _result(prepared: Prepared, *, was_finished: bool) -> PretrainResult:
         loss=lines[-1]["loss"] if lines else None,
         was_finished=was_finished,
         broken=training.broken,
+        skipped_steps=training.meter.num_skipped,
     )
 
 

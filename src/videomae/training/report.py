@@ -120,6 +120,8 @@ def _training_figures(
         KeyFigure("steps", f"{lines[-1]['step']}", f"{len(manifest)} videos"),
         KeyFigure("clips per second", f"{speed:.1f}", f"{waiting:.0%} of the time waiting for clips"),
     ]
+    if num_skipped := max(record.get("skipped_steps") or 0 for record in records):
+        figures.append(KeyFigure("skipped", str(num_skipped), "steps whose loss or gradient was not finite"))
     if broken:
         figures.append(KeyFigure("left out", str(len(broken)), "videos that cannot be read"))
     return figures
