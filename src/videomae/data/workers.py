@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from videomae.core.allocator import give_freed_memory_back
 from videomae.core.errors import ConfigError, InputError, VideoError
 
 # How long to wait for a batch before looking after the workers.
@@ -293,6 +294,7 @@ class _Judge:
 
 def _begin_worker(board: Tensor, worker_id: int) -> None:
     board[worker_id, _PID] = float(multiprocessing.current_process().pid or 0)
+    give_freed_memory_back()  # a large video must not swell each worker for good
     # Ctrl-C reaches every process of the terminal, a scheduler's SIGTERM every process of the job; the training process
     # alone decides what they mean. A worker ends when it is told to, or when its parent is gone.
     for number in (signal.SIGINT, signal.SIGTERM):

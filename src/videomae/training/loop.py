@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from videomae.core.allocator import freed_memory_kept
 from videomae.core.errors import ConfigError
 from videomae.data.loader import ClipBatch, hard_limit_seconds, training_loader
 from videomae.data.order import BatchOrder, num_steps_per_epoch
@@ -242,7 +243,8 @@ def train(training: Training) -> None:
     monitor.start(training.title, total_steps=training.total_steps, first_step=training.step)
     devices = [training.device] if training.device.type == "cuda" else []
     # Each step seeds torch's global generators; the caller gets them back as they were.
-    with closing(batches), torch.random.fork_rng(devices=devices), training.stop:
+    memory = freed_memory_kept() if training.device.type == "cpu" else nullcontext()
+    with memory, closing(batches), torch.random.fork_rng(devices=devices), training.stop:
         try:
             _take_steps(training, batches, Stepper(training, order))
             training.saver.wait()

@@ -148,7 +148,11 @@ class Stepper:
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """The norm of all gradients together, without dimensions, on the device; not finite where any of them is not."""
-    norm: Any = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if all(type(grad) is Tensor and grad.device.type == "cpu" for grad in grads):
+        # The dot products of a BLAS take half the time of torch's norms there.
+        return torch.stack([torch.dot(grad.flatten(), grad.flatten()) for grad in grads]).sum().sqrt()
+    norm: Any = nn.utils.get_total_norm(grads)
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of sharded weights, over all processes
 
 
