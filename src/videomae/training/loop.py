@@ -306,7 +306,8 @@ def _stop(training: Training) -> NoReturn:
 def _require_even_parts(training: Training) -> None:
     """All parts of all processes must have equally many clips; only an epoch's last batch may be smaller."""
     recipe, world_size = training.recipe, training.team.world_size
-    if recipe.batch_size % (recipe.accumulation * world_size) == 0:
+    # A batch of the whole data set is each epoch's last one too; their number is not for the user to choose.
+    if recipe.batch_size % (recipe.accumulation * world_size) == 0 or recipe.batch_size == len(training.dataset):
         return
     share = recipe.batch_size // world_size
     fitting = [str(n) for n in range(1, share + 1) if recipe.batch_size % (n * world_size) == 0]
