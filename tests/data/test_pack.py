@@ -206,13 +206,14 @@ def test_other_settings_need_overwrite(place: Callable[..., Path], tmp_path: Pat
 
 
 def test_one_process_at_a_time(place: Callable[..., Path], tmp_path: Path) -> None:
-    data, out = place("1.mp4"), tmp_path / "out"
+    data, out = place("1.mp4", "2.mp4"), tmp_path / "out"
 
     def pack_at_once(outcome: object, was_known: bool) -> None:
         with pytest.raises(DataError, match="another process packs"):
             pack(data, out)
+        assert (out / ".pack" / "aside").is_dir()  # the first process still writes there
 
-    assert pack(data, out, on_video=pack_at_once).num_packed == 1
+    assert pack(data, out, on_video=pack_at_once).num_packed == 2
 
 
 def test_a_journal_that_was_broken_off(place: Callable[..., Path], tmp_path: Path) -> None:

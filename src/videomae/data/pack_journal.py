@@ -95,6 +95,10 @@ class Journal:
             ) from error
         try:
             self._take_lock(out)
+        except BaseException:
+            self._lock.close()  # what lies aside is the other process'
+            raise
+        try:
             self._begin(out, settings, overwrite=overwrite)
         except BaseException:
             self.close()
