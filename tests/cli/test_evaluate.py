@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
@@ -29,6 +30,8 @@ def judges(tmp_path: Path) -> Path:
 
 def test_json(commands: Commands, finetuned: FinetuneResult, judges: Path) -> None:
     document = commands.json("evaluate", judges, "--model", finetuned.folder, *FAST)
+    assert 0 < document.pop("loss") < 3
+    assert 0 < document.pop("calibration_error") < 1
     assert document == {
         "num_videos": 5,
         "num_broken": 0,
@@ -36,8 +39,23 @@ def test_json(commands: Commands, finetuned: FinetuneResult, judges: Path) -> No
         "top5": 1.0,
         "mean_class_accuracy": pytest.approx((1 + 2 / 3) / 2),
         "top1_interval": pytest.approx([0.3755, 0.9638], abs=1e-4),
+        "classes": {
+            "blue": {"num_videos": 2, "num_right": 2, "taken_for": {}},
+            "green": {"num_videos": 0, "num_right": 0, "taken_for": {}},
+            "red": {"num_videos": 3, "num_right": 2, "taken_for": {"green": 1}},
+        },
         "broken": [],
     }
+
+
+def test_the_training_log_says_what_evaluate_says(commands: Commands, finetuned: FinetuneResult, colours: Path) -> None:
+    """The same code on the same views, so the same numbers to the last bit."""
+    document = commands.json("evaluate", colours, "--model", finetuned.folder, *FAST)
+    lines = [json.loads(line) for line in (finetuned.folder / "metrics.jsonl").read_text().splitlines()]
+    judged = [line for line in lines if line["split"] == "val"]
+    names = ("top1", "top5", "mean_class_accuracy", "loss")
+    best = max(judged, key=lambda line: (line["top1"], -line["loss"]))
+    assert {name: document[name] for name in names} == {name: best[name] for name in names}
 
 
 def test_for_people(commands: Commands, finetuned: FinetuneResult, judges: Path) -> None:

@@ -41,6 +41,20 @@ def test_a_table_by_hand() -> None:
     assert metrics.confusion.tolist() == [[1, 0, 0], [2, 1, 0], [0, 0, 1]]
 
 
+def test_confusions_of_a_table_by_hand() -> None:
+    rows = {(0, 0): 3, (0, 1): 1, (1, 0): 2, (2, 1): 2, (2, 2): 1}
+    pairs = [pair for pair, count in rows.items() for _ in range(count)]
+
+    metrics = judge([np.eye(3)[said].tolist() for _, said in pairs], [true for true, _ in pairs])
+
+    assert metrics.confusions() == [(1, 0, 2), (2, 1, 2), (0, 1, 1)]
+    assert judge([[1.0, 0.0]], [0]).confusions() == []
+
+
+def test_nothing_lost_is_a_loss_of_plain_nought() -> None:
+    assert f"{judge([[1.0]], [0]).loss:.3f}" == "0.000"
+
+
 def test_top5_of_seven_classes() -> None:
     rows = [ranking(3, 0, 1, 2, 4), ranking(0, 1, 2, 4, 3), ranking(0, 1, 2, 4, 5, 3), ranking(0, 1, 2, 4, 5, 6, 3)]
 

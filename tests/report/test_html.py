@@ -187,3 +187,13 @@ def test_a_gallery_is_part_of_the_file() -> None:
     assert "three &lt;frames&gt;" in page
     assert "a &amp; b" in page
     assert '<div class="gallery">' not in Report("T").gallery([]).render()
+
+
+def test_long_tables_are_folded_and_percentages_stand_at_the_right() -> None:
+    rows = [["left", "83.3%", "83.3% or so"], ["right", "–", "9%"]]
+    page = Page(Report("A").table(["name", "right", "text"], rows, folded="All 2 <classes>").render())
+
+    assert page.text_in("summary") == ["All 2 <classes>"]
+    assert [cell.get("class") for cell in page.attributes("td")] == [None, "number", None] * 2
+    assert len(page.attributes("details")) == 1
+    assert not Page(Report("A").table(["name"], [["x"]]).render()).attributes("details")

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from videomae.report.text import load_font, printable, wrap_text
+from videomae.report.text import isolated, load_font, printable, wrap_text
 
 FONT = load_font(16)
 LONG = "Rebuilt tubelets use the input's own patch mean and variance (norm_pix_loss)."
@@ -60,3 +60,9 @@ def test_the_font_has_the_signs_that_captions_use() -> None:
     missing = bytes(FONT.getmask("\uffff"))
 
     assert [sign for sign in "×±–“”é→≥²" if bytes(FONT.getmask(sign)) == missing] == []
+
+
+def test_words_from_right_to_left_are_kept_apart() -> None:
+    assert isolated("танец 跳舞 (3)") == "танец 跳舞 (3)"
+    assert isolated("رقص (3)") == "\u2068رقص (3)\u2069"
+    assert isolated("ריקוד") == "\u2068ריקוד\u2069"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -127,8 +127,7 @@ def _as_json(evaluation: Evaluation | MultiLabelEvaluation) -> dict[str, object]
     from videomae.evaluation.multi_label import MultiLabelEvaluation
 
     metrics = evaluation.metrics
-    names = ["num_videos", "num_broken", "top1", "top5", "mean_class_accuracy", "top1_interval"]
-    classes: dict[str, object] = {}
+    classes: dict[str, object]
     if isinstance(evaluation, MultiLabelEvaluation):
         names = ["num_videos", "num_broken", "mean_average_precision", "loss"]
         numbers = zip(
@@ -138,11 +137,30 @@ def _as_json(evaluation: Evaluation | MultiLabelEvaluation) -> dict[str, object]
             name: {"num_positives": int(count), "average_precision": float(precision) if count else None}
             for name, count, precision in numbers
         }
+    else:
+        names = ["num_videos", "num_broken", "top1", "top5", "mean_class_accuracy", "top1_interval"]
+        names += ["loss", "calibration_error"]
+        classes = _classes_as_json(evaluation)
     document: dict[str, object] = {name: getattr(metrics, name) for name in names}
-    if classes:
-        document["classes"] = classes
+    document["classes"] = classes
     document["broken"] = [{"path": str(path), "reason": str(error)} for path, error in evaluation.broken]
     return document
+
+
+def _classes_as_json(evaluation: Evaluation) -> dict[str, object]:
+    """How each class fared, and the row of the confusion matrix without what is right or nought."""
+    names = evaluation.class_names
+    taken_for: dict[int, dict[str, int]] = {index: {} for index in range(len(names))}
+    for true, said, count in evaluation.metrics.confusions():
+        taken_for[true][names[said]] = count
+    return {
+        names[result.index]: {
+            "num_videos": result.num_videos,
+            "num_right": result.num_right,
+            "taken_for": taken_for[result.index],
+        }
+        for result in evaluation.metrics.per_class()
+    }
 
 
 def _print_multi_label(evaluation: MultiLabelEvaluation) -> None:
@@ -150,10 +168,8 @@ def _print_multi_label(evaluation: MultiLabelEvaluation) -> None:
 
     print(f"mAP   {evaluation.metrics.mean_average_precision:6.1%}")
     print(f"loss  {evaluation.metrics.loss:6.3f}\n")
-    shown = [row for row in precision_rows(evaluation) if row[1]]
-    rows = [(name, str(num_videos), precision) for name, num_videos, precision in shown]
-    print_columns([("class", "videos", "average precision"), *rows], right=(1, 2))
-    _print_left_out(evaluation, len(shown))
+    rows = [(name, str(num_videos), precision) for name, num_videos, precision in precision_rows(evaluation)]
+    _print_classes(("class", "videos", "average precision"), rows, evaluation)
 
 
 def _print(evaluation: Evaluation) -> None:
@@ -164,13 +180,23 @@ def _print(evaluation: Evaluation) -> None:
     if len(evaluation.class_names) > 5:  # else every answer is among the five
         print(f"top-5                {metrics.top5:6.1%}")
     print(f"mean class accuracy  {metrics.mean_class_accuracy:6.1%}\n")
-    shown = [row for row in class_rows(evaluation) if row[1]]
-    rows = [(name, str(num_videos), right, taken_for) for name, num_videos, right, taken_for in shown]
-    print_columns([("class", "videos", "right", "most often taken for"), *rows], right=(1, 2))
-    _print_left_out(evaluation, len(shown))
+    rows = [(name, str(num_videos), right, taken_for) for name, num_videos, right, taken_for in class_rows(evaluation)]
+    _print_classes(("class", "videos", "right", "most often taken for"), rows, evaluation)
 
 
-def _print_left_out(evaluation: Evaluation | MultiLabelEvaluation, num_shown: int) -> None:
-    left_out = len(evaluation.class_names) - num_shown
+def _print_classes(
+    header: tuple[str, ...], rows: Sequence[tuple[str, ...]], evaluation: Evaluation | MultiLabelEvaluation
+) -> None:
+    """The classes that have videos; of very many the worst."""
+    from videomae.evaluation.report import MAX_CLASSES_SHOWN, worst_classes
+
+    shown = [row for row in rows if row[1] != "0"]
+    num_known = len(shown)
+    if num_known > MAX_CLASSES_SHOWN:
+        shown = [rows[index] for index in worst_classes(evaluation)]
+    print_columns([header, *shown], right=(1, 2))
+    if num_known > len(shown):
+        print(f"the worst {len(shown)} of {num_known} classes; --report FILE.html and --json have all")
+    left_out = len(rows) - num_known
     if left_out:
-        print(f"{left_out} of the model's {len(evaluation.class_names)} classes have no videos here")
+        print(f"{left_out} of the model's {len(rows)} classes have no videos here")

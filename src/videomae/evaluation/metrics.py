@@ -68,6 +68,15 @@ class Metrics:
             for index in range(len(self.class_totals))
         ]
 
+    def confusions(self) -> list[tuple[int, int, int]]:
+        """(true class, class it was taken for, how often), the most frequent first."""
+        mistakes = self.confusion.copy()
+        np.fill_diagonal(mistakes, 0)
+        rows, columns = np.nonzero(mistakes)
+        counts = mistakes[rows, columns]
+        order = np.argsort(-counts, kind="stable")
+        return [(int(rows[place]), int(columns[place]), int(counts[place])) for place in order]
+
 
 @dataclass(frozen=True)
 class ClassResult:
@@ -145,7 +154,7 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, *, bro
         top1=float(right.sum() / num_videos),
         top5=float(in_top5.sum() / num_videos),
         mean_class_accuracy=float((np.diag(confusion)[present] / totals[present]).mean()),
-        loss=float(-np.log(np.maximum(chosen, 1e-12)).mean()) if len(labels) else float("nan"),
+        loss=float(-np.log(np.maximum(chosen, 1e-12)).mean()) + 0.0 if len(labels) else float("nan"),  # never −0
         confusion=confusion,
         class_totals=totals,
         calibration_error=_calibration_error(probabilities.max(axis=1), right[:, 0]) if len(labels) else float("nan"),

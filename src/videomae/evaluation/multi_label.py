@@ -143,7 +143,7 @@ def multi_label_metrics(scores: np.ndarray, targets: np.ndarray, *, broken_targe
         num_videos=len(targets) + len(broken_targets),
         num_broken=len(broken_targets),
         mean_average_precision=float(np.nanmean(precisions)),
-        loss=float(-np.log(np.maximum(shares, 1e-12)).mean()),
+        loss=float(-np.log(np.maximum(shares, 1e-12)).mean()) + 0.0,  # never −0
         average_precision=precisions,
         num_positives=targets.sum(axis=0, dtype=np.int64) + missed,
     )

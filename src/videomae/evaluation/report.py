@@ -18,10 +18,15 @@ from videomae.evaluation.validate import Evaluation, Verdict
 from videomae.report.charts import confusion_matrix
 from videomae.report.html import KeyFigure, Report
 from videomae.report.pictures import filmstrip_jpeg
+from videomae.report.text import isolated
 from videomae.video.opening import open_video
 from videomae.video.reader import ReadLimits
 
 MAX_MISTAKES = 24
+# Of more classes than this the worst are shown, and all on demand.
+MAX_CLASSES_SHOWN = 40
+NUM_WORST_CLASSES = 20
+_MAX_CONFUSIONS = 20
 _MAX_BROKEN_LISTED = 50
 # Of a mistake's video: near its beginning, in its middle, near its end, so that motion shows.
 _FRAMES_AT = (1 / 6, 1 / 2, 5 / 6)
@@ -39,7 +44,7 @@ def class_rows(evaluation: Evaluation) -> list[tuple[str, int, str, str]]:
     names = evaluation.class_names
     rows = []
     for result in evaluation.metrics.per_class():
-        accuracy = "no videos" if result.accuracy is None else f"{result.accuracy:.1%}"
+        accuracy = "–" if result.accuracy is None else f"{result.accuracy:.1%}"
         taken_for = "" if result.taken_for is None else f"{names[result.taken_for]} ({result.num_taken})"
         rows.append((names[result.index], result.num_videos, accuracy, taken_for))
     return rows
@@ -49,11 +54,22 @@ def precision_rows(evaluation: MultiLabelEvaluation) -> list[tuple[str, int, str
     """For a table: (class, videos, average precision) of each class."""
     metrics = evaluation.metrics
     return [
-        (name, int(number), "no videos" if np.isnan(precision) else f"{precision:.1%}")
+        (name, int(number), "–" if np.isnan(precision) else f"{precision:.1%}")
         for name, number, precision in zip(
             evaluation.class_names, metrics.num_positives, metrics.average_precision, strict=True
         )
     ]
+
+
+def worst_classes(evaluation: Evaluation | MultiLabelEvaluation) -> list[int]:
+    """Indices of the classes that fared worst, the worst first, of those that have videos."""
+    if isinstance(evaluation, MultiLabelEvaluation):
+        shares = evaluation.metrics.average_precision.tolist()
+    else:
+        found = [result.accuracy for result in evaluation.metrics.per_class()]
+        shares = [float("nan") if accuracy is None else accuracy for accuracy in found]
+    known = [index for index, share in enumerate(shares) if not np.isnan(share)]
+    return sorted(known, key=lambda index: shares[index])[:NUM_WORST_CLASSES]
 
 
 def write_evaluation_report(
@@ -113,8 +129,7 @@ def _figures(evaluation: Evaluation | MultiLabelEvaluation) -> list[KeyFigure]:
 def add_results(report: Report, evaluation: Evaluation | MultiLabelEvaluation) -> None:
     """How each class fared; of one class for each video also what is taken for what, and the worst mistakes."""
     if isinstance(evaluation, MultiLabelEvaluation):
-        report.section("Classes")
-        report.table(["class", "videos", "average precision"], precision_rows(evaluation))
+        _add_classes(report, ["class", "videos", "average precision"], precision_rows(evaluation), evaluation)
         return
     add_confusion(report, evaluation)
     add_mistakes(report, evaluation)
@@ -125,8 +140,31 @@ def add_confusion(report: Report, evaluation: Evaluation) -> None:
     report.section("Which classes are taken for which")
     chart = confusion_matrix(evaluation.metrics.confusion, evaluation.class_names)
     report.picture(chart, alt="confusion matrix", caption="Rows: the true class. Columns: what the model says.")
+    names, totals = evaluation.class_names, evaluation.metrics.class_totals
+    found = evaluation.metrics.confusions()
+    if found and len(names) > 2:  # of two classes the matrix says it all
+        rows = [
+            (isolated(names[true]), isolated(names[said]), count, f"{count / totals[true]:.1%}")
+            for true, said, count in found[:_MAX_CONFUSIONS]
+        ]
+        report.table(["class", "taken for", "videos", "of the class"], rows, caption="The most frequent mistakes")
+    _add_classes(report, ["class", "videos", "right", "most often taken for"], class_rows(evaluation), evaluation)
+
+
+def _add_classes(
+    report: Report,
+    header: Sequence[str],
+    rows: Sequence[tuple[object, ...]],
+    evaluation: Evaluation | MultiLabelEvaluation,
+) -> None:
     report.section("Classes")
-    report.table(["class", "videos", "right", "most often taken for"], class_rows(evaluation))
+    cells = [[isolated(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    if len(rows) <= MAX_CLASSES_SHOWN:
+        report.table(header, cells)
+        return
+    worst = worst_classes(evaluation)
+    report.table(header, [cells[index] for index in worst], caption=f"The {len(worst)} that fared worst")
+    report.table(header, cells, folded=f"All {len(rows)} classes")
 
 
 def add_mistakes(report: Report, evaluation: Evaluation, *, max_count: int = MAX_MISTAKES) -> None:
@@ -143,7 +181,7 @@ def add_mistakes(report: Report, evaluation: Evaluation, *, max_count: int = MAX
         assert verdict.said is not None
         assert verdict.scores is not None
         caption = (
-            f"{names[verdict.true]}, taken for {names[verdict.said]} ({verdict.probability:.0%}); "
+            f"{isolated(names[verdict.true])}, taken for {isolated(names[verdict.said])} ({verdict.probability:.0%}); "
             f"the right class got {verdict.scores[verdict.true]:.0%}\n{verdict.entry.path}"
         )
         try:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from videomae.core.errors import ShapeError
+from videomae.report.chart_style import FAINT_INK, GRID, INK, chart_style, missing_width
 from videomae.report.text import printable
 
 if TYPE_CHECKING:
@@ -27,14 +27,12 @@ ImageFormat = Literal["svg", "png"]
 # Okabe and Ito's colours, which people of any colour vision can tell apart, without their yellow: too pale for lines.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINE_STYLES = ("-", "--", ":", "-.")
-_INK, _FAINT_INK, _GRID = "#18181b", "#585860", "#dddde0"
 _WIDTH_INCHES = 7.2
 _PNG_DOTS_PER_INCH = 150
 _MAX_VECTOR_POINTS = 2000  # a longer line is drawn as pixels inside the SVG, which would else be megabytes
 _MIN_POINTS_TO_SMOOTH = 60
 _MAX_CLASSES_WITH_COUNTS = 30
 _MAX_CLASS_TICKS = 40
-_FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC")
 
 
 def loss_curves(
@@ -63,14 +61,14 @@ def loss_curves(
     Returns:
         The bytes of the file.
     """
-    with _style():
+    with chart_style():
         figure, axes = _new_chart(height_inches=3.6 + 0.24 * len(series), title=title)
         names: list[str] = []
         for index, (name, pairs) in enumerate(series.items()):
             names.append(_draw_series(axes, name, pairs, index=index, smoothing_points=smoothing_points))
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        axes.grid(color=_GRID, linewidth=0.8)
+        axes.grid(color=GRID, linewidth=0.8)
         if not any(np.size(line.get_xdata()) for line in axes.get_lines()):
             _say_empty(axes, "no values yet")
         if names:
@@ -97,13 +95,13 @@ def small_curves(
     from matplotlib.figure import Figure
 
     num_rows = math.ceil(len(panels) / 2)
-    with _style():
+    with chart_style():
         figure = Figure(figsize=(_WIDTH_INCHES, 1.9 * num_rows + 0.3), layout="constrained", facecolor="white")
         for index, (title, pairs) in enumerate(panels.items()):
             axes = figure.add_subplot(num_rows, 2, index + 1)
             _draw_series(axes, title, pairs, index=index, smoothing_points=None)
             axes.set_title(printable(title), fontsize=10.5)
-            axes.grid(color=_GRID, linewidth=0.8)
+            axes.grid(color=GRID, linewidth=0.8)
             axes.set_ylim(0, 1.08 * max((value for _, value in pairs if math.isfinite(value)), default=1) or 1)
             if index + 2 >= len(panels):
                 axes.set_xlabel(x_label)
@@ -134,7 +132,7 @@ def confusion_matrix(
     num_classes = len(class_names)
     totals = counts.sum(axis=1)
     shares = counts / np.maximum(totals, 1)[:, None]
-    with _style():
+    with chart_style():
         size = min(max(3.2, 2.0 + 0.36 * num_classes), 12.4)
         figure, axes = _new_chart(height_inches=size, width_inches=size + 1.4, title=title)
         if num_classes == 0:
@@ -190,7 +188,7 @@ def bar_comparison(
             expected="one value (and one error, where there are errors) for each name",
             hint="pass lists of one length",
         )
-    with _style():
+    with chart_style():
         figure, axes = _new_chart(height_inches=1.5 + 0.48 * max(len(names), 1), title=title, title_gap_points=24)
         axes.set_xlim(0, 100)
         axes.set_xticks(range(0, 101, 20))
@@ -198,7 +196,7 @@ def bar_comparison(
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_axisbelow(True)
-        axes.grid(axis="x", color=_GRID, linewidth=0.8)
+        axes.grid(axis="x", color=GRID, linewidth=0.8)
         if not names:
             _say_empty(axes, "nothing to compare yet")
             return _encode(figure, image_format)
@@ -207,7 +205,7 @@ def bar_comparison(
         axes.set_yticks(range(len(names)), [_shorten(name, 44) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         if chance is not None:
-            axes.axvline(100 * chance, color=_INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
+            axes.axvline(100 * chance, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
             side: Any = "left" if chance < 0.5 else "right"
             place = (100 * chance, 1.0)
             axes.annotate(
@@ -226,38 +224,6 @@ def running_mean(values: ArrayLike, num_points: int) -> NDArray[np.float64]:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-@contextmanager
-def _style() -> Iterator[None]:
-    """Matplotlib's own settings and ours on top, whatever the user's matplotlibrc says, for the time of one chart."""
-    import matplotlib
-    from matplotlib import font_manager
-
-    installed = set(font_manager.fontManager.get_font_names())
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(
-            {
-                "font.family": ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)],
-                "font.size": 10.5,
-                "text.color": _INK,
-                "text.parse_math": False,  # a class name may hold two dollar signs
-                "axes.edgecolor": _FAINT_INK,
-                "axes.labelcolor": _INK,
-                "axes.spines.top": False,
-                "axes.spines.right": False,
-                "axes.titlesize": 12.5,
-                "axes.titlelocation": "left",
-                "xtick.color": _FAINT_INK,
-                "ytick.color": _FAINT_INK,
-                "xtick.labelcolor": _INK,
-                "ytick.labelcolor": _INK,
-                "legend.fontsize": 10,
-                "svg.hashsalt": "videomae",  # the same chart is the same file
-            }
-        )
-        yield
-
-
 def _new_chart(
     *, height_inches: float, title: str, width_inches: float = _WIDTH_INCHES, title_gap_points: int = 10
 ) -> tuple[Figure, Axes]:
@@ -272,9 +238,14 @@ def _new_chart(
 
 def _encode(figure: Figure, image_format: ImageFormat) -> bytes:
     buffer = io.BytesIO()
-    metadata = {"Date": None} if image_format == "svg" else None
+    is_svg = image_format == "svg"
     figure.savefig(
-        buffer, format=image_format, dpi=_PNG_DOTS_PER_INCH, metadata=metadata, bbox_inches="tight", pad_inches=0.1
+        buffer,
+        format=image_format,
+        dpi=_PNG_DOTS_PER_INCH,
+        metadata={"Date": None} if is_svg else None,
+        bbox_inches="tight",
+        pad_inches=0.1 + (missing_width(figure) if is_svg else 0),
     )
     return buffer.getvalue()
 
@@ -338,19 +309,19 @@ def _write_counts(axes: Axes, counts: NDArray[np.float64], shares: NDArray[np.fl
         count = float(counts[row, column])
         if count == 0 and len(counts) > 12:
             continue  # hundreds of zeros would hide the few confusions
-        colour = "white" if shares[row, column] > 0.55 else _INK if count else "#9a9aa2"
+        colour = "white" if shares[row, column] > 0.55 else INK if count else "#9a9aa2"
         axes.text(column, row, _number(count), ha="center", va="center", color=colour, fontsize=font_size)
 
 
 def _draw_bar(axes: Axes, row: int, value: float, margin: float | None) -> None:
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.9}
     if not math.isfinite(value):
-        axes.text(1, row, "no value", va="center", color=_FAINT_INK, zorder=5, bbox=box)
+        axes.text(1, row, "no value", va="center", color=FAINT_INK, zorder=5, bbox=box)
         return
     axes.barh(row, 100 * value, height=0.62, color=_COLOURS[row % len(_COLOURS)], zorder=2)
     text, end = _percent(value), value
     if margin is not None and math.isfinite(margin):
-        axes.errorbar(100 * value, row, xerr=100 * margin, color=_INK, linewidth=1.4, capsize=4, zorder=4)
+        axes.errorbar(100 * value, row, xerr=100 * margin, color=INK, linewidth=1.4, capsize=4, zorder=4)
         text, end = f"{100 * value:.1f} ± {100 * margin:.1f} %", value + margin
     place = (100 * min(end, 1.0), row)
     axes.annotate(text, place, (6, 0), textcoords="offset points", va="center", zorder=5, bbox=box)
@@ -359,7 +330,7 @@ def _draw_bar(axes: Axes, row: int, value: float, margin: float | None) -> None:
 def _say_empty(axes: Axes, message: str) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.text(0.5, 0.5, message, transform=axes.transAxes, ha="center", va="center", color=_FAINT_INK, fontsize=13)
+    axes.text(0.5, 0.5, message, transform=axes.transAxes, ha="center", va="center", color=FAINT_INK, fontsize=13)
 
 
 def _check_counts(matrix: ArrayLike, *, num_classes: int) -> NDArray[np.float64]:

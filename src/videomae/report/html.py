@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,8 @@ from videomae.report.text import printable
 
 _MEDIA_TYPES = {"PNG": "image/png", "GIF": "image/gif", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _SVG_PIXELS_PER_POINT = 4 / 3
+# Or no value among percentages.
+_PERCENTAGE = re.compile(r"\d+(\.\d+)? ?%|–")
 
 
 class KeyFigure(NamedTuple):
@@ -68,8 +71,16 @@ class Report:
             self._parts.append(f'<dl class="tiles">{"".join(tiles)}</dl>')
         return self
 
-    def table(self, header: Sequence[object], rows: Sequence[Sequence[object]], *, caption: str = "") -> Report:
-        """Add a table. Numbers stand at the right; floats are written with four significant digits.
+    def table(
+        self, header: Sequence[object], rows: Sequence[Sequence[object]], *, caption: str = "", folded: str = ""
+    ) -> Report:
+        """Add a table. Numbers and percentages stand at the right; floats are written with four significant digits.
+
+        Args:
+            header: a title for each column.
+            rows: cells.
+            caption: text above it.
+            folded: of a long table: the line that unfolds it.
 
         Raises:
             InputError: if a row has not as many cells as the header.
@@ -89,9 +100,8 @@ class Report:
             for row in rows
         )
         title = f"<caption>{_escape(caption)}</caption>" if caption else ""
-        self._parts.append(
-            f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        )
+        table = f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        self._parts.append(f"<details><summary>{_escape(folded)}</summary>{table}</details>" if folded else table)
         return self
 
     def picture(self, image: Pixels | bytes, *, alt: str, caption: str = "") -> Report:
@@ -179,6 +189,8 @@ def _escape(text: str) -> str:
 
 
 def _is_number(cell: object) -> bool:
+    if isinstance(cell, str):
+        return bool(_PERCENTAGE.fullmatch(cell))
     return isinstance(cell, int | float) and not isinstance(cell, bool)
 
 
@@ -239,6 +251,9 @@ a { color: var(--accent); }
 table { border-collapse: collapse; margin: 12px 0; font-variant-numeric: tabular-nums; }
 caption { padding: 6px 0; color: var(--faint); font-size: .92rem; text-align: left; }
 th, td { padding: 7px 14px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+td { max-width: 22rem; overflow-wrap: break-word; }
+details { margin: 12px 0; }
+summary { cursor: pointer; color: var(--accent); }
 thead th { border-bottom: 2px solid var(--line); font-size: .92rem; }
 .number { text-align: right; }
 figure { margin: 20px 0; }
@@ -252,6 +267,7 @@ figcaption { margin-top: 8px; max-width: 46rem; color: var(--faint); font-size: 
 .gallery img { width: 100%; border: 1px solid var(--line); border-radius: 6px; }
 pre { margin: 12px 0; padding: 14px 16px; border: 1px solid var(--line); border-radius: 10px; background: var(--raised);
   overflow-x: auto; font: .88rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
-@media (max-width: 520px) { main { padding: 20px 14px 48px; } h1 { font-size: 1.5rem; } th, td { padding: 6px 9px; } }
+@media (max-width: 520px) { main { padding: 20px 14px 48px; } h1 { font-size: 1.5rem; } th, td { padding: 6px 9px; }
+  td { max-width: 36vw; } }
 @media print { main { max-width: none; padding: 0; } figure, table, pre { break-inside: avoid; } }
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def printable(text: str) -> str:
     return "".join(
         char if char == "\n" or not _is_unprintable(char) else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def isolated(text: str) -> str:
+    """`text` so that words written from right to left do not turn around what is written beside them."""
+    return f"\u2068{text}\u2069" if any(unicodedata.bidirectional(char) in ("R", "AL") for char in text) else text
 
 
 def wrap_text(text: str, font: Font, max_width: int) -> list[str]:

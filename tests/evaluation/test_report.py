@@ -1,0 +1,85 @@
+"""The parts of an evaluation's report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from videomae.data.entries import VideoEntry
+from videomae.evaluation.metrics import classification_metrics
+from videomae.evaluation.multi_label import MultiLabelEvaluation, multi_label_metrics
+from videomae.evaluation.report import worst_classes, write_evaluation_report
+from videomae.evaluation.validate import Evaluation, Verdict
+
+NO_LABELS = np.zeros(0, dtype=np.int64)
+
+
+def evaluation_of(pairs: list[tuple[int, int]], class_names: tuple[str, ...]) -> Evaluation:
+    """Of (true, said) pairs, said with 90 %; the videos cannot be read again."""
+    num_classes = len(class_names)
+    said = np.array([pair[1] for pair in pairs])
+    scores = np.full((len(pairs), num_classes), 0.1 / max(num_classes - 1, 1), dtype=np.float32)
+    scores[np.arange(len(pairs)), said] = 0.9
+    labels = np.array([pair[0] for pair in pairs])
+    verdicts = tuple(
+        Verdict(VideoEntry(Path(f"gone/{number}.mp4")), int(labels[number]), scores[number])
+        for number in range(len(pairs))
+    )
+    metrics = classification_metrics(scores, labels, broken_labels=NO_LABELS)
+    return Evaluation(metrics, class_names, (), verdicts)
+
+
+def page_of(evaluation: Evaluation | MultiLabelEvaluation, folder: Path) -> str:
+    path = write_evaluation_report(folder / "report.html", evaluation, data="DATA", model="MODEL", views="1 view each")
+    return path.read_text(encoding="utf-8")
+
+
+def cells_after(page: str, text: str) -> list[str]:
+    """The cells of the first table after a text."""
+    table = page[page.index(text) :].split("</table>")[0]
+    return re.findall(r"<td[^>]*>(.*?)</td>", table)
+
+
+def test_many_classes_are_folded_and_the_worst_are_shown(tmp_path: Path) -> None:
+    names = tuple(f"class {index:03d}" for index in range(60))
+    pairs = [(index, index) for index in range(50) for _ in range(4)]  # ten classes have no videos
+    pairs += [(7, 8), (7, 8), (3, 59)]
+
+    evaluation = evaluation_of(pairs, names)
+    page = page_of(evaluation, tmp_path)
+
+    assert worst_classes(evaluation)[:3] == [7, 3, 0]
+    assert len(worst_classes(evaluation)) == 20
+    assert page.count("<details>") == 1
+    assert "All 60 classes" in page
+    assert cells_after(page, "The 20 that fared worst")[:4] == ["class 007", "6", "66.7%", "class 008 (2)"]
+    frequent = cells_after(page, "The most frequent mistakes")
+    assert frequent == ["class 007", "class 008", "2", "33.3%", "class 003", "class 059", "1", "20.0%"]
+
+
+def test_few_classes_are_all_there(tmp_path: Path) -> None:
+    page = page_of(evaluation_of([(0, 0), (1, 0)], ("run", "رقص")), tmp_path)
+
+    assert "<details>" not in page
+    assert "The most frequent mistakes" not in page  # the matrix of two classes says it
+    assert "\u2068رقص\u2069, taken for run (90%)" in page
+    assert "no picture: gone/1.mp4" in page
+
+
+@pytest.mark.parametrize("num_classes", [3, 50])
+def test_average_precision_of_few_and_many_classes(tmp_path: Path, num_classes: int) -> None:
+    targets = np.zeros((4, num_classes), dtype=bool)
+    targets[:, 0] = [True, False, False, False]
+    targets[:, 2] = [True, True, False, False]
+    scores = np.tile(np.array([[0.1], [0.2], [0.3], [0.4]]), (1, num_classes))
+    metrics = multi_label_metrics(scores, targets, broken_targets=np.zeros((0, num_classes), dtype=bool))
+    evaluation = MultiLabelEvaluation(metrics, tuple(f"class {index}" for index in range(num_classes)), ())
+
+    page = page_of(evaluation, tmp_path)
+
+    assert worst_classes(evaluation) == [0, 2]
+    assert (page.count("<details>") == 1) == (num_classes == 50)
+    assert cells_after(page, "Classes</h2>")[:3] == ["class 0", "1", "25.0%"]
