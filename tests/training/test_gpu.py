@@ -1,0 +1,49 @@
+"""Training on a GPU: the CPU's losses, and steps that do not wait for it. Nothing of this runs without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import losses, tiny_finetune_recipe, tiny_pretrain_recipe
+
+from videomae.training.finetune import SCRATCH, finetune
+from videomae.training.pretrain import pretrain
+from videomae.training.step import Stepper
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def _run(job: str, data: Path, folder: Path, **changes: Any) -> list[float]:
+    if job == "pretrain":
+        pretrain(data, folder, tiny_pretrain_recipe(**changes))
+    else:
+        finetune(data, folder, tiny_finetune_recipe(**changes), init=SCRATCH)
+    return losses(folder)
+
+
+@pytest.mark.parametrize("job", ["pretrain", "finetune"])
+def test_a_gpu_gives_the_cpus_losses(job: str, colours: Path, tmp_path: Path) -> None:
+    expected = _run(job, colours, tmp_path / "cpu", device="cpu", precision="fp32")
+    assert _run(job, colours, tmp_path / "gpu", device="cuda", precision="fp32") == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("job", ["pretrain", "finetune"])
+def test_no_step_waits_for_the_gpu(
+    job: str, precision: str, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Stepper.take
+
+    def watched(self: Stepper, *args: Any) -> Any:
+        # The first steps make the optimiser's state and the libraries' work spaces.
+        torch.cuda.set_sync_debug_mode("error" if self._training.step > 1 else "default")
+        try:
+            return take(self, *args)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Stepper, "take", watched)
+    assert len(_run(job, colours, tmp_path, device="cuda", precision=precision)) >= 2
