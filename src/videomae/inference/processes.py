@@ -24,7 +24,15 @@ from videomae.inference.device import choose_device
 # A process may be late by a whole file that hangs until it is given up, or by a report.
 _TIMEOUT = timedelta(minutes=60)
 # How torch's libraries say that another process is gone, or no longer answers.
-_LOST = ("Connection closed by peer", "Connection reset", "Broken pipe", "Timed out", "timed out", "Socket Timeout")
+_LOST = (
+    "Connection closed by peer",
+    "Connection reset",
+    "Broken pipe",
+    "Timed out",
+    "timed out",
+    "Socket Timeout",
+    "remote process exited",  # NCCL
+)
 
 Answer = TypeVar("Answer")
 

@@ -186,8 +186,11 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         pixels = _at_least_float32(pixels)
         if self.config.num_channels != 3:
             return pixels
-        mean = pixels.new_tensor(IMAGENET_MEAN)
-        std = pixels.new_tensor(IMAGENET_STD)
+        # A tensor made on a GPU from numbers waits for all that the GPU has still to do; one sent there does not.
+        mean, std = (
+            torch.tensor(values, dtype=pixels.dtype).to(pixels.device, non_blocking=True)
+            for values in (IMAGENET_MEAN, IMAGENET_STD)
+        )
         return (pixels.unflatten(-1, (-1, 3)) * std + mean).flatten(-2)
 
     def _token_indices(

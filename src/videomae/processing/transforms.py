@@ -205,7 +205,7 @@ def normalize(clips: torch.Tensor, mean: float | Sequence[float], std: float | S
     if not (stds > 0).all():
         raise ConfigError(f"std={stds.tolist()}", expected="numbers above 0", hint="the pixels are divided by it")
     scale, shift = (
-        torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1).to(clips.device)
+        torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1).to(clips.device, non_blocking=True)
         for values in (1 / (255 * stds), -means / stds)
     )
     if clips.device.type != "cpu":

@@ -103,7 +103,6 @@ class Team:
 def _replicate(model: nn.Module) -> nn.Module:
     from torch.nn.parallel import DistributedDataParallel
 
-    device = next(model.parameters()).device
     # The only buffers, position tables, are constants. torch 2.15 has another name for not sending them each time.
     known = inspect.signature(DistributedDataParallel).parameters
     buffers: dict[str, Any] = {
@@ -111,7 +110,8 @@ def _replicate(model: nn.Module) -> nn.Module:
     }
     return DistributedDataParallel(
         model,
-        device_ids=[device] if device.type == "cuda" else None,
+        # With device_ids it would send the masks to the GPU and wait for it, twice: they are wanted on the CPU.
+        device_ids=None,
         gradient_as_bucket_view=True,
         **buffers,
     )

@@ -125,7 +125,7 @@ class Stepper:
     def _update(self, totals: Sequence[Tensor], weights: Sequence[Tensor | float]) -> Tensor:
         training, optimizer, scaler = self._training, self._training.optimizer, self._training.scaler
         num_rows = self._order.num_clips_of(training.step) * training.recipe.views
-        sums = torch.stack([sum(totals[1:], totals[0]), totals[0].new_tensor(0) + sum(weights)])
+        sums = torch.stack([sum(totals[1:], totals[0]), totals[0].new_zeros(()) + sum(weights)])
         total, weight = self._team.processes.sum(sums).unbind()
         if scaler.is_enabled():
             scaler.unscale_(optimizer)
