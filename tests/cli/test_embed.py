@@ -74,7 +74,8 @@ def test_probe_with_few_shots(commands: Commands, pretrained: PretrainResult, co
     assert "over 3 seeds" in commands.out
     assert "2 clips" not in commands.err
     line = commands.refused(*words[: -len(FAST)][:-1], "7", *FAST)
-    assert "lower --per-class" in line
+    assert "where class 'blue' has 6 videos: expected from 1 to 6; lower --per-class" in line
+    assert "leave --per-class out" in commands.refused(*words[: -len(FAST)][:-1], "0", *FAST)
 
 
 def test_probe_refuses_what_cannot_be_judged(
@@ -86,6 +87,33 @@ def test_probe_refuses_what_cannot_be_judged(
     other = write_data_set(tmp_path / "other", per_class=1, classes=("red",))
     (other / "red").rename(other / "crimson")
     assert "'crimson'" in commands.refused("probe", colours / "train", "--val", other, *words)
+
+
+def test_probe_refuses_a_class_that_nothing_is_learnt_of(
+    commands: Commands, pretrained: PretrainResult, tmp_path: Path
+) -> None:
+    write_data_set(tmp_path / "train", per_class=1, classes=("red", "blue"))
+    write_data_set(tmp_path / "val", per_class=1)
+    line = commands.refused("probe", tmp_path, "--model", pretrained.folder, "--method", "knn", *FAST)
+    assert "the class 'green', of which there is no training video" in line
+
+
+def test_lists_and_limits_are_heeded(
+    commands: Commands, pretrained: PretrainResult, colours: Path, tmp_path: Path
+) -> None:
+    paths = sorted(path.relative_to(colours) for path in colours.glob("*/*/*.mp4"))
+    rows = [f"{path},{path.parts[1]},{path.parts[0]}" for path in paths]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    words = [tmp_path / "list.csv", "--model", pretrained.folder, "--video-root", colours, *FAST]
+    document = commands.json("probe", *words, "--method", "knn")
+    assert (document["runs"][0]["num_train"], document["broken"]) == (18, [])
+    output = ["--output", tmp_path / "f.npz"]
+    assert commands.json("embed", *words, *output)["num_rows"] == 24
+    soon = ["--read-limit-seconds", "0.000001"]
+    for windows in ([], ["--windows"]):
+        assert commands("embed", *words, *output, *soon, *windows) == 2
+        assert "still at work after 1e-06 s" in commands.err
+    assert "still at work after 1e-06 s" in commands.refused("probe", *words, *soon)
 
 
 def test_probe_counts_broken_test_videos(

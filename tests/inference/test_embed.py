@@ -10,6 +10,7 @@ import torch
 
 from videomae.core.errors import ConfigError
 from videomae.data.entries import VideoEntry
+from videomae.inference import feature_files
 from videomae.inference.embed import Embedding, EmbedOptions, embed_clips, embed_videos
 from videomae.inference.feature_files import FeatureFile
 from videomae.loading.checkpoint import LoadedCheckpoint
@@ -143,6 +144,19 @@ def test_files_hold_what_was_added(tmp_path: Path, suffix: str) -> None:
         assert table["label"].to_pylist()[:4] == ["a b", None, None, "a b"]
         assert table["start_seconds"].to_pylist()[:3] == [0.0, None, 0.5]
         assert table["path"].to_pylist()[-1] == "v299.mp4"
+
+
+def test_large_rows_are_written_in_small_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(feature_files, "_NUMBERS_AT_ONCE", 20)
+    values = np.random.default_rng(0).normal(size=(7, 2, 4)).astype(np.float32)
+    with FeatureFile(tmp_path / "f.parquet") as file:
+        for row in values:
+            file.add("v.mp4", None, row)
+    pieces = parquet.ParquetFile(tmp_path / "f.parquet")
+    assert [pieces.metadata.row_group(index).num_rows for index in range(pieces.num_row_groups)] == [3, 3, 1]
+    stored = np.array(pieces.read()["features"].to_pylist(), dtype=np.float32)
+    assert np.array_equal(stored.reshape(values.shape), values)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])

@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import UsageError, parse
 from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_json, stderr_console
+from videomae.cli.data_options import ListOptions
 from videomae.cli.model_options import ViewRunOptions
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class EmbedCommandOptions:
     """Share of a window that the next one repeats."""
     dense: bool = False
     """Every token's features (time, height, width, D) instead of their mean (D)."""
+    lists: OmitArgPrefixes[ListOptions] = field(default_factory=ListOptions)
     run: OmitArgPrefixes[ViewRunOptions] = field(default_factory=ViewRunOptions)
     json: bool = False
     """Print one JSON document on stdout."""
@@ -56,7 +58,7 @@ def run(arguments: list[str]) -> int:
     from videomae.inference.embed import EmbedOptions, embed_videos
     from videomae.inference.feature_files import FeatureFile
 
-    entries = _entries(options.videos)
+    entries = _entries(options.videos, options.lists.video_root)
     embed = EmbedOptions(
         num_clips=options.run.clips,
         num_crops=options.run.crops,
@@ -65,6 +67,7 @@ def run(arguments: list[str]) -> int:
         dense=options.dense,
         precision=options.run.precision,
         num_workers=options.run.num_workers,
+        read_limit_seconds=options.run.read_limit_seconds,
     )
     file = FeatureFile(options.output)
     checkpoint, _, device = open_for_views(options.model, options.run, for_features=True)
@@ -95,7 +98,7 @@ def run(arguments: list[str]) -> int:
     return EXIT_BAD_INPUT if broken else EXIT_DONE
 
 
-def _entries(paths: tuple[Path, ...]) -> list[VideoEntry]:
+def _entries(paths: tuple[Path, ...], video_root: Path | None) -> list[VideoEntry]:
     from videomae.data.entries import VIDEO_SUFFIXES, VideoEntry
     from videomae.data.manifest import read_manifest
 
@@ -106,7 +109,7 @@ def _entries(paths: tuple[Path, ...]) -> list[VideoEntry]:
         if is_video and not path.is_dir():
             entries.append(VideoEntry(path))
             continue
-        manifest = read_manifest(path)
+        manifest = read_manifest(path, root=video_root)
         entries += manifest.entries
         for notice in manifest.notices:
             stderr_console().print(notice, markup=False)

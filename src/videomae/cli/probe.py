@@ -9,9 +9,11 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import UsageError, parse
 from videomae.cli.console import EXIT_DONE, print_json, stderr_console
+from videomae.cli.data_options import ListOptions
 from videomae.cli.model_options import ViewRunOptions
 
 if TYPE_CHECKING:
+    from videomae.data.manifest import Manifest
     from videomae.evaluation.probe_data import ProbeResult
 
 
@@ -44,6 +46,7 @@ class ProbeCommandOptions:
     """Passes over the features."""
     count_broken_as_wrong: bool = False
     """Count a test video that cannot be read as wrong, and name it, instead of stopping."""
+    lists: OmitArgPrefixes[ListOptions] = field(default_factory=ListOptions)
     run: OmitArgPrefixes[ViewRunOptions] = field(default_factory=ViewRunOptions)
     json: bool = False
     """Print one JSON document on stdout."""
@@ -57,7 +60,6 @@ def run(arguments: list[str]) -> int:
 
     from videomae.cli.models import open_for_views
     from videomae.data.catalog import Catalog
-    from videomae.data.manifest import read_manifest
     from videomae.evaluation.probe_data import probe_checkpoint
     from videomae.evaluation.probes import ProbeOptions
     from videomae.inference.embed import EmbedOptions
@@ -74,17 +76,10 @@ def run(arguments: list[str]) -> int:
         num_crops=options.run.crops,
         precision=options.run.precision,
         num_workers=options.run.num_workers,
+        read_limit_seconds=options.run.read_limit_seconds,
         dense=options.method == "attentive",
     )
-    whole = read_manifest(options.data)
-    train = whole.take_split("train")
-    if options.val is None and not {"test", "val"} & set(whole.splits):
-        raise UsageError(
-            f"{options.data} without a split to test on",
-            expected="a split named test or val",
-            hint="give --val DATA, or put the videos into train/ and val/",
-        )
-    test = (whole if options.val is None else read_manifest(options.val)).take_split("test", "val")
+    train, test = _train_and_test(options)
     checkpoint, _, device = open_for_views(options.model, options.run, for_features=True)
     console = stderr_console()
     with Progress(console=console, disable=not console.is_terminal) as progress:
@@ -111,6 +106,22 @@ def run(arguments: list[str]) -> int:
     return EXIT_DONE
 
 
+def _train_and_test(options: ProbeCommandOptions) -> tuple[Manifest, Manifest]:
+    from videomae.data.manifest import read_manifest
+
+    whole = read_manifest(options.data, root=options.lists.video_root)
+    judging = whole if options.val is None else read_manifest(options.val, root=options.lists.video_root)
+    if options.val is None and not {"test", "val"} & set(whole.splits):
+        raise UsageError(
+            f"{options.data} without a split to test on",
+            expected="a split named test or val",
+            hint="give --val DATA, or put the videos into train/ and val/",
+        )
+    for notice in dict.fromkeys((*whole.notices, *judging.notices)):
+        stderr_console().print(notice, markup=False)
+    return whole.take_split("train"), judging.take_split("test", "val")
+
+
 def _as_json(result: ProbeResult, options: ProbeCommandOptions) -> dict[str, object]:
     mean, deviation = result.top1
     runs = [
@@ -122,7 +133,13 @@ def _as_json(result: ProbeResult, options: ProbeCommandOptions) -> dict[str, obj
         }
         for run in result.runs
     ]
-    return {"method": options.method, "top1": mean, "top1_deviation": deviation, "runs": runs}
+    return {
+        "method": options.method,
+        "top1": mean,
+        "top1_deviation": deviation,
+        "runs": runs,
+        "broken": [{"path": str(path), "reason": str(error)} for path, error in result.broken],
+    }
 
 
 def _print(result: ProbeResult, options: ProbeCommandOptions) -> None:

@@ -109,6 +109,7 @@ def probe_checkpoint(
         raise ConfigError(f"num_seeds={num_seeds}", expected="at least 1", hint="give a larger --seeds")
     class_names = train.require_classes().class_names
     test.require_classes(class_names)
+    _require_enough(train, test, per_class)  # before the work of embedding
     checkpoint.model.to(device).eval()
     embed = replace(embed, dense=options.method == "attentive")
     if embed.dense:
@@ -129,6 +130,26 @@ def probe_checkpoint(
         )
         runs.append(ProbeRun(seed, len(chosen), metrics, scores))
     return ProbeResult(tuple(runs), class_names, learnt.broken + judged.broken)
+
+
+def _require_enough(train: Manifest, test: Manifest, per_class: int | None) -> None:
+    """Refuse test videos of a class that nothing is learnt of, and a draw that the smallest class cannot give."""
+    counts = {name: count for name, count in train.class_counts().items() if count}
+    tested = (name for name, count in test.class_counts().items() if count)
+    unknown = next((name for name in tested if name not in counts), None)
+    if unknown is not None:
+        raise DataError(
+            f"{test.source} with test videos of the class {unknown!r}, of which there is no training video",
+            expected=f"training videos of it besides those of {', '.join(list(counts)[:5])}",
+            hint="add some, or leave the class out",
+        )
+    smallest = min(counts, key=lambda name: counts[name])
+    if per_class is not None and not 1 <= per_class <= counts[smallest]:
+        raise DataError(
+            f"--per-class {per_class} of {train.source}, where class {smallest!r} has {counts[smallest]} videos",
+            expected=f"from 1 to {counts[smallest]}",
+            hint="lower --per-class" if per_class > 0 else "leave --per-class out to take all",
+        )
 
 
 def _embed(

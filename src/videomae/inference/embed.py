@@ -14,13 +14,14 @@ from videomae.core.errors import ConfigError, VideoError
 from videomae.data.catalog import Catalog
 from videomae.data.clips import ViewClips
 from videomae.data.listed_clips import ListedClips
-from videomae.data.loader import view_loader
+from videomae.data.loader import hard_limit_seconds, view_loader
 from videomae.data.manifest import VideoEntry
 from videomae.inference.device import autocast
 from videomae.inference.scores import MAX_VIEWS_PER_FORWARD
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.processing.transforms import normalize
 from videomae.video.opening import open_video
+from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
 
 # Windows of one video that a worker decodes in one go.
@@ -39,6 +40,7 @@ class EmbedOptions:
         dense: every token's features, not their mean; of one clip and crop, or of windows.
         precision: "fp32", "bf16" or "fp16".
         num_workers: processes that decode; -1 chooses, 0 decodes in this one.
+        read_limit_seconds: for opening one video and for reading its clips; one that takes longer is broken.
 
     Raises:
         ConfigError: for values out of range or that exclude each other.
@@ -51,6 +53,7 @@ class EmbedOptions:
     dense: bool = False
     precision: str = "fp32"
     num_workers: int = -1
+    read_limit_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         for name in ("num_clips", "num_crops"):
@@ -112,7 +115,13 @@ def embed_videos(
         ConfigError: for windows of a model that samples segments of a whole video.
     """
     _, _, height, width = checkpoint.model.config.grid.clip_shape
-    settings: dict[str, Any] = {"sampling": checkpoint.sampling, "image_size": (height, width), "catalog": catalog}
+    limits = ReadLimits(max_seconds=options.read_limit_seconds)
+    settings: dict[str, Any] = {
+        "sampling": checkpoint.sampling,
+        "image_size": (height, width),
+        "catalog": catalog,
+        "limits": limits,
+    }
     if not options.windows:
         views = ViewClips(entries, num_clips=options.num_clips, num_crops=options.num_crops, **settings)
         yield from _rows(checkpoint, views, [[_whole(index)] for index in range(len(entries))], options, device)
@@ -120,7 +129,7 @@ def embed_videos(
     parts: list[tuple[VideoEntry, list[_Window]]] = []
     for index, entry in enumerate(entries):
         try:
-            windows = _windows(index, entry, checkpoint.sampling, options.overlap, catalog)
+            windows = _windows(index, entry, checkpoint.sampling, options.overlap, catalog, limits)
         except VideoError as error:
             yield Embedding(index, None, error=error)
             continue
@@ -149,6 +158,7 @@ def _rows(
         batch_size=1 if options.windows else max(1, MAX_VIEWS_PER_FORWARD // num_views),
         num_workers=0 if len(clips) == 1 else options.num_workers,
         pin_memory=device.type == "cuda",
+        limit_seconds=hard_limit_seconds(options.read_limit_seconds),
     )
     for batch in loader:
         if len(batch.indices):
@@ -207,7 +217,12 @@ def _seconds(window: _Window) -> tuple[float | None, float | None]:
 
 
 def _windows(
-    index: int, entry: VideoEntry, sampling: ClipSampling, overlap: float, catalog: Catalog | None
+    index: int,
+    entry: VideoEntry,
+    sampling: ClipSampling,
+    overlap: float,
+    catalog: Catalog | None,
+    limits: ReadLimits,
 ) -> list[_Window]:
     """The consecutive clips of a video; the last one ends with it; a shorter video repeats its last frame."""
     if sampling.method != "dense" or sampling.frame_rate is not None:
@@ -217,7 +232,7 @@ def _windows(
             hint="leave --windows out: its clips reach over the whole video",
         )
     known = catalog.packet_index(entry.path) if catalog is not None else None
-    with open_video(entry.path, index=known) as reader:
+    with open_video(entry.path, index=known, limits=limits) as reader:
         times = reader.frame_times
     first = int(np.searchsorted(times, entry.start_seconds)) if entry.start_seconds is not None else 0
     last = int(np.searchsorted(times, entry.end_seconds)) if entry.end_seconds is not None else len(times)

@@ -12,8 +12,10 @@ from videomae.core.errors import ConfigError
 from videomae.core.files import write_atomically
 
 SUFFIXES = (".npz", ".parquet")
-# Rows that are gathered before they go to a Parquet file.
+# Rows, and numbers in them, that are gathered before they go to a Parquet file: dense features of one clip can be
+# millions, and Arrow counts those of a piece in 32 bits.
 _ROWS_AT_ONCE = 256
+_NUMBERS_AT_ONCE = 2**24
 
 
 class FeatureFile:
@@ -55,7 +57,9 @@ class FeatureFile:
         row = {"path": path, "label": label, "start_seconds": start_seconds, "end_seconds": end_seconds}
         self._rows.append({**row, "features": np.asarray(values, dtype=np.float32)})
         self.num_rows += 1
-        if self._arrow is not None and len(self._rows) == _ROWS_AT_ONCE:
+        if self._arrow is not None and (
+            len(self._rows) == _ROWS_AT_ONCE or len(self._rows) * values.size >= _NUMBERS_AT_ONCE
+        ):
             self._flush()
 
     def __enter__(self) -> FeatureFile:
