@@ -49,9 +49,9 @@ def test_the_description_is_written_and_the_same_run_goes_on(tmp_path: Path) -> 
     ("changes", "said"),
     [
         ({"command": "pretrain"}, "command='finetune', not 'pretrain'"),
-        ({"data": "others"}, "data='clips', not 'others'"),
+        ({"videos": "ab12"}, "a run with other videos: their names, classes or order have changed"),
         ({"num_videos": 19}, "num_videos=18, not 19"),
-        ({"val": "more"}, "val=None, not 'more'"),
+        ({"val_videos": "cd34"}, "a run with other validation videos: their names"),
         ({"init": "folder"}, "init='scratch', not 'folder'"),
         ({"recipe": {"seed": 1}}, "seed=0, not 1"),
         ({"recipe": {"unheard_of": 5}}, "unheard_of=None, not 5"),
@@ -81,6 +81,11 @@ def test_what_changes_no_result_may_change(tmp_path: Path) -> None:
     assert RunFolder(tmp_path, _changed(recipe=free)).states.load() == {"step": 3}
 
 
+def test_the_same_videos_may_lie_elsewhere(tmp_path: Path) -> None:
+    _saved(tmp_path)
+    assert RunFolder(tmp_path, _changed(data="./moved/clips", val="elsewhere")).differences == []
+
+
 def test_a_run_that_saved_nothing_may_begin_anew_with_other_settings(tmp_path: Path) -> None:
     with RunFolder(tmp_path, DESCRIPTION).opened():
         pass
@@ -97,12 +102,44 @@ def test_a_folder_with_another_model_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / RECIPE_NAME).exists()
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", METRICS_NAME, "report.html", "state/step-00000007.pt"])
+def test_files_that_are_not_the_runs_own_are_not_written_over(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("dear to somebody")
+    with pytest.raises(InputError, match=f"holds {name} of another model or program"):
+        RunFolder(tmp_path, DESCRIPTION)
+    assert path.read_text() == "dear to somebody"
+    assert not (tmp_path / RECIPE_NAME).exists()
+
+
+def test_files_that_no_run_writes_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("dear to somebody")
+    with RunFolder(tmp_path, DESCRIPTION).opened():
+        pass
+    assert (tmp_path / "notes.txt").read_text() == "dear to somebody"
+
+
+def test_more_epochs_say_how(tmp_path: Path) -> None:
+    _saved(tmp_path)
+    longer = _changed(recipe={"epochs": 5})
+    with pytest.raises(ConfigError, match="add --resume-anyway to take that run to 5 epochs"):
+        RunFolder(tmp_path, longer)
+    assert RunFolder(tmp_path, longer, resume_anyway=True).differences == ["epochs=3, not 5"]
+    with pytest.raises(ConfigError, match="repeat the first command"):
+        RunFolder(tmp_path, _changed(recipe={"epochs": 5, "seed": 1}))
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "3"])
-def test_a_damaged_recipe_is_named(tmp_path: Path, text: str) -> None:
+def test_a_damaged_recipe_costs_no_state(tmp_path: Path, text: str) -> None:
     _saved(tmp_path)
     (tmp_path / RECIPE_NAME).write_text(text)
-    with pytest.raises(InputError, match="JSON object"):
+    with pytest.raises(ConfigError, match=r"damaged recipe\.json, not a JSON object.*--resume-anyway"):
         RunFolder(tmp_path, DESCRIPTION)
+    run = RunFolder(tmp_path, DESCRIPTION, resume_anyway=True)
+    with run.opened():
+        assert run.states.load() == {"step": 3}
+    assert json.loads((tmp_path / RECIPE_NAME).read_text()) == DESCRIPTION
 
 
 def test_an_output_below_a_file_is_refused(tmp_path: Path) -> None:

@@ -212,6 +212,7 @@ def prepare_finetuning(
     )
     checkpoint.model.to(device)
     described = {"val": None if val is None else str(val), "val_share": val_share, "group": group, "init": init}
+    described["val_videos"] = None if validation is None else entries_hash(validation)
     description = _description(data, manifest, recipe, described)
     folder = RunFolder(output, description, resume_anyway=resume_anyway, is_main=team.is_main)
     dataset = _make_dataset(checkpoint, recipe, manifest, augmentation)

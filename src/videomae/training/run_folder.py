@@ -34,6 +34,9 @@ _FREE_FIELDS = {
     "sharding",
     "trackers",
 }
+# The same videos may lie elsewhere, or be called in another way; `videos` and `val_videos` tell them.
+_PLACES = {"data", "val"}
+_HASHES = {"videos": "videos", "val_videos": "validation videos"}
 
 
 class RunFolder:
@@ -41,7 +44,8 @@ class RunFolder:
 
     Args:
         path: the folder, made if absent.
-        description: what defines the run (command, data, recipe); it must be equal for the run to go on.
+        description: what defines the run (command, data, recipe); it must be equal for the run to go on, but for
+            where the videos are and for what changes no result.
         resume_anyway: go on though the description differs.
         is_main: whether this process writes here; of several with one run, the main one does.
 
@@ -63,36 +67,53 @@ class RunFolder:
         self.states = RunStates(self.path / STATE_FOLDER)
         self.differences: list[str] = []
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
-        recipe_path = self.path / RECIPE_NAME
-        if recipe_path.exists() and self._holds_progress():
-            self.differences = self._differences(recipe_path)
-            if self.differences and not resume_anyway:
-                raise ConfigError(
-                    f"{self.path} holds a run with {self.differences[0]}",
-                    expected="the same settings and data, to go on with that run",
-                    hint="repeat the first command, choose another --output, or add --resume-anyway",
-                )
+        if not (self.path / RECIPE_NAME).exists():
+            self._refuse_what_is_not_ours()
         elif self._holds_progress():
+            self.differences = self._differences()
+            if self.differences and not resume_anyway:
+                raise self._another_run()
+
+    def _refuse_what_is_not_ours(self) -> None:
+        """A folder without a recipe must hold nothing that a run would write over."""
+        states = self.states.paths()[:1]
+        ours = (self.path / name for name in ("config.json", "model.safetensors", METRICS_NAME, REPORT_NAME))
+        found = next((path for path in (*ours, *states) if path.exists()), None)
+        if found is not None:
             raise InputError(
-                self.path,
+                f"{self.path}, which holds {found.relative_to(self.path)} of another model or program",
                 expected="a new folder or this run's own",
-                hint="it holds another model; choose another --output",
+                hint="choose another --output",
             )
+
+    def _another_run(self) -> ConfigError:
+        hint = "repeat the first command, choose another --output, or add --resume-anyway"
+        if all(difference.startswith("epochs=") for difference in self.differences):
+            epochs = self.description["recipe"]["epochs"]
+            hint = (
+                f"add --resume-anyway to take that run to {epochs} epochs (its learning rate then follows the new "
+                "length from where it is), or choose another --output"
+            )
+        return ConfigError(
+            f"{self.path} holds a run with {self.differences[0]}",
+            expected="the same settings and data, to go on with that run",
+            hint=hint,
+        )
 
     def _holds_progress(self) -> bool:
         """Whether there is anything to lose; a run that ended before its first save may begin anew, differently."""
         return (self.path / "config.json").exists() or bool(self.states.paths())
 
-    def _differences(self, recipe_path: Path) -> list[str]:
+    def _differences(self) -> list[str]:
         """`name=before, not now` of all that defines the run."""
         try:
-            stored = json.loads(recipe_path.read_text(encoding="utf-8"))
+            stored = json.loads((self.path / RECIPE_NAME).read_text(encoding="utf-8"))
         except ValueError:
             stored = None
         if not isinstance(stored, dict):
-            raise InputError(recipe_path, expected="a JSON object", hint="delete the folder to start anew")
+            return [f"a damaged {RECIPE_NAME}, not a JSON object"]
         found = []
-        for key in self.description:
+        for key in [name for name in self.description if name not in _PLACES]:
             before, now = stored.get(key), self.description[key]
             if isinstance(before, dict) and isinstance(now, dict):
                 names = [name for name in {**before, **now} if name not in _FREE_FIELDS]
@@ -187,13 +208,18 @@ class _OpenedFolder(FolderLock):
 
 
 def _differs(name: str, before: object, now: object) -> str:
-    return "" if before == now else f"{name}={before!r}, not {now!r}"
+    if before == now:
+        return ""
+    if name in _HASHES:
+        return f"other {_HASHES[name]}: their names, classes or order have changed"
+    return f"{name}={before!r}, not {now!r}"
 
 
 def entries_hash(manifest: Manifest) -> str:
     """What identifies the videos of a data set: their paths in it, classes and parts, in order."""
     digest = hashlib.sha256()
-    source = f"{manifest.source}/"
+    folder = Path(manifest.source)
+    source = f"{folder.parent if folder.is_file() else folder}/"  # of a list, the folder that it is in
     for entry in manifest.entries:
         label = entry.label if entry.labels is None else entry.labels
         parts = (str(entry.path).removeprefix(source), label, entry.start_seconds, entry.end_seconds)

@@ -61,7 +61,10 @@ class RunStates:
                 damaged = damaged or path
                 if path == self.paths()[0]:
                     raise CheckpointError(
-                        damaged, expected="an undamaged run state", hint="delete the folder's state/ to start anew"
+                        damaged,
+                        expected="an undamaged run state",
+                        hint="delete the folder's state/ to start anew; its model may be whole: give the folder to "
+                        "--init, with another --output, to begin with these weights",
                     ) from error
                 continue
             for newer in self.paths():
