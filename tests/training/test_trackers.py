@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sqlite3
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import dedent
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -205,6 +208,39 @@ def test_tensorboard_shows_each_step_once_after_a_kill(folder: RunFolder) -> Non
     found = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert found == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.5), (5, 5.5), (6, 6.5)]
     assert len(list((folder.path / "tensorboard").glob("*/hparams.yml"))) == 1
+
+
+@pytest.mark.skipif(not (find_spec("trackio") and find_spec("accelerate")), reason="trackio is not installed")
+def test_trackio_leaves_stdout_to_the_command(tmp_path: Path) -> None:
+    """At the end of the process too, for which Trackio keeps a line."""
+    code = f"""
+        from pathlib import Path
+        from videomae.training.run_folder import RunFolder
+        from videomae.training.trackers import tracked
+        description = {{"command": "pretrain", "data": "DATA", "recipe": {{"epochs": 3}}}}
+        folder = RunFolder(Path({str(tmp_path / "run")!r}), description)
+        with tracked(("trackio",), folder, first_step=0, note=lambda line: None) as group:
+            assert group.names == ("trackio",)
+            folder.log({{"step": 1, "epoch": 0, "split": "train", "loss": 1.5}})
+        print("the result")
+    """
+    result = run_python(dedent(code))
+    assert (result.stdout, result.returncode) == ("the result\n", 0), result.stderr
+    database = sqlite3.connect(tmp_path / "run" / "trackio" / "videomae.db")
+    [(step, values)] = database.execute("select step, metrics from metrics").fetchall()
+    database.close()
+    assert (step, json.loads(values)["train/loss"]) == (1, 1.5)
+
+
+def test_trackios_run_is_ended_through_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+    inner = FakeTracker()
+    modules = {"trackio": SimpleNamespace(finish=lambda: ended.append("trackio"))}
+    monkeypatch.setattr(trackers, "import_module", lambda name: modules[name])
+    tracker = trackers._Trackio(inner)
+    tracker.log({"train/loss": 1.0}, step=3)
+    tracker.finish()
+    assert (inner.lines, inner.finished, ended) == ([(3, {"train/loss": 1.0})], 0, ["trackio"])
 
 
 def test_accelerates_own_logging_works_once_its_trackers_are_taken() -> None:

@@ -179,7 +179,20 @@ def _begin_trackio(folder: RunFolder, first_step: int) -> tuple[GeneralTracker, 
     )
     tracker.start()
     tracker.store_init_configuration(hyperparameters(folder.description))
-    return tracker, f"Trackio: TRACKIO_DIR={place} trackio show"
+    return _Trackio(tracker), f"Trackio: TRACKIO_DIR={place} trackio show"
+
+
+class _Trackio:
+    """accelerate's tracker, which ends its run but leaves Trackio to end it once more, on stdout, at exit."""
+
+    def __init__(self, tracker: GeneralTracker) -> None:
+        self._tracker = tracker
+
+    def log(self, values: dict[str, Any], step: int | None = None) -> object:
+        return self._tracker.log(values, step=step)
+
+    def finish(self) -> object:
+        return import_module("trackio").finish()
 
 
 _BEGIN: dict[str, Callable[[RunFolder, int], tuple[GeneralTracker, str]]] = {
