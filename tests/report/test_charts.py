@@ -226,3 +226,11 @@ def test_small_curves_of_odd_values(pairs: list[tuple[float, float]]) -> None:
         io.BytesIO(small_curves({"memory": pairs, "speed": [(1, 2), (2, 1)]}, image_format="png"))
     ) as image:
         assert image.width > image.height > 100
+
+
+def test_a_flat_line_of_two_steps_has_plain_axes() -> None:
+    texts = texts_of(loss_curves({"loss": [(1, 0.693147), (2, 0.693151)], "one": [(2, 0.69315)]}))
+
+    assert not any("e" in text and text[:1].isdigit() for text in texts)
+    assert "1.2" not in texts
+    assert {"1", "2"} <= set(texts)

@@ -42,6 +42,7 @@ def chart_style() -> Iterator[None]:
                 "axes.spines.right": False,
                 "axes.titlesize": 12.5,
                 "axes.titlelocation": "left",
+                "axes.formatter.useoffset": False,  # a flat line's axis would read "1e-5 + 0.6931"
                 "xtick.color": FAINT_INK,
                 "ytick.color": FAINT_INK,
                 "xtick.labelcolor": INK,

@@ -257,6 +257,7 @@ def _draw_series(
     colour = _COLOURS[index % len(_COLOURS)]
     style: Any = _LINE_STYLES[index // len(_COLOURS) % len(_LINE_STYLES)]
     steps, values = np.asarray(pairs, dtype=np.float64).reshape(-1, 2).T
+    axes.locator_params(axis="x", integer=True)  # there is no step 1.975
     finite = np.isfinite(values) & np.isfinite(steps)
     label = _shorten(name, 40)
     notes = [f"{(~finite).sum()} not finite"] if (~finite).any() else []

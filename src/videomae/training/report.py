@@ -123,7 +123,7 @@ def _training_figures(
     if num_skipped := max(record.get("skipped_steps") or 0 for record in records):
         figures.append(KeyFigure("skipped", str(num_skipped), "steps whose loss or gradient was not finite"))
     if broken:
-        figures.append(KeyFigure("left out", str(len(broken)), "videos that cannot be read"))
+        figures.append(KeyFigure("cannot be read", str(len(broken)), "videos, named below"))
     return figures
 
 
