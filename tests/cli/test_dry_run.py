@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from PIL import Image
 from small_runs import CLIP_WORDS, SPEED_WORDS, Commands, Recorder, tiny_finetune_recipe, tiny_pretrain_recipe
 
+from videomae.cli.dry_run import lines_of
 from videomae.core.grid import TubeletGrid
-from videomae.training.dry_run import dry_run
+from videomae.training.dry_run import DryRun, dry_run
 from videomae.training.finetune import prepare_finetuning
 from videomae.training.pretrain import prepare_pretraining
 from videomae.training.shown_inputs import as_pixels, labelled_clips, masked_clips
@@ -30,6 +32,25 @@ def test_pretraining(commands: Commands, colours: Path, tmp_path: Path) -> None:
     assert "weights 4.2 MiB" in told["memory"]
     assert [path.name for path in output.iterdir()] == ["inputs.png"]
     assert np.asarray(Image.open(output / "inputs.png")).std() > 10
+
+
+@pytest.mark.parametrize(
+    ("device", "hours", "classes", "said"),
+    [
+        ("cpu", 7, {}, "--recipe pretrain-hundreds-cpu, fewer --epochs"),
+        ("cpu", 7, {"a": 9, "b": 9}, "--recipe finetune-hundreds-cpu, fewer --epochs"),
+        ("cpu", 1, {}, None),
+        ("cuda", 70, {}, None),
+    ],
+)
+def test_a_long_run_without_a_gpu_is_told_what_would_be_quicker(
+    device: str, hours: float, classes: dict[str, int], said: str | None
+) -> None:
+    counts = dict.fromkeys((field.name for field in dataclasses.fields(DryRun)), 1)
+    run = DryRun(**{**counts, "class_counts": classes, "device": device, "total_seconds": 3600.0 * hours})  # type: ignore[arg-type]
+    told = dict(lines_of(run, tiny_pretrain_recipe()))
+    assert told.get("to be quicker", "").startswith(said or "")
+    assert ("to be quicker" in told) is (said is not None)
 
 
 def test_finetuning_as_json(commands: Commands, colours: Path, tmp_path: Path) -> None:

@@ -31,6 +31,19 @@ def test_a_log_gets_a_line_for_each_tenth() -> None:
     assert lines[0] == "step 10/100  epoch 1  loss 0.500  12.3 clips/s  0% waiting for clips"
 
 
+def test_a_long_run_soon_tells_how_long_it_takes_without_many_lines() -> None:
+    console, text = _console(False)
+    now = [1000.0]
+    monitor = ProgressMonitor(console, clock=lambda: now[0])
+    monitor.start("training", total_steps=1500, first_step=500)
+    for step in range(501, 600):
+        now[0] += 20.0
+        monitor.step(_report(step))
+    lines = text.getvalue().splitlines()
+    assert [line.split()[1] for line in lines] == ["503/1500", "509/1500", "521/1500", "545/1500", "593/1500"]
+    assert lines[0].endswith("waiting for clips  about 5.5 hours left")
+
+
 def test_a_run_that_goes_on_counts_from_where_it_was() -> None:
     console, text = _console(False)
     monitor = ProgressMonitor(console)

@@ -73,6 +73,14 @@ def one_line(text: str) -> str:
     )
 
 
+def duration(seconds: float) -> str:
+    """A length of time in the unit that suits it, such as `7.5 hours`."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.3g} s"
+
+
 def describe_error(error: InputError) -> dict[str, str]:
     """The parts of an error, for `--json`."""
     return {"value": error.value, "expected": error.expected, "hint": error.hint}

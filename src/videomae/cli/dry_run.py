@@ -6,13 +6,15 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from videomae.cli.console import EXIT_DONE, print_json, stderr_console
+from videomae.cli.console import EXIT_DONE, duration, print_json, stderr_console
 from videomae.cli.progress import ProgressMonitor
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.dry_run import DryRun, dry_run
 from videomae.training.setup import Prepared
 
 _MAX_CLASSES = 10
+# A run without a GPU that takes longer was hardly meant to.
+_LONG_SECONDS = 2 * 3600.0
 
 
 def run_dry(
@@ -37,12 +39,13 @@ def run_dry(
         values = {**dataclasses.asdict(found), "total_bytes": found.total_bytes, "picture": str(found.picture)}
         print_json(values)
         return EXIT_DONE
-    for name, text in _lines(found, recipe):
+    for name, text in lines_of(found, recipe):
         console.print(f"{name:<15} {text}", markup=False)
     return EXIT_DONE
 
 
-def _lines(run: DryRun, recipe: TrainingRecipe) -> list[tuple[str, str]]:
+def lines_of(run: DryRun, recipe: TrainingRecipe) -> list[tuple[str, str]]:
+    """What a dry run has found, as names and texts for people."""
     counts = [f"{name} {count}" for name, count in run.class_counts.items()]
     more = "" if len(counts) <= _MAX_CLASSES else ", …"
     rate = f"{recipe.learning_rate:g} × {run.batch_size} / 256 = {run.learning_rate:.3g}"
@@ -63,7 +66,7 @@ def _lines(run: DryRun, recipe: TrainingRecipe) -> list[tuple[str, str]]:
         ("learning rate", rate),
         (
             "time",
-            f"about {_duration(run.total_seconds)} on {run.device}: {run.step_seconds:.3g} s a step and "
+            f"about {duration(run.total_seconds)} on {run.device}: {run.step_seconds:.3g} s a step and "
             f"{run.decode_seconds:.3g} s for reading a clip, measured with {run.num_measured} clips",
         ),
         (
@@ -73,14 +76,12 @@ def _lines(run: DryRun, recipe: TrainingRecipe) -> list[tuple[str, str]]:
         ),
         ("inputs", str(run.picture)),
     ]
+    if run.device == "cpu" and run.total_seconds > _LONG_SECONDS:
+        kind = "finetune" if counts else "pretrain"
+        number = "hundreds" if run.num_videos < 1000 else "thousands"
+        quicker = f"--recipe {kind}-{number}-cpu, fewer --epochs, a smaller --size or --image-size, or a GPU"
+        lines.append(("to be quicker", quicker))
     return [line for line in lines if counts or line[0] != "classes"]
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def _size(num_bytes: int) -> str:

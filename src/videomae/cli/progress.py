@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from videomae.cli.console import duration
 from videomae.training.monitor import Monitor, StepReport
+
+_FIRST_LINE_SECONDS = 60.0
 
 
 class ProgressMonitor(Monitor):
     """A bar with loss, clips/s, the share of time spent waiting for clips, and the time left.
 
-    Where stderr is no terminal, a line for each tenth of the run takes its place.
+    Where stderr is no terminal, a line for each tenth of the run takes its place, and of a long run lines after one
+    minute, two more, four more and so on: soon it can be seen how long it will take.
+
+    Args:
+        console: where to.
+        clock: seconds, from any beginning.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
+        self._clock = clock
+        self._begin = self._last_line = 0.0
+        self._patience = _FIRST_LINE_SECONDS
+        self._first_step = 0
         self._progress: Progress | None = None
         self._steps: TaskID | None = None
         self._part: TaskID | None = None
@@ -27,7 +41,9 @@ class ProgressMonitor(Monitor):
 
     def start(self, title: str, *, total_steps: int, first_step: int) -> None:
         """Show the bar."""
-        self._total = total_steps
+        self._total, self._first_step = total_steps, first_step
+        self._begin = self._last_line = self._clock()
+        self._patience = _FIRST_LINE_SECONDS
         self._loss = "…"  # of this run, not of one before it
         self._tenths = 10 * first_step // max(1, total_steps)
         if not self.console.is_terminal:
@@ -51,9 +67,20 @@ class ProgressMonitor(Monitor):
         text = f"loss {self._loss}  {speed}"
         if self._progress is not None and self._steps is not None:
             self._progress.update(self._steps, completed=report.step, text=text)
-        elif 10 * report.step // self._total > self._tenths:
-            self._tenths = 10 * report.step // self._total
+        elif self._is_line_due(report.step):
+            left = (self._clock() - self._begin) / (report.step - self._first_step) * (self._total - report.step)
+            text += f"  about {duration(left)} left" if left >= _FIRST_LINE_SECONDS else ""
             self.console.print(f"step {report.step}/{self._total}  epoch {report.epoch + 1}  {text}")
+
+    def _is_line_due(self, step: int) -> bool:
+        tenths, now = 10 * step // self._total, self._clock()
+        is_long_ago = now - self._last_line >= self._patience
+        if tenths <= self._tenths and not is_long_ago:
+            return False
+        if is_long_ago:
+            self._patience *= 2
+        self._tenths, self._last_line = tenths, now
+        return True
 
     def note(self, text: str) -> None:
         """A line above the bar."""
