@@ -6,7 +6,8 @@ DATA has the splits train and val, of other sources, such as a folder with train
 network is pre-trained on the train clips, labels unused, with tube masks (90 and 75 %) and random masks (90 %), and
 left untrained ("scratch"). Each encoder is then fine-tuned with the same settings and judged on 5 × 3 views of the val
 clips; frozen, it is judged by nearest neighbours, a linear and an attentive probe. No number is chosen on val: of every
-run the last epoch counts. Runs that DIR holds finished are not done again.
+run the last epoch counts. Runs that DIR holds finished are not done again; several seeds may run at once, each in a
+process of its own (`--seeds 0 --num-workers 1`), and a last call with all of them makes the table.
 
 The clips are packed first (`videomae pack`), so that decoding costs little.
 """
@@ -53,7 +54,6 @@ COLUMNS = ("finetuned", *METHODS)
 
 def main() -> None:
     options = _parse()
-    begin = time.perf_counter()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.output or Path(temporary)
@@ -64,7 +64,11 @@ def main() -> None:
             for arm in (SCRATCH, *MASKS):
                 kept = folder / f"seed-{seed}" / f"{arm.replace(' ', '-')}.json"
                 if not kept.exists():
+                    begin = time.perf_counter()
                     row = {"seed": seed, "arm": arm, **measure(packed, kept.parent, arm, seed, options)}
+                    if options.only_pretrain:
+                        continue
+                    row["minutes"] = round((time.perf_counter() - begin) / 60, 1)
                     kept.write_text(json.dumps(row))
                 rows.append(json.loads(kept.read_text()))
                 print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
@@ -73,10 +77,7 @@ def main() -> None:
     summary = {arm: {name: _spread(rows, arm, name) for name in COLUMNS} for arm in (SCRATCH, *MASKS)}
     print(table(summary))
     settings = {name: str(value) for name, value in vars(options).items() if name not in ("data", "output")}
-    minutes = round((time.perf_counter() - begin) / 60, 1)
-    write_results(
-        "actions", options.device, {"settings": settings, "minutes": minutes, "summary": summary, "rows": rows}
-    )
+    write_results("actions", options.device, {"settings": settings, "summary": summary, "rows": rows})
 
 
 def measure(packed: Path, folder: Path, arm: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
