@@ -194,9 +194,10 @@ def test_a_full_disk_is_no_fault_of_ours(words: list[str]) -> None:
     assert "(No space left on device): expected room on the disk" in done.stderr
 
 
-def test_the_module_runs_as_a_program() -> None:
+@pytest.mark.parametrize("name", ["videomae", "videomae.cli.main"])
+def test_the_module_runs_as_a_program(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "videomae.cli.main", "nonsense"],
+        [sys.executable, "-m", name, "nonsense"],
         env=command_environment(),
         capture_output=True,
         text=True,
