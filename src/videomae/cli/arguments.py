@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import itertools
 import re
@@ -41,6 +42,8 @@ def parse(options: type[Options], arguments: list[str], *, command: str, default
             return tyro.cli(
                 options,
                 prog=f"videomae {command}",
+                # Of a docstring tyro would take the first paragraphs alone, without the examples.
+                description=inspect.getdoc(options),
                 args=arguments,
                 **keywords,
             )

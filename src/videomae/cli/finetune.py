@@ -20,6 +20,10 @@ class FinetuneOptions:
 
     Repeat the command to go on with a run that was interrupted. The output folder is a checkpoint for `predict` and
     `evaluate`; with validation videos it holds the best epoch. Look at its report.html.
+
+        videomae finetune CLIPS --init pretrained --output classifier
+        videomae finetune CLIPS --init pretrained --output classifier --recipe finetune-hundreds-gpu --dry-run
+        videomae finetune list.csv --val-share 0.2 --init scratch --output classifier --size tiny --image-size 64
     """
 
     data: Annotated[Positional[str], arg(metavar="DATA")]

@@ -20,6 +20,10 @@ class PretrainOptions:
 
     Repeat the command to go on with a run that was interrupted. The output folder is a checkpoint for `finetune --init`
     and `reconstruct --model`; look at its report.html.
+
+        videomae pretrain VIDEOS --output pretrained
+        videomae pretrain VIDEOS --output pretrained --recipe pretrain-hundreds-gpu --dry-run
+        videomae pretrain packed --output pretrained --size tiny --image-size 64 --num-frames 8
     """
 
     data: Annotated[Positional[str], arg(metavar="DATA")]
