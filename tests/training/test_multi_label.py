@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from several_processes import run_in_processes
 from small_runs import CLASSES, Commands, Recorder, losses, read_metrics, tiny_finetune_recipe, write_clip
 from torch.nn import functional as F
 
@@ -16,8 +18,9 @@ import videomae
 from videomae.core.errors import ConfigError, DataError
 from videomae.data.loader import ClipBatch
 from videomae.data.manifest import read_manifest
-from videomae.evaluation.multi_label import evaluate_multi_label
+from videomae.evaluation.multi_label import MultiLabelEvaluation, evaluate_multi_label
 from videomae.evaluation.validate import evaluate_classifier
+from videomae.inference.processes import joined_processes
 from videomae.inference.scores import ViewOptions
 from videomae.loading.checkpoint import new_processor, open_checkpoint
 from videomae.models.config import VideoMAEConfig
@@ -85,6 +88,33 @@ def test_accumulation_changes_nothing(table: Path, tmp_path: Path) -> None:
         finetune(table, tmp_path / str(accumulation), recipe, init="scratch")
         found.append(losses(tmp_path / str(accumulation)))
     assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def _finetune_and_judge(table: Path, output: Path, sharding: str) -> MultiLabelEvaluation:
+    """Too briefly to tell the videos apart; 16 in batches of 6 leave 4, and 7 are judged: uneven shares."""
+    recipe = tiny_finetune_recipe(epochs=1, batch_size=6, learning_rate=3e-3, sharding=sharding)
+    finetune(table, output, recipe, init="scratch")
+    manifest = read_manifest(table).take_split("val")
+    with joined_processes("cpu") as processes:
+        return evaluate_multi_label(
+            open_checkpoint(output, task="classification"),
+            replace(manifest, entries=manifest.entries[1:]),
+            options=ViewOptions(precision="fp32"),
+            device=torch.device("cpu"),
+            processes=processes,
+        )
+
+
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_processes_do_what_one_does(table: Path, tmp_path: Path, sharding: str) -> None:
+    alone = _finetune_and_judge(table, tmp_path / "one", sharding).metrics
+    assert 0 < alone.mean_average_precision < 1
+    for judged in run_in_processes(_finetune_and_judge, table, tmp_path / "two", sharding):
+        assert (judged.metrics.num_videos, judged.metrics.loss) == (7, pytest.approx(alone.loss, abs=1e-5))
+        assert judged.metrics.mean_average_precision == alone.mean_average_precision
+    for line, other in zip(read_metrics(tmp_path / "one", None), read_metrics(tmp_path / "two", None), strict=True):
+        assert other["loss"] == pytest.approx(line["loss"], abs=1e-5)
+        assert other.get("mean_average_precision") == line.get("mean_average_precision")
 
 
 def test_the_loss_is_the_mean_of_the_binary_ones() -> None:
