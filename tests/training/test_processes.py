@@ -69,6 +69,7 @@ def _assert_alike(first: Path, second: Path, *, tolerance: float = TOLERANCE) ->
     for line, other in zip(lines, others, strict=True):
         for name in ("loss", "learning_rate", "top1"):
             assert other.get(name) == pytest.approx(line.get(name), abs=tolerance, nan_ok=True), (line, other)
+        assert bool(other["clips_per_second"]) == bool(line["clips_per_second"])  # of all processes
     before, after = read_weights(first), read_weights(second)
     assert before.keys() == after.keys()
     for name in before:
@@ -135,8 +136,8 @@ class _StopAt(Recorder):
         super().__init__(lambda report: os.kill(os.getpid(), signal.SIGTERM) if report.step == step else None)
 
 
-def _stop_after_two(data: Path, output: Path, sharding: str) -> Any:
-    recipe = tiny_pretrain_recipe(max_broken=0.2, batch_size=4, sharding=sharding)
+def _stop_after_two(data: Path, output: Path, sharding: str, **changes: Any) -> Any:
+    recipe = tiny_pretrain_recipe(max_broken=0.2, batch_size=4, sharding=sharding, **changes)
     try:
         pretrain(data, output, recipe, monitor=_StopAt(2))
     except TrainingStopped as stopped:
@@ -158,6 +159,17 @@ def test_a_run_goes_on_with_another_number_of_processes(
     _in_two(_pretrain, *arguments, **changes) if then == 2 else _pretrain(*arguments, **changes)
     assert len(losses(tmp_path / "other")) == 6
     _assert_alike(alone, tmp_path / "other")
+
+
+@pytest.mark.parametrize(("first", "then"), [("none", "full"), ("full", "none")])
+def test_a_run_goes_on_with_another_sharding(uneven: Path, tmp_path: Path, first: str, then: str) -> None:
+    changes = {"epochs": 1, "ema_decay": 0.5}
+    _pretrain(uneven, tmp_path / "one", batch_size=4, **changes)
+    changes["accumulation"] = 2
+    assert _in_two(_stop_after_two, uneven, tmp_path / "other", first, **changes) == [2, 2]
+    _in_two(_pretrain, uneven, tmp_path / "other", batch_size=4, sharding=then, **changes)
+    assert len(losses(tmp_path / "other")) == 3
+    _assert_alike(tmp_path / "one", tmp_path / "other")
 
 
 def test_a_batch_that_the_processes_cannot_share_evenly_is_refused_by_all(uneven: Path, tmp_path: Path) -> None:

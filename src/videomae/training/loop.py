@@ -269,7 +269,7 @@ def _take_steps(training: Training, batches: Iterator[ClipBatch], stepper: Stepp
         rate = training.schedule.at(training.step)
         outcome = stepper.take(parts, rate) if num_clips else None
         training.step += 1
-        meter.add(outcome, parts, rate)
+        meter.add(outcome, parts, rate, num_clips=num_clips)
         stop, due = training.team.processes.any_of(training.stop.requested, saver.is_due())
         if stop and training.step < training.total_steps:
             _stop(training)

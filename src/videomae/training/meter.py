@@ -65,19 +65,20 @@ class Meter:
         self._step_wait += waited
         self._waited += waited
 
-    def add(self, outcome: Tensor | None, batches: Sequence[ClipBatch], rate: float) -> None:
+    def add(self, outcome: Tensor | None, batches: Sequence[ClipBatch], rate: float, *, num_clips: int) -> None:
         """A step was taken.
 
         Args:
             outcome: of `Stepper.take`.
-            batches: the parts that it was made of.
+            batches: the parts of this process that it was made of.
             rate: its learning rate.
+            num_clips: that it was made of, over all processes.
 
         Raises:
             ConfigError: where too many steps in a row had to be skipped.
         """
         training = self.training
-        self._clips += sum(len(batch.indices) for batch in batches) * training.team.world_size
+        self._clips += num_clips
         if outcome is not None:
             self._outcomes.add(outcome, training.step, [batch.indices for batch in batches])
         due = training.step % training.recipe.log_every == 0 or training.step % training.steps_per_epoch == 0
