@@ -15,6 +15,7 @@ from videomae.data.loader import ClipBatch
 from videomae.data.workers import Broken
 from videomae.inference.processes import Processes
 from videomae.models.network import Layer
+from videomae.training.ema import WeightAverage
 
 Sharding = Literal["none", "full"]
 
@@ -174,6 +175,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
         for number, values in state["state"].items()
     }
     optimizer.load_state_dict({"state": parts, "param_groups": state["param_groups"]})
+
+
+def load_average(average: WeightAverage, state: Mapping[str, Any]) -> None:
+    """Take up a gathered state; of the average of sharded weights each process keeps its part."""
+    own = average.state_dict()["shadow"]
+    shadow = {name: _like(tensor, own.get(name)) for name, tensor in state["shadow"].items()}
+    average.load_state_dict({**state, "shadow": shadow})
 
 
 def _like(whole: Tensor, own: Tensor | None) -> Tensor:

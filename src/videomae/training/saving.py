@@ -10,7 +10,7 @@ from torch import Tensor
 
 from videomae.core.errors import CheckpointError
 from videomae.training.background import BackgroundWriter, HostCopy
-from videomae.training.processes import load_model, load_optimizer
+from videomae.training.processes import load_average, load_model, load_optimizer
 
 if TYPE_CHECKING:
     from videomae.training.loop import Training
@@ -128,7 +128,7 @@ def take_up(training: Training) -> bool:
         load_optimizer(training.optimizer, state["optimizer"])
         training.scaler.load_state_dict(state["scaler"])
         if training.average is not None:
-            training.average.load_state_dict(state["average"])
+            load_average(training.average, state["average"])
         training.meter.load_state_dict(state["meter"])
         training.step, training.extra, training.num_judged = state["step"], state["extra"], state["num_judged"]
         training.left_out.load_state({"reasons": state["broken"], "lethal": state["lethal"]})
