@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -292,3 +293,13 @@ def test_processes_have_each_video_once_together(world_size: int, num_workers: i
 
     assert [index for part in seen for index in part] == list(range(9))
     assert max(map(len, seen)) - min(map(len, seen)) <= 1
+
+
+def test_more_workers_than_cores_are_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch._utils, "cpu_count", lambda: 1)
+    with pytest.warns(UserWarning, match="This DataLoader will create 2"):  # what torch says by itself
+        torch.utils.data.DataLoader([0], num_workers=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert len(load(Clips({}), num_workers=2)) == 8 + 1
+    assert [str(warning.message) for warning in caught] == []

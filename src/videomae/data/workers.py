@@ -8,6 +8,7 @@ import multiprocessing
 import signal
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -102,19 +103,20 @@ class _Crew:
         self, dataset: Dataset[Any], batches: Any, *, num_workers: int, watch: Watch, options: Mapping[str, Any]
     ) -> None:
         self._board = torch.tensor([_IDLE, 0.0, 0.0], dtype=torch.float64).repeat(num_workers, 1).share_memory_()
-        loader: DataLoader[Any] = DataLoader(
-            WatchedItems(dataset, watch.excluded, self._board),
-            batch_sampler=batches,
-            num_workers=num_workers,
-            timeout=_POLL_SECONDS,
-            worker_init_fn=functools.partial(_begin_worker, self._board),
-            **options,
-        )
+        with _any_number_of_workers():
+            loader: DataLoader[Any] = DataLoader(
+                WatchedItems(dataset, watch.excluded, self._board),
+                batch_sampler=batches,
+                num_workers=num_workers,
+                timeout=_POLL_SECONDS,
+                worker_init_fn=functools.partial(_begin_worker, self._board),
+                **options,
+            )
         # A converter of FFmpeg's that waits for the garbage collector has threads; freed in a forked worker, where
         # these do not run, it would wait for them for ever.
         gc.collect()
         before = {process.pid for process in multiprocessing.active_children()}
-        with _deaths_stay_quiet():
+        with _deaths_stay_quiet(), _any_number_of_workers():
             self._iterator: Iterator[Any] | None = iter(loader)
         self._processes = [process for process in multiprocessing.active_children() if process.pid not in before]
         self._looks: Counter[tuple[int, float]] = Counter()
@@ -306,6 +308,14 @@ def _ending(status: int | None) -> str:
         return f"ended with status {status}"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
     return f"was killed by {name}" + (", as happens when memory runs out" if name in ("SIGKILL", "SIGBUS") else "")
+
+
+@contextmanager
+def _any_number_of_workers() -> Iterator[None]:
+    """Keep torch from warning of more workers than cores, twice: whoever asks for them may wait for a slow disk."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+        yield
 
 
 @contextmanager
