@@ -125,6 +125,22 @@ def test_a_disk_without_room_is_seen_before_writing(tmp_path: Path, monkeypatch:
     assert not states.folder.exists()
 
 
+def test_fewer_states_make_room_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = RunStates(tmp_path)
+    for step in (1, 2, 3):
+        states.save(_state(step), keep=3)
+
+    def disk_usage(path: Path) -> object:
+        return shutil._ntuple_diskusage(9000, 9000, 0 if len(states.paths()) > 1 else 9000)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    with pytest.raises(InputError, match=r"free space, lower --keep-states, or .*; the state of step 3 is intact"):
+        states.save(_state(4), keep=3)
+    assert len(states.paths()) == 3
+    states.save(_state(4), keep=1)
+    assert states.paths() == [states.path(4)]
+
+
 def test_an_error_that_is_no_damage_leaves_the_state_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     states = _saved(tmp_path, 3, 6)
 

@@ -86,20 +86,25 @@ class RunStates:
         """
         path = self.path(state["step"])
         needed = num_bytes(state)
-        self._require_room(path, needed)
+        if not self._has_room(needed):
+            self._drop_all_but(keep)  # fewer may be asked for than before, because the disk is full
+        if not self._has_room(needed):
+            raise self._no_room(path, needed, "No space left on device")
         try:
             write_atomically(path, lambda aside: _save(state, aside))
         except InputError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in (*_NO_ROOM, errno.EIO):
                 raise self._no_room(path, needed, str(error.__cause__.strerror)) from error
             raise
+        self._drop_all_but(keep)
+
+    def _drop_all_but(self, keep: int) -> None:
         for older in self.paths()[:-keep]:
             older.unlink(missing_ok=True)
 
-    def _require_room(self, path: Path, needed: int) -> None:
+    def _has_room(self, needed: int) -> bool:
         free = self._free_bytes()
-        if free is not None and free < needed:
-            raise self._no_room(path, needed, "No space left on device")
+        return free is None or free >= needed
 
     def _free_bytes(self) -> int | None:
         """Of the disk; None where the file system does not tell."""
@@ -114,7 +119,8 @@ class RunStates:
         return InputError(
             f"cannot write {path} ({reason}; {'unknown how much is' if free is None else _megabytes(free)} free)",
             expected=f"{_megabytes(needed)} of room on the disk of {self.folder}",
-            hint=f"free space, or choose another --output; {before or 'nothing was saved yet'}",
+            hint=f"free space, {'lower --keep-states, ' if len(kept) > 1 else ''}or choose another --output; "
+            f"{before or 'nothing was saved yet'}",
         )
 
 
