@@ -204,6 +204,9 @@ def test_json_objects_alone(tmp_path: Path) -> None:
     assert read_json(tmp_path / "good.json") == {"é": [1]}
     with pytest.raises(CheckpointError, match="readable JSON"):
         read_json(tmp_path / "absent.json")
+    (tmp_path / "weights.pth").write_bytes(b"\x80\x02")
+    with pytest.raises(CheckpointError, match="a file that is not JSON: expected a checkpoint folder"):
+        read_json(tmp_path / "weights.pth")
 
 
 def test_a_failed_write_keeps_the_old_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

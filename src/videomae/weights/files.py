@@ -154,6 +154,13 @@ def read_json(path: str | Path) -> dict[str, Any]:
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
+        if isinstance(error, ValueError) and Path(path).suffix != ".json":
+            raise CheckpointError(
+                f"{path}, a file that is not JSON",
+                expected="a checkpoint folder, or its configuration as JSON",
+                hint="give a folder that save_pretrained or a training command wrote; weights alone do not tell what "
+                "network they are of",
+            ) from error
         raise CheckpointError(
             f"{path} ({error})", expected="a readable JSON file", hint="copy or download it again"
         ) from error
