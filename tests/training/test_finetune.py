@@ -34,7 +34,7 @@ from videomae.inference.scores import ViewOptions
 from videomae.loading.checkpoint import open_checkpoint
 from videomae.training import finetune as module
 from videomae.training import validation
-from videomae.training.finetune import FinetuneResult, finetune
+from videomae.training.finetune import FinetuneResult, finetune, prepare_finetuning
 from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import PretrainResult
 from videomae.training.states import RunStates
@@ -241,6 +241,20 @@ def test_judges_of_an_unknown_class_are_refused(tmp_path: Path) -> None:
     val = write_data_set(tmp_path / "val", per_class=1)
     with pytest.raises(DataError, match="the class 'green'"):
         finetune(data, tmp_path / "run", tiny_finetune_recipe(), init="scratch", val=val)
+
+
+def test_classes_that_only_judges_have_are_named(tmp_path: Path) -> None:
+    data = write_data_set(tmp_path / "data", per_class=2, classes=("red", "blue"))
+    listed = [(path, path.parent.name, "train") for path in sorted(data.rglob("*.mp4"))]
+    listed[0] = (listed[0][0], "green", "val")
+    listed[-1] = (listed[-1][0], "red", "val")
+    table = tmp_path / "videos.csv"
+    table.write_text("path,label,split\n" + "".join(f"{path},{label},{split}\n" for path, label, split in listed))
+    recorder = Recorder()
+    recipe = tiny_finetune_recipe(epochs=1)
+    prepare_finetuning(table, tmp_path / "run", recipe, init="scratch", monitor=recorder)
+    said = [note for note in recorder.notes if "no training" in note]
+    assert said == ["no training videos of green; the validation has 1 of these, which cannot be recognised"]
 
 
 @pytest.mark.parametrize("changes", [{"num_frames": 8}, {"image_size": 64}])

@@ -47,6 +47,7 @@ from videomae.training.setup import (
     fit_batch,
     fit_to_checkpoint,
     new_config,
+    note_classes_not_learnt,
     require_no_empty_val,
     train_as_asked,
 )
@@ -202,6 +203,8 @@ def prepare_finetuning(
     )
     if validation is None:
         require_no_empty_val(data)
+    else:
+        note_classes_not_learnt(manifest, validation, monitor)
     _refuse_balance(recipe, manifest)
     for notice in manifest.notices:
         monitor.note(notice)

@@ -80,6 +80,18 @@ def require_no_empty_val(data: str | Path) -> None:
             )
 
 
+def note_classes_not_learnt(manifest: Manifest, validation: Manifest, monitor: Monitor) -> None:
+    """Say which classes videos judge, though none of them is there to learn from."""
+    judged = validation.class_counts()
+    lacking = [name for name, count in manifest.class_counts().items() if not count and judged.get(name)]
+    if lacking:
+        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        monitor.note(
+            f"no training videos of {', '.join(lacking[:5])}{more}; the validation has "
+            f"{sum(judged[name] for name in lacking)} of these, which cannot be recognised"
+        )
+
+
 def fit_batch(recipe: Any, num_clips: int, monitor: Monitor) -> Any:
     """The recipe with a batch of all clips where it asks for more than there are; learning rates go with it."""
     if recipe.batch_size <= num_clips:
