@@ -179,7 +179,10 @@ def _print(evaluation: Evaluation) -> None:
     print(f"top-1                {metrics.top1:6.1%}   (95 % interval {interval_text(evaluation)})")
     if len(evaluation.class_names) > 5:  # else every answer is among the five
         print(f"top-5                {metrics.top5:6.1%}")
-    print(f"mean class accuracy  {metrics.mean_class_accuracy:6.1%}\n")
+    print(f"mean class accuracy  {metrics.mean_class_accuracy:6.1%}")
+    commonest = max(metrics.per_class(), key=lambda result: result.num_videos)
+    share = commonest.num_videos / metrics.num_videos
+    print(f"always the same      {share:6.1%}   top-1 of saying {evaluation.class_names[commonest.index]} each time\n")
     rows = [(name, str(num_videos), right, taken_for) for name, num_videos, right, taken_for in class_rows(evaluation)]
     _print_classes(("class", "videos", "right", "most often taken for"), rows, evaluation)
 
