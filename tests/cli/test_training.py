@@ -207,6 +207,7 @@ def test_no_gpu(commands: Commands, colours: Path, tmp_path: Path, monkeypatch: 
 def test_an_output_that_is_a_file(commands: Commands, colours: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "can be written" in commands.refused("pretrain", colours, "--output", tmp_path / "file", *RUN)
+    assert "can be written" in commands.refused("pretrain", colours, "--output", tmp_path / "file", *RUN, "--dry-run")
 
 
 @contextmanager

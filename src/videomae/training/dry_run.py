@@ -131,7 +131,6 @@ def _draw(prepared: Prepared, batch: ClipBatch, output: Path) -> Path:
         [title for title, _ in shown],
         caption="The first clips of the run as the model gets them: cut, augmented, mixed; hidden tubelets are grey.",
     )
-    output.mkdir(parents=True, exist_ok=True)
     return save_png(output / PICTURE_NAME, sheet)
 
 
