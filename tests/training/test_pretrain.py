@@ -136,6 +136,17 @@ def test_going_on_from_a_checkpoint(pretrained: PretrainResult, colours: Path, t
     assert stored["recipe"]["size"] is None
 
 
+def test_a_finished_run_may_become_longer_but_not_shorter(colours: Path, tmp_path: Path) -> None:
+    pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=2))
+    described = (tmp_path / "recipe.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"a run of 3 steps, where .* has done 6: .*raise --epochs"):
+        pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=1), resume_anyway=True)
+    assert (tmp_path / "recipe.json").read_bytes() == described
+    longer = pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=3), resume_anyway=True)
+    assert (longer.steps, longer.was_finished) == (9, False)
+    assert len(losses(tmp_path)) == 9
+
+
 def test_another_size_than_the_checkpoints_is_refused(
     pretrained: PretrainResult, colours: Path, tmp_path: Path
 ) -> None:

@@ -210,16 +210,15 @@ def prepare_finetuning(
         monitor.note(notice)
     recipe = fit_batch(recipe, len(manifest), monitor)
     device = team.processes.device(recipe.device)
-    checkpoint, recipe = _make_checkpoint(
-        recipe, init, manifest.class_names, monitor, several_labels=manifest.is_multi_label
-    )
+    names, several_labels = manifest.class_names, manifest.is_multi_label
+    checkpoint, recipe = _make_checkpoint(recipe, init, names, monitor, several_labels=several_labels)
     checkpoint.model.to(device)
     described = {"val": None if val is None else str(val), "val_share": val_share, "group": group, "init": init}
     described["val_videos"] = None if validation is None else entries_hash(validation)
     description = _description(data, manifest, recipe, described)
     folder = RunFolder(output, description, resume_anyway=resume_anyway, is_main=team.is_main)
     dataset = _make_dataset(checkpoint, recipe, manifest, augmentation)
-    inputs = ClassifierInputs(recipe, checkpoint.processor, len(manifest.class_names), _labels_of(manifest))
+    inputs = ClassifierInputs(recipe, checkpoint.processor, len(names), _labels_of(manifest))
     training = _make_training(checkpoint, recipe, dataset, inputs, folder, monitor, str(manifest.source), team)
     if validation is not None:
         judge = Validation(checkpoint, validation, recipe, folder, monitor)
@@ -237,7 +236,7 @@ def prepare_finetuning(
     def show(clips: Tensor, batch: ClipBatch, step: int, part: Part) -> list[TitledClip]:
         pixel_values, targets = inputs(clips, batch, step, part)
         pixels = as_pixels(pixel_values, checkpoint.processor.image_mean, checkpoint.processor.image_std)
-        return labelled_clips(manifest.class_names, pixels, targets, recipe.label_smoothing)
+        return labelled_clips(names, pixels, targets, recipe.label_smoothing)
 
     summary = _summary(manifest, validation, training, init)
     return Prepared(training, checkpoint, manifest, validation, summary, show, write_report)

@@ -190,8 +190,20 @@ def run_to_end(training: Training, *, summary: str, write_report: Callable[[], o
     Raises:
         TrainingStopped, VideoError, ConfigError: as `train`.
     """
+    _refuse_fewer_steps(training)
     with training.folder.opened():
         return _run_to_end(training, summary, write_report)
+
+
+def _refuse_fewer_steps(training: Training) -> None:
+    """A run that goes on with other settings must not have done more steps than they ask for."""
+    done = training.folder.states.last_step
+    if training.folder.differences and done > training.total_steps:
+        raise ConfigError(
+            f"a run of {training.total_steps} steps, where {training.folder.path} has done {done}",
+            expected="as many steps or more",
+            hint="raise --epochs, or choose another --output",
+        )
 
 
 def _run_to_end(training: Training, summary: str, write_report: Callable[[], object]) -> bool:

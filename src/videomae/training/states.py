@@ -35,6 +35,11 @@ class RunStates:
         found = [path for path in self.folder.glob("step-*.pt") if _NAME.fullmatch(path.name)]
         return sorted(found, key=_step_of)
 
+    @property
+    def last_step(self) -> int:
+        """Steps done by the newest state; 0 where there is none."""
+        return max(map(_step_of, self.paths()), default=0)
+
     def path(self, step: int) -> Path:
         """Where the state after `step` steps is, or would be."""
         return self.folder / f"step-{step:08d}.pt"
