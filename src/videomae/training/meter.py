@@ -80,7 +80,7 @@ class Meter:
         training = self.training
         self._clips += num_clips
         if outcome is not None:
-            self._outcomes.add(outcome, training.step, [batch.indices for batch in batches])
+            self._outcomes.add(outcome, training.step, [batch.indices for batch in batches], num_clips=num_clips)
         due = training.step % training.recipe.log_every == 0 or training.step % training.steps_per_epoch == 0
         # Reading waits for a GPU, so it is done when a line is due; on the CPU it costs nothing.
         if due or training.device.type == "cpu":
@@ -167,7 +167,7 @@ class Outcomes:
 
     def __init__(self, device: torch.device, capacity: int) -> None:
         self._unread = torch.zeros(capacity, 2, device=device)
-        self._steps: list[tuple[int, list[Tensor]]] = []
+        self._steps: list[tuple[int, list[Tensor], int]] = []
         self._sum = 0.0
         self._count = 0
         self.num_skipped = 0
@@ -175,18 +175,22 @@ class Outcomes:
 
     @property
     def mean_loss(self) -> float | None:
-        """Of the steps read since the last line that were not skipped; None where there is none or some are unread."""
+        """Of the clips read since the last line, without skipped steps; None where there is none or some are unread."""
         return self._sum / self._count if self._count and not self._steps else None
 
-    def add(self, outcome: Tensor, step: int, indices: list[Tensor]) -> None:
-        """Keep the (2,) outcome of step `step`, whose clips have these places in the data set."""
+    def add(self, outcome: Tensor, step: int, indices: list[Tensor], *, num_clips: int) -> None:
+        """Keep the (2,) outcome of step `step`, whose clips have these places in the data set.
+
+        Args:
+            num_clips: of the step, over all processes: an epoch's last, smaller batch counts for less.
+        """
         self._unread[len(self._steps)] = outcome
-        self._steps.append((step, indices))
+        self._steps.append((step, indices, num_clips))
 
     def read(self) -> list[tuple[int, list[int]]]:
         """Count what was kept; returns the skipped steps among it with the places of their clips."""
         found = []
-        for (step, indices), (loss, skipped) in zip(
+        for (step, indices, num_clips), (loss, skipped) in zip(
             self._steps, self._unread[: len(self._steps)].tolist(), strict=True
         ):
             if skipped:
@@ -195,8 +199,8 @@ class Outcomes:
                 found.append((step, torch.cat(indices).tolist()))
             else:
                 self.num_in_a_row = 0
-                self._sum += loss
-                self._count += 1
+                self._sum += loss * num_clips
+                self._count += num_clips
         self._steps.clear()
         return found
 
