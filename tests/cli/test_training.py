@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_runs import (
@@ -108,8 +109,8 @@ def test_an_interrupt_names_the_command_that_goes_on(
 ) -> None:
     real = Meter.add
 
-    def interrupted(meter: Meter, *arguments: object) -> None:
-        real(meter, *arguments)
+    def interrupted(meter: Meter, *arguments: Any, **keywords: Any) -> None:
+        real(meter, *arguments, **keywords)
         if meter.training.step == 2:
             signal.raise_signal(signal.SIGINT)
 
