@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from videomae.core.errors import DataError, InputError
 from videomae.core.files import append_text, write_text
+from videomae.core.lock import FolderLock
 
 # Hidden, so that reading the folder as DATA does not see it.
 WORK_FOLDER = ".pack"
@@ -86,18 +86,22 @@ class Journal:
             )
         try:
             self._work.mkdir(parents=True, exist_ok=True)
-            self._lock: IO[str] = (self._work / "lock").open("w")
+            (self._work / "lock").touch()
         except OSError as error:
             raise InputError(
                 f"OUT {out} ({error.strerror})",
                 expected="a folder that can be written",
                 hint="choose another folder, or change its permissions",
             ) from error
-        try:
-            self._take_lock(out)
-        except BaseException:
-            self._lock.close()  # what lies aside is the other process'
-            raise
+        self._lock = FolderLock(
+            self._work / "lock",
+            lambda owner: DataError(
+                f"OUT {out}, into which another process packs",
+                expected="one process at a time",
+                hint="wait for it, or choose another folder",
+            ),
+        )
+        self._lock.__enter__()
         try:
             self._begin(out, settings, overwrite=overwrite)
         except BaseException:
@@ -134,25 +138,13 @@ class Journal:
     def close(self) -> None:
         """Let others pack into the folder."""
         shutil.rmtree(self.aside, ignore_errors=True)
-        self._lock.close()
+        self._lock.__exit__()
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _take_lock(self, out: Path) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"OUT {out}, into which another process packs",
-                expected="one process at a time",
-                hint="wait for it, or choose another folder",
-            ) from None
-        except OSError:  # a file system without locks: nothing to be had
-            return
 
     def _begin(self, out: Path, settings: dict[str, Any], *, overwrite: bool) -> None:
         self._settings = settings

@@ -11,8 +11,8 @@ from typing import Any
 
 from videomae.core.errors import ConfigError, InputError
 from videomae.core.files import append_text, write_text
+from videomae.core.lock import FolderLock
 from videomae.data.manifest import Manifest
-from videomae.training.lock import FolderLock
 from videomae.training.states import RunStates
 
 RECIPE_NAME = "recipe.json"
@@ -189,8 +189,15 @@ class RunFolder:
 
 class _OpenedFolder(FolderLock):
     def __init__(self, folder: RunFolder) -> None:
-        super().__init__(folder.path / STATE_FOLDER / "lock", folder.path)
+        super().__init__(folder.path / STATE_FOLDER / "lock", self._refused)
         self._run = folder
+
+    def _refused(self, owner: str) -> InputError:
+        return InputError(
+            f"{self._run.path}, where another process is at work ({owner})",
+            expected="a folder of which this process is the only one",
+            hint="wait for it, end it, or choose another --output",
+        )
 
     def __enter__(self) -> _OpenedFolder:
         if not self._run.is_main:
