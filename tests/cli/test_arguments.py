@@ -7,6 +7,8 @@ import json
 import pytest
 from small_runs import Commands, run_python
 
+from videomae.cli.main import COMMANDS
+
 
 @pytest.mark.parametrize(
     ("words", "line"),
@@ -26,10 +28,38 @@ from small_runs import Commands, run_python
         ("pretrain d --output o --size mega", "--size mega: expected tiny or small or base or large or huge or giant;"),
         ("pretrain d --output o --precision fp8", "--precision fp8: expected bf16 or fp32 or fp16; see"),
         ("pretrain d --output", "--output without a value: expected a value after it; see"),
-        ("pretrain d --output o --epoch 3", "--epoch 3: expected options of videomae pretrain; did you mean --epochs?"),
-        ("pretrain d e --output o", "e: expected options of videomae pretrain; see"),
-        ("reconstruct v --model m --output o.png --num-workers 2", "--num-workers 2: expected options of videomae"),
-        ("info a b", "b: expected options of videomae info; see"),
+        (
+            "pretrain d --output o --epoch 3",
+            "unknown option --epoch: expected options of videomae pretrain; did you mean --epochs? see",
+        ),
+        ("pretrain d e --output o", "unknown argument e: expected the arguments of videomae pretrain; see"),
+        ("reconstruct v --model m --output o.png --num-workers 2", "unknown option --num-workers: expected options of"),
+        # First of all, for they are often why something is missing.
+        (
+            "pretrain d --outptu x",
+            "unknown option --outptu: expected options of videomae pretrain; did you mean --output? see",
+        ),
+        (
+            "pretrain d --outptu=x --recipe absent",
+            "unknown option --outptu: expected options of videomae pretrain; did",
+        ),
+        (
+            "finetune d --outptu x --epochz 3",
+            "unknown options --outptu and --epochz: expected options of videomae finetune; "
+            "did you mean --output and --epochs? see",
+        ),
+        (
+            "evaluate d --modle m",
+            "unknown option --modle: expected options of videomae evaluate; did you mean --model? see",
+        ),
+        ("probe d --data x", "unknown option --data: expected"),
+        ("info -j", "unknown option -j: expected options of videomae info; see"),
+        ("pretrain d --output o --no-epochs", "unknown option --no-epochs: expected"),
+        (
+            "recipes show pretrain --jsno",
+            "unknown option --jsno: expected options of videomae recipes show; did you mean --json?",
+        ),
+        ("info a b", "unknown argument b: expected the arguments of videomae info; see"),
     ],
 )
 def test_the_line(commands: Commands, words: str, line: str) -> None:
@@ -73,8 +103,22 @@ assert main(["--help"]) == main(["pretrain", "--help"]) == 0
         "videomae: --size mega: expected tiny or small or base or large or huge or giant; see videomae pretrain --help",
         "videomae: pretrain without DATA and --output: expected DATA and --output to be given; "
         "see videomae pretrain --help",
-        "videomae: pretrain without --output: expected --output to be given; see videomae pretrain --help",
+        "videomae: unknown option --outptu: expected options of videomae pretrain; did you mean --output? "
+        "see videomae pretrain --help",
     ]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_names_the_nearest_option(commands: Commands, command: str) -> None:
+    line = commands.refused(command, "--jsno")
+    assert line.startswith("videomae: unknown option --jsno: expected options of")
+    assert "did you mean --json?" in line
+
+
+def test_all_ways_to_write_an_option_are_known(commands: Commands) -> None:
+    words = ["--batch_size", "6", "--num-workers", "-1", "--no-flip", "--mixup=0.8", "--rand-augment", ""]
+    line = commands.refused("finetune", "absent", "--init", "scratch", "--output", "o", *words)
+    assert "there is no such file or folder" in line
 
 
 def test_json(commands: Commands) -> None:

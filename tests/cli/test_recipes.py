@@ -26,6 +26,7 @@ def test_the_list_has_all_recipes_with_what_was_published(commands: Commands) ->
     assert {line[0] for line in lines if line} >= {entry.name for entry in entries()}
     assert ["v1-finetune-ucf101-base", "UCF101", "base", "128", "100", "91.3", "/", "98.5"] in lines
     listed = commands.json("recipes")["recipes"]
+    assert commands.json("recipes", "list")["recipes"] == listed
     assert [row["name"] for row in listed] == [entry.name for entry in entries()]
     assert all(row["recipe"]["recipe"] == row["name"] for row in listed)
 
@@ -71,6 +72,7 @@ def test_diff_of_two_kinds_lists_the_fields_of_one_only(commands: Commands) -> N
 def test_what_recipes_refuses(commands: Commands) -> None:
     assert "did you mean v1-finetune?" in commands.refused("recipes", "show", "v1-finetun")
     assert "write videomae recipes show pretrain" in commands.refused("recipes", "pretrain")
+    assert "did you mean videomae recipes show?" in commands.refused("recipes", "shwo", "pretrain")
     assert "without B" in commands.refused("recipes", "diff", "pretrain")
     assert "without NAME" in commands.refused("recipes", "show")
 

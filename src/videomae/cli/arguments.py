@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import inspect
 import io
 import itertools
 import re
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from videomae.core.errors import InputError
 
@@ -27,6 +29,42 @@ def require_at_least(least: int, option: str, value: int) -> None:
         raise UsageError(f"{option} {value}", expected=f"{least} or more", hint="give a larger number")
 
 
+def option_names(options: type) -> set[str]:
+    """The options of a command, such as `--output`; a yes/no one has two names."""
+    from tyro.conf import Positional
+
+    positional = get_args(Positional[str])[1]
+    names: set[str] = set()
+    for name, kind in get_type_hints(options, include_extras=True).items():
+        bare, *marks = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+        if dataclasses.is_dataclass(bare) and isinstance(bare, type):
+            names |= option_names(bare)
+        elif positional not in marks:
+            option = name.replace("_", "-")
+            names |= {f"--{option}", f"--no-{option}"} if bare is bool else {f"--{option}"}
+    return names
+
+
+def refuse_unknown_options(options: type, arguments: Sequence[str], *, command: str) -> None:
+    """Raise a UsageError that names the options that `videomae COMMAND` does not have, with the nearest that it has.
+
+    A misspelled option is often why another one is missing, so this comes before everything else.
+    """
+    known = option_names(options)
+    words = [word.partition("=")[0] for word in itertools.takewhile(lambda word: word != "--", arguments)]
+    given = dict.fromkeys(word for word in words if re.match(r"--?[A-Za-z_]", word) and word not in ("-h", "--help"))
+    unknown = [word for word in given if f"--{word.lstrip('-').replace('_', '-')}" not in known or word[:2] != "--"]
+    if not unknown:
+        return
+    near = [match for word in unknown for match in difflib.get_close_matches(word, sorted(known), n=1)]
+    suggestion = f"did you mean {' and '.join(near)}? " if near else ""
+    raise UsageError(
+        f"unknown option{'s' if len(unknown) > 1 else ''} {' and '.join(unknown)}",
+        expected=f"options of videomae {command}",
+        hint=f"{suggestion}see videomae {command} --help",
+    )
+
+
 def parse(options: type[Options], arguments: list[str], *, command: str, default: Options | None = None) -> Options:
     """The options of `videomae COMMAND` from its arguments; `--help` prints the help and leaves.
 
@@ -35,6 +73,7 @@ def parse(options: type[Options], arguments: list[str], *, command: str, default
     """
     import tyro
 
+    refuse_unknown_options(options, arguments, command=command)
     keywords: dict[str, Any] = {} if default is None else {"default": default}
     box = io.StringIO()
     try:
@@ -57,12 +96,9 @@ def _usage_error(box: str, command: str, options: type) -> UsageError:
     """What tyro's box says in our three parts; a saying that is not known is passed on as it is."""
     lines = _inside(box)
     paragraphs = _paragraphs(lines)
-    suggestion = next((text for text in paragraphs if text.startswith("Perhaps you meant")), "")
-    similar = re.search(r"--[\w-]+", suggestion)
-    hint = f"did you mean {similar[0]}? " if similar else ""
     said = paragraphs[0] if paragraphs else "unreadable arguments"
     value, expected = _explain(said, _missing(lines), command, options)
-    return UsageError(value, expected=expected, hint=f"{hint}see videomae {command} --help")
+    return UsageError(value, expected=expected, hint=f"see videomae {command} --help")
 
 
 def _explain(said: str, missing: list[str], command: str, options: type) -> tuple[str, str]:
@@ -70,7 +106,7 @@ def _explain(said: str, missing: list[str], command: str, options: type) -> tupl
     if missing:
         return f"{command} without {' and '.join(missing)}", f"{' and '.join(missing)} to be given"
     if found := re.match(r"Unrecognized options: (.*)", said):
-        return " ".join(found[1].split(", ")), f"options of videomae {command}"
+        return f"unknown argument {' '.join(found[1].split(', '))}", f"the arguments of videomae {command}"
     if found := re.match(r"Missing value for argument '(.+?)'", said):
         return f"{found[1]} without a value", "a value after it"
     if found := re.match(r"invalid choice '(.*)' for argument '(.+?)'\. Expected one of \((.*)\)", said):

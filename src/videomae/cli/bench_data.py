@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import UsageError, parse, require_at_least
 from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, one_line, print_json, stderr_console
+from videomae.cli.data_options import ListOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +43,7 @@ class BenchDataOptions:
     """Height and width of a clip in pixels."""
     seed: int = 0
     """Of which videos and clips are read."""
+    lists: OmitArgPrefixes[ListOptions] = field(default_factory=ListOptions)
     json: bool = False
     """Print one JSON document on stdout."""
 
@@ -64,7 +66,7 @@ def run(arguments: list[str]) -> int:
     from videomae.video.sampling import ClipSampling
 
     console = stderr_console()
-    manifest = read_manifest(options.data)
+    manifest = read_manifest(options.data, root=options.lists.video_root)
     with _Progress(console) as progress:
         report = bench_data(
             manifest.entries,

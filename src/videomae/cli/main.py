@@ -10,18 +10,19 @@ from videomae import __version__
 from videomae.cli.arguments import UsageError
 from videomae.cli.console import EXIT_DONE, accept_any_text, run_guarded
 from videomae.cli.launcher import refuse_wrong_launch
+from videomae.core.errors import InputError
 
 # name → (one line for the list, example)
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("the whole main job on generated clips, in a few minutes", "videomae demo"),
-    "pretrain": ("learn from videos without labels", "videomae pretrain VIDEOS --output pretrained"),
+    "pretrain": ("pre-train on videos without labels", "videomae pretrain VIDEOS --output pretrained"),
     "finetune": (
         "train a classifier on labelled videos",
         "videomae finetune CLIPS --init pretrained --output classifier",
     ),
-    "evaluate": ("judge a classifier on labelled videos", "videomae evaluate CLIPS --model classifier"),
-    "probe": ("judge the features of a frozen encoder", "videomae probe CLIPS --model pretrained --method linear"),
-    "predict": ("name what happens in videos", "videomae predict VIDEO --model classifier"),
+    "evaluate": ("evaluate a classifier on labelled videos", "videomae evaluate CLIPS --model classifier"),
+    "probe": ("evaluate the features of a frozen encoder", "videomae probe CLIPS --model pretrained --method linear"),
+    "predict": ("predict what happens in videos", "videomae predict VIDEO --model classifier"),
     "embed": ("write the features of videos", "videomae embed VIDEOS --model pretrained --output features.npz"),
     "reconstruct": (
         "picture what a pre-trained model rebuilds",
@@ -68,7 +69,12 @@ def _run(name: str, *arguments: str) -> int:
             hint=f"did you mean {close[0]}?" if close else "see videomae --help",
         )
     refuse_wrong_launch(name, arguments)
-    status: int = import_module(f"videomae.cli.{name.replace('-', '_')}").run(list(arguments))
+    try:
+        status: int = import_module(f"videomae.cli.{name.replace('-', '_')}").run(list(arguments))
+    except InputError as error:
+        from videomae.cli.hints import adapted
+
+        raise adapted(error, name) from error
     return status
 
 
@@ -77,7 +83,7 @@ def _help() -> str:
     lines = [f"  {name:<{width}}  {line}\n  {'':<{width}}    {example}" for name, (line, example) in COMMANDS.items()]
     return (
         f"videomae {__version__}: a folder of videos in, a pre-trained model, a classifier and pictures out\n\n"
-        "usage: videomae COMMAND …        (videomae COMMAND --help tells its options)\n\n" + "\n".join(lines) + "\n\n"
+        "usage: videomae COMMAND …        (videomae COMMAND --help lists its options)\n\n" + "\n".join(lines) + "\n\n"
         "DATA is a folder of class folders, a folder of videos, train/ val/ test/ folders of either, a CSV or TSV\n"
         "with path,label[,split], or a text file of paths. A model is a checkpoint folder or a name on the hub.\n"
         "--json prints one JSON document on stdout; exit status 0 done, 2 your input, 1 our fault, 130 interrupted."

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
-from videomae.cli.arguments import parse
+from videomae.cli.arguments import parse, refuse_unknown_options
 from videomae.recipes.stored import find_recipe
 
 Options = TypeVar("Options")
@@ -25,6 +25,7 @@ def parse_with_recipe(options: type[Options], arguments: list[str], *, kind: str
     """
     import tyro
 
+    refuse_unknown_options(options, arguments, command=kind)
     given: dict[str, Any] = {
         field.name: tyro.MISSING
         for field in dataclasses.fields(options)  # type: ignore[arg-type]

@@ -1,8 +1,9 @@
-"""`videomae recipes`, `videomae recipes show NAME`, `videomae recipes diff A B`."""
+"""`videomae recipes [list]`, `videomae recipes show NAME`, `videomae recipes diff A B`."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -55,14 +56,17 @@ def run(arguments: list[str]) -> int:
         return _list(parse(ListOptions, arguments, command="recipes"))
     rest = list(arguments)
     rest.remove(word)
+    if word == "list":
+        return _list(parse(ListOptions, rest, command="recipes list"))
     if word == "show":
         return _show(parse(ShowOptions, rest, command="recipes show"))
     if word == "diff":
         return _diff(parse(DiffOptions, rest, command="recipes diff"))
+    close = difflib.get_close_matches(word, ("list", "show", "diff"), n=1)
     raise UsageError(
         f"recipes {word}",
-        expected="show NAME, diff A B, or nothing for the list",
-        hint=f"write videomae recipes show {word}",
+        expected="list, show NAME or diff A B",
+        hint=f"did you mean videomae recipes {close[0]}?" if close else f"write videomae recipes show {word}",
     )
 
 
@@ -77,7 +81,7 @@ def _list(options: ListOptions) -> int:
         widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
         print(f"{title}\n{_line(heads, widths)}")
         print("\n".join(_line(row, widths) for row in rows), end="\n\n")
-    print("videomae recipes show NAME tells all settings; any of them can be changed on the command line.")
+    print("videomae recipes show NAME shows all settings; any of them can be changed on the command line.")
     return EXIT_DONE
 
 

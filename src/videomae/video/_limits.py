@@ -61,7 +61,7 @@ class Stopwatch:
             raise VideoError(
                 f"{self._name} (still at work after {self.max_seconds:g} s)",
                 expected="a video that is read within the time limit",
-                hint="leave this file out, read fewer frames at once, or raise max_seconds",
+                hint="skip this file, read fewer frames at once, or allow more time for it",
             )
 
 

@@ -185,7 +185,7 @@ class OpenVideo:
             raise VideoError(
                 f"{self.name} (claims frames of {width}x{height})",
                 expected=f"at most {self.limits.max_pixels} pixels a frame",
-                hint="leave this file out, or raise max_pixels if its frames are really that large",
+                hint="skip this file, or convert it to a smaller size",
             )
 
 
