@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ class StandInHub(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         owner, _, rest = self.path.lstrip("/").partition("/resolve/")
+        if owner == "team/busy":
+            return self._refuse(503, None)
         if owner == "team/gated":
             return self._refuse(403, "GatedRepo")
         if owner != "team/tiny":
@@ -132,6 +135,35 @@ def test_one_clear_line(
     with pytest.raises(CheckpointError, match=message) as caught:
         resolve_file(name, "config.json", **{"cache_dir": tmp_path, "endpoint": endpoint, **options})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("team/tiny", {"endpoint": "http://127.0.0.1:9"}, "Connection refused"),
+        ("team/busy", {}, "HTTP Error 503"),
+    ],
+)
+def test_attempts_are_one_line(
+    name: str,
+    options: dict,
+    reason: str,
+    tmp_path: Path,
+    endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)  # as caplog needs it
+    with pytest.raises(CheckpointError):
+        resolve_file(name, "config.json", **{"cache_dir": tmp_path, "endpoint": endpoint, **options})
+    assert len(waits) >= 3  # the hub library did try again
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert line.startswith(f"{name}: no answer from the hub (")
+    assert reason in line
+    assert line.endswith("trying again")
+    assert logging.getLogger("huggingface_hub.utils._http").filters == []
 
 
 def test_upload_refused(tmp_path: Path, endpoint: str) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from videomae.core.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+# Where the hub library logs its attempts.
+_HUB_LOGGER = "huggingface_hub.utils._http"
 
 
 class HubOptions(TypedDict, total=False):
@@ -87,14 +95,15 @@ def upload_folder(
         raise CheckpointError(folder, expected="a folder to upload", hint="save the model there first")
     api = HfApi(endpoint=endpoint, token=token)
     try:
-        name = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        commit = api.upload_folder(
-            repo_id=name,
-            folder_path=folder,
-            revision=revision,
-            commit_message=commit_message or f"Upload {Path(folder).resolve().name}",
-            create_pr=create_pr,
-        )
+        with _retries_in_one_line(repo_id):
+            name = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            commit = api.upload_folder(
+                repo_id=name,
+                folder_path=folder,
+                revision=revision,
+                commit_message=commit_message or f"Upload {Path(folder).resolve().name}",
+                create_pr=create_pr,
+            )
     except Exception as error:
         raise _explained(repo_id, error) from error
     return str(commit.pr_url or commit.commit_url)
@@ -106,7 +115,8 @@ def _download(repo_id: str, filename: str, options: HubOptions) -> Path | None:
 
     keywords: dict[str, Any] = {name: value for name, value in options.items() if value not in (None, "")}
     try:
-        return Path(hf_hub_download(repo_id, filename, **keywords))
+        with _retries_in_one_line(repo_id):
+            return Path(hf_hub_download(repo_id, filename, **keywords))
     except LocalEntryNotFoundError as error:
         # Raised both without a connection and for a file that the cache lacks. Only a cached repository that was
         # asked for offline, on purpose, says something about the file.
@@ -117,6 +127,27 @@ def _download(repo_id: str, filename: str, options: HubOptions) -> Path | None:
         return None
     except Exception as error:
         raise _explained(repo_id, error) from error
+
+
+@contextmanager
+def _retries_in_one_line(repo_id: str) -> Iterator[None]:
+    """Within it the hub library's warnings about its attempts, two for each, are one of ours."""
+    has_warned = False
+
+    def is_other(record: logging.LogRecord) -> bool:
+        nonlocal has_warned
+        failure = re.match(r"'?(.*?)'? thrown while requesting", message := record.getMessage())
+        if failure and not has_warned:
+            has_warned = True
+            logger.warning("%s: no answer from the hub (%s), trying again", repo_id, failure[1])
+        return not (failure or message.startswith(("Retrying in", "Rate limited")))
+
+    hub_logger = logging.getLogger(_HUB_LOGGER)
+    hub_logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        hub_logger.removeFilter(is_other)
 
 
 def _is_offline(options: HubOptions) -> bool:
