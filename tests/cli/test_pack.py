@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -42,6 +43,9 @@ def test_summary(commands: Commands, mixed: Path, tmp_path: Path) -> None:
     assert "1 broken, left out" in lines
     assert any(line.startswith(f"  {mixed / 'train/red/bad.mp4'}: expected a video file") for line in lines)
     assert lines[-1].startswith(f"{tmp_path / 'out'} is DATA for training: videomae pretrain")
+    assert commands("pack", mixed, tmp_path / "my videos", *SMALL) == 0
+    _, _, command = commands.out.splitlines()[-1].partition("for training: ")
+    assert shlex.split(command)[:3] == ["videomae", "pretrain", str(tmp_path / "my videos")]
     assert "7/7 videos" in commands.err
 
     assert commands("pack", mixed, tmp_path / "out", *SMALL) == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import resource
 import shlex
 import signal
@@ -55,6 +57,11 @@ def test_the_next_command_can_be_pasted(commands: Commands, colours: Path, tmp_p
     assert commands("finetune", colours, "--init", pretrained, "--output", classifier, *RUN, "--epochs", "1") == 0
     words = shlex.split(commands.err.splitlines()[-1])
     assert words == ["next:", "videomae", "predict", "VIDEO", "--model", str(classifier)]
+    for folder, number in ((pretrained, 2), (classifier, 2)):
+        block = (folder / "report.html").read_text().rpartition("What next")[2]
+        found = [shlex.split(html.unescape(line)) for line in re.findall(r"videomae [^<\n]+", block)]
+        assert len(found) == number
+        assert all(str(folder) in words for words in found), found
 
 
 def test_pretrain_json(commands: Commands, colours: Path, tmp_path: Path) -> None:

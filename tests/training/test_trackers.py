@@ -57,7 +57,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     recipe = {"epochs": 3, "learning_rate": 1e-3, "flip": True, "size": None, "trackers": ("auto",)}
-    return RunFolder(tmp_path / "run", {"command": "finetune", "data": "DATA", "val": None, "recipe": recipe})
+    return RunFolder(tmp_path / "my run", {"command": "finetune", "data": "DATA", "val": None, "recipe": recipe})
 
 
 def test_a_run_tells_its_metrics_and_nothing_else(
@@ -198,7 +198,7 @@ def test_tensorboard_shows_each_step_once_after_a_kill(folder: RunFolder) -> Non
         with tracked(("auto",), folder, first_step=first_step, note=note):
             for step in range(first_step + 1, last_step + 1):
                 folder.log({"step": step, "epoch": 0, "split": "train", "loss": step + add, "learning_rate": None})
-        assert notes == [f"curves: tensorboard --logdir {folder.path / 'tensorboard'}"]
+        assert notes == [f"curves: tensorboard --logdir '{folder.path / 'tensorboard'}'"]
 
     run(0, 5, 0.0)
     run(3, 6, 0.5)  # killed after its fifth step, saved after its third

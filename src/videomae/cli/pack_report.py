@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import Any
 
@@ -101,7 +102,7 @@ def print_report(report: PackReport, settings: PackSettings) -> None:
         print(
             f"\nnot in DATA any more: {report.num_dropped} videos; their files are kept, and the index leaves them out"
         )
-    print(f"\n{report.out} is DATA for training: videomae pretrain {report.out} --output …")
+    print(f"\n{report.out} is DATA for training: videomae pretrain {shlex.quote(str(report.out))} --output …")
 
 
 def _print_list(heading: str, items: list[tuple[str, str]]) -> None:

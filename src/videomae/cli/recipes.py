@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import shlex
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -66,7 +67,9 @@ def run(arguments: list[str]) -> int:
     raise UsageError(
         f"recipes {word}",
         expected="list, show NAME or diff A B",
-        hint=f"did you mean videomae recipes {close[0]}?" if close else f"write videomae recipes show {word}",
+        hint=f"did you mean videomae recipes {close[0]}?"
+        if close
+        else f"write videomae recipes show {shlex.quote(word)}",
     )
 
 

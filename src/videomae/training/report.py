@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,10 @@ def write_pretrain_report(
         add_reconstruction(report, path, rebuilt)
     _add_speed(report, records)
     _add_settings(report, folder, recipe, broken)
+    model = shlex.quote(str(folder.path))
     report.section("What next").commands(
-        f"videomae finetune LABELLED --init {folder.path} --output CLASSIFIER\n"
-        f"videomae reconstruct VIDEO --model {folder.path} --output picture.png"
+        f"videomae finetune LABELLED --init {model} --output CLASSIFIER\n"
+        f"videomae reconstruct VIDEO --model {model} --output picture.png"
     )
     return report.save(folder.report_path)
 
@@ -84,8 +86,9 @@ def write_finetune_report(
         add_results(report, best)
     _add_speed(report, records)
     _add_settings(report, folder, recipe, broken)
+    model = shlex.quote(str(folder.path))
     report.section("What next").commands(
-        f"videomae predict VIDEO --model {folder.path}\nvideomae evaluate DATA --model {folder.path}"
+        f"videomae predict VIDEO --model {model}\nvideomae evaluate DATA --model {model}"
     )
     return report.save(folder.report_path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,7 +153,7 @@ def _begin_tensorboard(folder: RunFolder, first_step: int) -> tuple[GeneralTrack
     tracker.start()
     if first_step == 0:  # a second set of the same hyperparameters would show as a second run
         tracker.store_init_configuration(hyperparameters(folder.description))
-    return tracker, f"curves: tensorboard --logdir {folder.path / 'tensorboard'}"
+    return tracker, f"curves: tensorboard --logdir {shlex.quote(str(folder.path / 'tensorboard'))}"
 
 
 def _begin_wandb(folder: RunFolder, first_step: int) -> tuple[GeneralTracker, str]:
@@ -169,7 +170,8 @@ def _begin_wandb(folder: RunFolder, first_step: int) -> tuple[GeneralTracker, st
     )
     tracker.start()
     tracker.store_init_configuration(hyperparameters(folder.description))
-    return tracker, f"W&B: wandb sync {folder.path / 'wandb'}/offline-run-* sends it; WANDB_MODE=online sends at once"
+    place = shlex.quote(str(folder.path / "wandb"))
+    return tracker, f"W&B: wandb sync {place}/offline-run-* sends it; WANDB_MODE=online sends at once"
 
 
 def _begin_trackio(folder: RunFolder, first_step: int) -> tuple[GeneralTracker, str]:
@@ -179,7 +181,7 @@ def _begin_trackio(folder: RunFolder, first_step: int) -> tuple[GeneralTracker, 
     )
     tracker.start()
     tracker.store_init_configuration(hyperparameters(folder.description))
-    return _Trackio(tracker), f"Trackio: TRACKIO_DIR={place} trackio show"
+    return _Trackio(tracker), f"Trackio: TRACKIO_DIR={shlex.quote(place)} trackio show"
 
 
 class _Trackio:
