@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from videomae.core.errors import DataError, InputError
-from videomae.data.manifest import Manifest, find_videos, read_manifest
+from videomae.data.manifest import Manifest, evaluated_split, find_videos, read_manifest
 from videomae.data.shards import PackedFile, write_index
+from videomae.data.splitting import read_train_and_val
 from videomae.video.source import ShardMember
 
 Place = Callable[..., Path]
@@ -97,6 +98,81 @@ def test_what_lies_beside_the_splits_makes_them_no_classes(place: Place) -> None
     assert len(manifest) == 4
 
 
+LABELLED_AND_NOT = ("train/run/a.mp4", "train/jump/b.mp4", "val/run/c.mp4", "unlabelled/x/d.mp4", "unlabelled/e.mp4")
+
+
+def test_unlabelled_videos_beside_splits(place: Place) -> None:
+    folder = place(*LABELLED_AND_NOT)
+
+    manifest = read_manifest(folder)
+
+    assert manifest.class_names == ("jump", "run")
+    assert manifest.splits == ("train", "val")
+    assert [path for path, _, _ in rows(manifest.take_split("train"))] == ["train/jump/b.mp4", "train/run/a.mp4"]
+    assert [path for path, _, _ in rows(manifest.for_pretraining())] == [
+        "train/jump/b.mp4",
+        "train/run/a.mp4",
+        "unlabelled/e.mp4",
+        "unlabelled/x/d.mp4",
+    ]
+    (notice,) = manifest.notices
+    assert "unlabelled beside train, val, in no split (2 videos): pretrain uses them, finetune" in notice
+
+
+def test_pretraining_without_splits_or_without_train(place: Place) -> None:
+    assert len(read_manifest(place("a.mp4", "run/b.mp4")).for_pretraining()) == 2
+    assert len(read_manifest(place("test/c.mp4")).for_pretraining()) == 2
+    with pytest.raises(DataError, match="with the splits test: expected a split named train"):
+        read_manifest(place("d/test/e.mp4") / "d").for_pretraining()
+
+
+def test_the_splits_that_are_used_are_told(place: Place, tmp_path: Path) -> None:
+    folder = place(*LABELLED_AND_NOT, "test/run/f.mp4", "test/jump/g.mp4")
+    whole = read_manifest(folder)
+    assert evaluated_split(whole, whole.take_split("test", "val")) == (
+        "test: 2 videos; not used: train 2, val 1, in no split 2"
+    )
+    train, _ = read_train_and_val(folder)
+    assert train.notices[-1] == "train: 2 videos; validation: val, 1 video; not used: test 2, in no split 2"
+    train, _ = read_train_and_val(folder, val=folder / "test")
+    assert train.notices[-1] == (
+        f"train: 2 videos; validation: {folder / 'test'}, 2 videos; not used: val 1, test 2, in no split 2"
+    )
+    train, _ = read_train_and_val(folder / "train")
+    assert train.notices == ()  # all of it, and nothing validates
+    (folder / "val").rename(folder / "extra")
+    train, _ = read_train_and_val(folder)
+    assert train.notices[-1] == (
+        "train: 2 videos; validation: none, there is no split val; not used: test 2, in no split 3"
+    )
+    plain = read_manifest(folder / "train")
+    assert evaluated_split(plain, plain) == ""
+
+
+def test_files_that_may_be_videos_are_counted_when_passed_over(place: Place) -> None:
+    folder = place("run/a.mp4", "jump/b.DAV", "jump/c.h264")
+    place("run/a.braw", "run/b.BRAW", "jump/c.zip", "jump/4f2a99", "run/d.mp4.part", content=b"?")
+    place("run/a.txt", "run/a.jpg", "run/notes.JSON", "run/x.srt", "LICENSE", "run/a.wav", ".hidden", content=b"?")
+
+    manifest = read_manifest(folder)
+
+    assert len(manifest) == 3
+    (notice,) = manifest.notices
+    assert "5 files are passed over, no video by the name (2 .braw, 1 without an ending, 1 .part, 1 .zip)" in notice
+
+
+def test_suffixes_that_recorders_and_tools_write(place: Place) -> None:
+    endings = (
+        "dav mxf h264 264 h265 hevc 265 divx dv y4m 3g2 f4v ogm vob mts m2t m2v m1v rm rmvb asf amv nut ivf apng qt "
+        "mjpeg mpe mpv xvid m2ts ts"
+    )
+    suffixes = endings.split()
+    manifest = read_manifest(place(*(f"{number}.{suffix}" for number, suffix in enumerate(suffixes)), content=b"x"))
+
+    assert len(manifest) == len(suffixes)
+    assert manifest.notices == ()
+
+
 def test_an_empty_split_folder_is_none(place: Place) -> None:
     folder = place("train/run/a.mp4", "train/jump/b.mp4")
     (folder / "val").mkdir()
@@ -115,6 +191,8 @@ def test_a_class_may_be_called_train(place: Place) -> None:
 
     assert manifest.class_names == ("bus", "train")
     assert manifest.splits == ()
+    (notice,) = manifest.notices
+    assert "train is taken as a class, not as a split; a CSV with path,label,split says otherwise" in notice
 
 
 def test_hidden_files_and_folders_are_left_out(place: Place) -> None:

@@ -116,10 +116,6 @@ def test_split_folders_of_other_names(put: Put) -> None:
     ]
 
 
-def test_two_folders_for_one_split_are_classes(put: Put) -> None:
-    assert read_manifest(put("train/a.mp4", "training/b.mp4")).class_names == ("train", "training")
-
-
 @pytest.mark.parametrize("line", ['"a.mp4,run', 'a.mp4,"run'])
 def test_a_quote_without_its_end(put: Put, line: str) -> None:
     refused(listed(put, f"path,label\n{line}\nb.mp4,run\n"), "line 2: a quote without its end")

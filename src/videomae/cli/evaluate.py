@@ -65,17 +65,18 @@ def _evaluate(options: EvaluateOptions, processes: Processes) -> Evaluation | Mu
 
     from videomae.cli.models import open_for_views
     from videomae.core.files import require_writable
-    from videomae.data.manifest import read_manifest
+    from videomae.data.manifest import evaluated_split, read_manifest
     from videomae.evaluation.multi_label import evaluate_multi_label, is_multi_label
     from videomae.evaluation.validate import evaluate_classifier
 
     for file in (options.report, options.predictions):
         if file is not None:
             require_writable(file)
-    manifest = read_manifest(options.data, root=options.lists.video_root).take_split("test", "val")
+    whole = read_manifest(options.data, root=options.lists.video_root)
+    manifest = whole.take_split("test", "val")
     checkpoint, views, _ = open_for_views(options.model, options.run)
     console = stderr_console()
-    for notice in manifest.notices:
+    for notice in filter(None, (*manifest.notices, evaluated_split(whole, manifest))):
         console.print(notice, markup=False)
     evaluate: Callable[..., Evaluation | MultiLabelEvaluation]
     evaluate = evaluate_multi_label if is_multi_label(checkpoint) else evaluate_classifier

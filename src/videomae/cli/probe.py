@@ -107,7 +107,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _train_and_test(options: ProbeCommandOptions) -> tuple[Manifest, Manifest]:
-    from videomae.data.manifest import read_manifest
+    from videomae.data.manifest import read_manifest, used_splits
 
     whole = read_manifest(options.data, root=options.lists.video_root)
     judging = whole if options.val is None else read_manifest(options.val, root=options.lists.video_root)
@@ -117,9 +117,11 @@ def _train_and_test(options: ProbeCommandOptions) -> tuple[Manifest, Manifest]:
             expected="a split named test or val",
             hint="give --val DATA, or put the videos into train/ and val/",
         )
-    for notice in dict.fromkeys((*whole.notices, *judging.notices)):
+    train, test = whole.take_split("train"), judging.take_split("test", "val")
+    used = used_splits(whole, train, test, purpose="test")
+    for notice in (*dict.fromkeys((*whole.notices, *judging.notices)), used):
         stderr_console().print(notice, markup=False)
-    return whole.take_split("train"), judging.take_split("test", "val")
+    return train, test
 
 
 def _as_json(result: ProbeResult, options: ProbeCommandOptions) -> dict[str, object]:

@@ -11,18 +11,39 @@ from typing import NamedTuple
 from videomae.core.errors import DataError
 from videomae.video.source import VideoSource
 
-# Those that people have most come first: an error lists them all.
-_SUFFIXES = ".mp4 .avi .mkv .webm .mov .m4v .wmv .flv .mpg .mpeg .gif .3gp .asf .m2ts .mts .ogv .ts .vob"
-VIDEO_SUFFIXES = tuple(_SUFFIXES.split())
+# What people have most.
+_COMMON = ".mp4 .avi .mkv .webm .mov .m4v .wmv .flv .mpg .mpeg .gif .3gp .asf .m2ts .mts .ogv .ts .vob"
+COMMON_SUFFIXES = tuple(_COMMON.split())
+# What FFmpeg opens besides: containers, recorders' files (.dav, .mod, .tod, .insv), and streams without a container.
+_OTHERS = (
+    ".3g2 .3gp2 .3gpp .amv .apng .bik .divx .dv .dvr-ms .evo .f4v .fli .flc .gxf .ismv .m1v .m2p .m2t .m2v .mj2 "
+    ".mjpeg .mjpg .mk3d .mod .mp4v .mpe .mpv .mxf .nsv .nut .nuv .ogm .ogx .qt .rm .rmvb .rv .smk .tod .tp .trp .wm "
+    ".wtv .xvid .dav .dif .insv .y4m .ivf .obu .h261 .h263 .264 .avc .h264 .26l .265 .hevc .h265 .266 .vvc .h266 .vc1"
+)
+VIDEO_SUFFIXES = (*COMMON_SUFFIXES, *_OTHERS.split())
 _IS_VIDEO_SUFFIX = frozenset(VIDEO_SUFFIXES)
+# Files of these endings are no videos that anybody misses: text, tables, pictures, sound, subtitles, models, programs.
+_KNOWN_FILES = (
+    "txt md rst json jsonl csv tsv list xml yaml yml toml ini cfg conf log html htm css js pdf doc docx xls xlsx "
+    "odt ods ppt pptx tex bib nfo url lnk db sqlite "
+    "jpg jpeg png bmp tif tiff webp heic svg ico psd raw dng thm "
+    "wav mp3 aac m4a flac wma opus ogg mid "
+    "srt vtt ass ssa sub idx lrc eaf textgrid "
+    "npy npz pkl pickle pt pth ckpt safetensors h5 hdf5 mat parquet arrow feather onnx "
+    "py ipynb sh bat ps1 c cc cpp h hpp java m r md5 sha1 sha256 sfv torrent license"
+)
+_IS_KNOWN_FILE = frozenset(_KNOWN_FILES.split())
+_FILES_WITHOUT_SUFFIX = frozenset(
+    ("authors", "changelog", "copying", "dockerfile", "license", "makefile", "notice", "readme", "version")
+)
 # Between the classes of a video that has several.
 LABEL_SEPARATOR = "|"
 # Of the number of a class.
 _MAX_DIGITS = 9
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validate", "validation"), "val"),
+    **dict.fromkeys(("train", "training", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "eval", "evaluation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _SPLIT_IN_NAME = re.compile(
@@ -116,6 +137,12 @@ def has_video_suffix(path: str) -> bool:
     name = path.rpartition("/")[2]
     stem, dot, suffix = name.rpartition(".")
     return bool(stem and dot) and f".{suffix.lower()}" in _IS_VIDEO_SUFFIX
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a file that is no video by its name may be one: its ending is not known to be anything else."""
+    stem, dot, suffix = name.rpartition(".")
+    return suffix.lower() not in _IS_KNOWN_FILE if stem and dot else name.lower() not in _FILES_WITHOUT_SUFFIX
 
 
 def read_split(text: str, place: Place) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from videomae.core.errors import DataError
-from videomae.data.entries import SPLITS, VideoEntry, bare_name, has_video_suffix, readable, split_named
+from videomae.data.entries import VideoEntry, bare_name, has_video_suffix, is_passed_over, readable, split_named
+from videomae.data.layout import read_layout
 from videomae.video.frame_folder import IMAGE_SUFFIXES
 from videomae.video.source import FrameFolder, VideoSource
 
@@ -16,6 +18,7 @@ from videomae.video.source import FrameFolder, VideoSource
 _MIN_FRAMES = 2
 # A folder is listed once more of its files than this are asked for; until then each file is asked for by itself.
 _FEW_FILES = 3
+_NUM_SHOWN = 5
 
 
 class FoundVideo(NamedTuple):
@@ -25,52 +28,51 @@ class FoundVideo(NamedTuple):
     source: VideoSource
 
 
-def videos_below(folder: Path) -> list[FoundVideo]:
+def videos_below(folder: Path, passed_over: Counter[str] | None = None) -> list[FoundVideo]:
     """All videos at any depth, sorted by path, through links too; hidden files and folders are left out.
 
     A folder that holds numbered images, and neither folders nor videos, is one video.
 
+    Args:
+        folder: where to look.
+        passed_over: is given how many files there are of each ending that might be a video's and is not known.
+
     Raises:
         DataError: if a folder cannot be read.
     """
-    return list(_walk(str(folder), (), frozenset()))
+    return list(_walk(str(folder), (), frozenset(), Counter() if passed_over is None else passed_over))
 
 
-def folder_entries(folder: Path) -> Iterator[VideoEntry]:
-    """The videos of a folder of class folders, of split folders, or of neither."""
-    videos = videos_below(folder)
-    tops = _tops(videos)
-    split_of = {name: split for name in tops if (split := split_named(name)) is not None}
-    # Videos decide: a licence or a folder of annotations beside train/ and val/ does not make classes of these.
-    if tops and len(split_of) == len(tops) == len(set(split_of.values())):
-        for split in SPLITS:
-            inside = [
-                FoundVideo(video.parts[1:], video.source) for video in videos if split_of[video.parts[0]] == split
-            ]
-            yield from _labelled(inside, split)
-    else:
-        yield from _labelled(videos, None)
+def folder_entries(folder: Path) -> tuple[tuple[VideoEntry, ...], tuple[str, ...]]:
+    """The videos of a folder of class folders, of split folders, or of neither; and how it was read, one line each.
+
+    Raises:
+        DataError: if a folder cannot be read, or two hold the same split.
+    """
+    passed_over: Counter[str] = Counter()
+    videos = videos_below(folder, passed_over)
+    layout = read_layout(folder, [video.parts for video in videos])
+    entries = tuple(
+        VideoEntry(videos[place.index].source, label=place.label and readable(place.label), split=place.split)
+        for place in layout.videos
+    )
+    return entries, (*layout.notices, *_about_passed_over(folder, passed_over))
 
 
-def _labelled(videos: Sequence[FoundVideo], split: str | None) -> Iterator[VideoEntry]:
-    """Each video with the first folder on the way to it as its class."""
-    # Videos that lie beside folders belong to no class, so then none does: a mixed folder is a collection.
-    has_classes = bool(_tops(videos))
-    for video in videos:
-        yield VideoEntry(video.source, label=readable(video.parts[0]) if has_classes else None, split=split)
+def _about_passed_over(folder: Path, passed_over: Counter[str]) -> tuple[str, ...]:
+    if not passed_over:
+        return ()
+    counts = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{count} {suffix or 'without an ending'}" for suffix, count in counts[:_NUM_SHOWN])
+    more = ", …" if len(counts) > _NUM_SHOWN else ""
+    total = passed_over.total()
+    files = "1 file is" if total == 1 else f"{total} files are"
+    return (f"{folder}: {files} passed over, no video by the name ({readable(shown)}{more}); a list takes any file",)
 
 
-def _tops(videos: Iterable[FoundVideo]) -> set[str]:
-    """The names of the folders at the top that hold the videos; none if any video lies at the top itself."""
-    tops = set()
-    for video in videos:
-        if len(video.parts) < 2:
-            return set()
-        tops.add(video.parts[0])
-    return tops
-
-
-def _walk(folder: str, parts: tuple[str, ...], above: frozenset[str]) -> Iterator[FoundVideo]:
+def _walk(
+    folder: str, parts: tuple[str, ...], above: frozenset[str], passed_over: Counter[str]
+) -> Iterator[FoundVideo]:
     here = os.path.realpath(folder)
     if here in above:  # a link to a folder that holds it
         return
@@ -88,13 +90,15 @@ def _walk(folder: str, parts: tuple[str, ...], above: frozenset[str]) -> Iterato
     for child in shown:
         if _is_folder(child):
             has_videos_or_folders = True
-            yield from _walk(child.path, (*parts, child.name), above | {here})
+            yield from _walk(child.path, (*parts, child.name), above | {here}, passed_over)
         elif has_video_suffix(child.name):
             has_videos_or_folders = True
             # A link to nowhere and a pipe too: reading it names it, leaving it out would hide the loss.
             yield FoundVideo((*parts, child.name), Path(child.path))
-        else:
-            num_images += is_frame(child.name)
+        elif is_frame(child.name):
+            num_images += 1
+        elif is_passed_over(child.name):
+            passed_over[os.path.splitext(child.name)[1].lower()] += 1
     if num_images >= _MIN_FRAMES and not has_videos_or_folders:
         yield FoundVideo(parts, FrameFolder(Path(folder)))
 

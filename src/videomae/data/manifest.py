@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from videomae.core.errors import DataError
-from videomae.data.entries import SPLITS, VIDEO_SUFFIXES, VideoEntry, is_number
+from videomae.data.entries import COMMON_SUFFIXES, SPLITS, VIDEO_SUFFIXES, VideoEntry, is_number
 from videomae.data.folders import folder_entries
 from videomae.data.groups import assign_groups, leaking_groups
 from videomae.data.lists import LIST_SUFFIXES, is_list, lists_in_folder, read_lists
@@ -65,6 +65,19 @@ class Manifest:
             expected=f"a split named {' or '.join(wanted)}",
             hint="rename a split, or give the path of one split's folder or list",
         )
+
+    def for_pretraining(self) -> Manifest:
+        """The videos to pre-train on: of a data set with splits, train and what is in no split; else all of them."""
+        if not self.splits:
+            return self
+        entries = tuple(entry for entry in self.entries if entry.split in (None, "train"))
+        return replace(self, entries=entries) if entries else self.take_split("train")
+
+    def others_than(self, *splits: str | None) -> str:
+        """How many videos are in other splits, for people: `test 40, in no split 6`; "" where there are none."""
+        counts = Counter(entry.split for entry in self.entries)
+        names = (*self.splits, *([None] if counts[None] else []))
+        return ", ".join(f"{name or 'in no split'} {counts[name]}" for name in names if name not in splits)
 
     def require_classes(self, known: Iterable[str] | None = None, *, multi_label: bool | None = False) -> Manifest:
         """This manifest, if every video has a class, and all of them are `known` (without `known`: two or more).
@@ -153,6 +166,42 @@ def read_manifest(data: str | Path, *, root: str | Path | None = None, group: st
     return Manifest(source=source, entries=entries, class_names=_sorted_names(names), notices=notices)
 
 
+def videos_text(count: int) -> str:
+    """A number of videos, for people."""
+    return "1 video" if count == 1 else f"{count} videos"
+
+
+def evaluated_split(whole: Manifest, taken: Manifest) -> str:
+    """Which split of a data set is evaluated, and which are not: one line; "" where it names no splits."""
+    if not whole.splits:
+        return ""
+    unused = whole.others_than(*taken.splits)
+    return f"{taken.splits[0]}: {videos_text(len(taken))}" + (f"; not used: {unused}" if unused else "")
+
+
+def used_splits(whole: Manifest, train: Manifest, other: Manifest | None, *, purpose: str) -> str:
+    """Which videos train, which validate or test, and which do neither: one line; "" where DATA is all taken to train.
+
+    Args:
+        whole: DATA.
+        train: of it, what trains.
+        other: of DATA or of other data, what does not train; None where there is none.
+        purpose: of `other`: validation or test.
+    """
+    if not whole.splits and other is None:
+        return ""
+    text = f"train: {videos_text(len(train))}; {purpose}: "
+    is_own = other is not None and other.source == whole.source
+    if other is None:
+        text += f"none, there is no split {'val' if purpose == 'validation' else purpose}"
+    else:
+        name = [*other.splits[:1], *([] if is_own else [str(other.source)])]
+        text += f"{' of '.join(name)}, {videos_text(len(other))}"
+    taken = (*(other.splits if is_own and other is not None else ()), "train")
+    unused = whole.others_than(*taken) if whole.splits else ""
+    return f"{text}; not used: {unused}" if unused else text
+
+
 def find_videos(paths: Iterable[str | Path]) -> list[VideoSource]:
     """Files as given, and all videos of folders that are given, sorted.
 
@@ -205,7 +254,7 @@ def _read(data: str, root: Path | None, group: str | None) -> tuple[Path | str, 
 def _read_folder(folder: Path, root: Path | None, column: str | None) -> Listed:
     if is_packed(folder):
         return _read_packed(folder)
-    entries = tuple(folder_entries(folder))
+    entries, told = folder_entries(folder)
     lists, notices = lists_in_folder(folder)
     if lists and not entries:
         listed = read_lists(lists, root=root, group_column=column)
@@ -216,7 +265,8 @@ def _read_folder(folder: Path, root: Path | None, column: str | None) -> Listed:
             expected="a list of videos, whose paths begin there",
             hint="leave --video-root out, or give a list",
         )
-    return Listed(entries, _unread(folder, lists) if len({entry.label for entry in entries}) < 2 else ())
+    has_classes = len({entry.label for entry in entries}) > 1
+    return Listed(entries, told if has_classes else (*told, *_unread(folder, lists)))
 
 
 def _unread(folder: Path, lists: Sequence[Path]) -> tuple[str, ...]:
@@ -245,7 +295,7 @@ def _without_videos(source: Path | str) -> DataError:
         )
     return DataError(
         f"{source} without videos",
-        expected=f"files that end in {', '.join(VIDEO_SUFFIXES)}",
+        expected=f"files that end in {', '.join(COMMON_SUFFIXES)} or as other videos do",
         hint="give the folder that holds the videos or the folders of classes",
     )
 

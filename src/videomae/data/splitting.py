@@ -11,7 +11,7 @@ from pathlib import Path
 from videomae.core.errors import ConfigError, DataError
 from videomae.data.entries import SPLITS
 from videomae.data.groups import leaking_groups
-from videomae.data.manifest import Manifest, read_manifest
+from videomae.data.manifest import Manifest, read_manifest, used_splits
 
 
 def read_train_and_val(
@@ -41,18 +41,27 @@ def read_train_and_val(
         DataError: if a video has no class, or one that is not learnt; if there are too few groups.
     """
     whole = read_manifest(data, root=root, group=group)
+    divided = whole
     if val_share is not None:
-        whole = _hold_out(whole, val_share, others="--val" if val is not None else "", seed=seed)
-    manifest = whole.take_split("train").require_classes(multi_label=None)
-    if val is None and "val" not in whole.splits:
-        return manifest, None
-    if val is None:
-        validation = whole.take_split("val")
-    else:
-        validation = read_manifest(val, root=root, group=group).take_split("val", "test")
+        divided = _hold_out(whole, val_share, others="--val" if val is not None else "", seed=seed)
+    manifest = divided.take_split("train").require_classes(multi_label=None)
+    validation = None
+    told: tuple[str, ...] = ()
+    if val is not None:
+        other = read_manifest(val, root=root, group=group)
+        validation = other.take_split("val", "test")
         leak = leaks_between(manifest, validation)
-        told = (*validation.notices, leak) if leak is not None else validation.notices
-        manifest = replace(manifest, notices=(*manifest.notices, *told))
+        told = other.notices if leak is None else (*other.notices, leak)
+    elif "val" in divided.splits:
+        validation = divided.take_split("val")
+    used = (
+        ""
+        if divided is not whole and not whole.splits
+        else used_splits(whole, manifest, validation, purpose="validation")
+    )
+    manifest = replace(manifest, notices=tuple(filter(None, (*manifest.notices, *told, used))))
+    if validation is None:
+        return manifest, None
     return manifest, validation.require_classes(manifest.class_names, multi_label=manifest.is_multi_label)
 
 

@@ -88,7 +88,7 @@ def pretrain(
     """Pre-train on the videos of `data`; labels are not used. Goes on where an interrupted run in `output` stopped.
 
     Args:
-        data: any form of DATA; of one that names splits, `train` is used.
+        data: any form of DATA; of one that names splits, `train` and what is in no split are used.
         output: the run's folder, afterwards a checkpoint.
         recipe: all settings.
         init: a pre-training checkpoint to start from; its network replaces the recipe's size, frames and pixels.
@@ -149,9 +149,13 @@ def prepare_pretraining(
     team = team or Team()
     recipe.validate()
     check_trackers(recipe.trackers)
-    manifest = read_manifest(data, root=video_root).take_split("train")
+    whole = read_manifest(data, root=video_root)
+    manifest = whole.for_pretraining()
     for notice in manifest.notices:
         monitor.note(notice)
+    if whole.splits:
+        unused = whole.others_than("train", None)
+        monitor.note(f"train: {manifest.others_than()} videos" + (f"; not used: {unused}" if unused else ""))
     recipe = fit_batch(recipe, len(manifest), monitor)
     device = team.processes.device(recipe.device)
     model, recipe = _make_model(recipe, init)

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from videomae.core.errors import DataError
-from videomae.data.entries import split_named
+from videomae.data.layout import split_folder
 from videomae.data.loader import ClipBatch
 from videomae.data.manifest import Manifest
 from videomae.loading.checkpoint import LoadedCheckpoint
@@ -71,7 +71,7 @@ def new_config(recipe: TrainingRecipe, **more: Any) -> VideoMAEConfig:
 def require_no_empty_val(data: str | Path) -> None:
     """Raise a DataError for a folder whose val/ has no videos: a run must not go on unjudged without a word."""
     for folder in Path(data).iterdir() if Path(data).is_dir() else ():
-        is_val = folder.is_dir() and split_named(folder.name) == "val"
+        is_val = folder.is_dir() and split_folder(folder.name) == "val"
         if is_val and not any(path.is_file() for path in folder.rglob("*")):
             raise DataError(
                 f"{folder} without videos",
