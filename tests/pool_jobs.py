@@ -38,6 +38,12 @@ def misbehave(word: str) -> str:
     return word.upper()
 
 
+def read_and_print(_: int) -> None:
+    """Read the standard input, print what came, and crash."""
+    print(f"read: {os.read(0, 10).decode()!r}", flush=True)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
 def fail_once(path: Path) -> str:
     """Crash the first time."""
     if path.exists():

@@ -111,6 +111,18 @@ def test_what_a_crashed_worker_said_last_is_kept(capfd: pytest.CaptureFixture[st
     assert capfd.readouterr() == ("", "")
 
 
+def test_what_is_printed_while_a_worker_starts_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os; os.write(1, bytes(range(256)))")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert list(run_in_workers(pool_jobs.double, [4], num_workers=1)) == [(4, 8)]
+
+
+def test_a_worker_reads_nothing_and_prints_into_its_last_words() -> None:
+    ((_, failure),) = run_in_workers(pool_jobs.read_and_print, [0], num_workers=1)
+    assert isinstance(failure, WorkerFailure)
+    assert (failure.trace or "").startswith("read: ''")
+
+
 def test_a_crash_may_be_tried_again(tmp_path: Path) -> None:
     job = run_in_workers(pool_jobs.fail_once, [tmp_path / "flag"], num_workers=1, num_attempts=2)
     assert [result for _, result in job] == ["done"]

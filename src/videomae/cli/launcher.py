@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from videomae.cli.arguments import UsageError
+from videomae.core.machine import command_line_of
 
 # These share their work among all processes.
 SHARING = ("pretrain", "finetune", "evaluate")
@@ -58,7 +59,7 @@ def how_to_go_on(words: Sequence[str], environment: Mapping[str, str] | None = N
         return f"The same command goes on:\n  {alone}"
     num_machines = environment.get("GROUP_WORLD_SIZE", "1")
     where = "" if num_machines == "1" else f", on each of the {num_machines} machines,"
-    started = _command_line(os.getppid())
+    started = command_line_of(os.getppid())
     if started[-len(words) :] == list(words):
         return f"The same command{where} goes on:\n  {shlex.join(as_typed(started))}"
     if environment.get("LOCAL_WORLD_SIZE") == str(number):
@@ -75,12 +76,3 @@ def as_typed(words: Sequence[str]) -> list[str]:
     known = shutil.which(script.name)
     is_known = known is not None and Path(known).exists() and script.samefile(known)
     return [script.name if is_known else words[1], *words[2:]]
-
-
-def _command_line(process: int) -> list[str]:
-    """The words that a process was started with; none where the system does not tell."""
-    try:
-        told = Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:  # no such thing outside Linux
-        return []
-    return [os.fsdecode(word) for word in told.split(b"\0")[:-1]]

@@ -14,13 +14,14 @@ from typing import Any, cast
 import numpy as np
 
 from videomae.core.errors import VideoError
+from videomae.core.machine import usable_cores
 from videomae.data.catalog import Catalog
 from videomae.data.clips import Crop, TrainingClips
 from videomae.data.decode_cost import PLAIN, WITH_INDEX, ClipCost, Reading, clip_cost
 from videomae.data.entries import VideoEntry
 from videomae.data.loader import hard_limit_seconds, training_loader
 from videomae.data.order import BatchOrder
-from videomae.data.pool import WorkerFailure, run_in_workers, usable_cores
+from videomae.data.pool import WorkerFailure, run_in_workers
 from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from videomae.core.errors import ConfigError, VideoError
+from videomae.core.machine import usable_cores
 from videomae.data.clips import Sample
 from videomae.data.order import BatchOrder, require_rank, share_of
 from videomae.data.workers import Broken, Failure, Watch, WatchedItems, watched_batches
@@ -99,11 +100,6 @@ def view_loader(
 def hard_limit_seconds(read_limit_seconds: float) -> float:
     """When to end a worker whose file does not heed the reader's own limit, which holds for opening and for reading."""
     return 2 * read_limit_seconds + 10
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def automatic_workers() -> int:

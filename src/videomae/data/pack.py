@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videomae.core.errors import ConfigError, DataError, InputError, VideoError
+from videomae.core.machine import usable_cores
 from videomae.data.catalog import stamp_of
 from videomae.data.entries import VideoEntry
 from videomae.data.examine import reason_of
@@ -19,7 +20,7 @@ from videomae.data.pack_journal import Journal, PackedRecord
 from videomae.data.pack_plan import PackJob, check_output, plan_jobs
 from videomae.data.pack_shards import assemble_shards, shard_members
 from videomae.data.pack_worker import pack_one, printable
-from videomae.data.pool import WorkerFailure, run_in_workers, usable_cores
+from videomae.data.pool import WorkerFailure, run_in_workers
 from videomae.data.shards import PackedFile, write_index
 from videomae.video.packing import CRF, LAYOUT_NAME, SHORT_SIDE
 

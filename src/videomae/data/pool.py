@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import faulthandler
+import contextlib
+import json
 import os
 import pickle
-import select
-import signal
+import queue
 import subprocess
 import sys
 import tempfile
@@ -15,10 +15,11 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Generic, Literal, TypeVar
+
+from videomae.core.child_process import away_from_terminal, how_it_ended
+from videomae.data.pool_worker import one_line, read_exactly, read_header, skip_to_begin, write_message
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,13 +27,12 @@ FailureKind = Literal["exception", "crash", "time", "memory"]
 
 # A fresh interpreter instead of a fork: a forked process with threads may hang, and multiprocessing's own way of
 # starting one runs the caller's script again. -P keeps files beside the caller from shadowing the standard library.
-_START = (
-    "import sys; from multiprocessing.connection import Connection; channel = Connection(int(sys.argv[1])); "
-    "sys.path[:] = channel.recv(); from videomae.data.pool import serve; serve(channel)"
-)
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from videomae.data.pool_worker import serve; serve()"
 # Each worker is one of many: a library that starts a thread for each core only gets in the way, and costs memory.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _SECONDS_TO_END = 5.0
+# On Windows Ctrl-C does not end a wait.
+_SECONDS_TO_WAIT = 1.0
 _MAX_TRACE_BYTES = 4096
 
 
@@ -102,11 +102,6 @@ def run_in_workers(
     return pool.run()
 
 
-def usable_cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _run_here(
     function: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[tuple[Item, Result | WorkerFailure]]:
@@ -115,66 +110,88 @@ def _run_here(
             result: Result | WorkerFailure = function(item)
         except Exception as error:
             kind: FailureKind = "memory" if isinstance(error, MemoryError) else "exception"
-            result = WorkerFailure(item, kind, _one_line(error), error, traceback.format_exc())
+            result = WorkerFailure(item, kind, one_line(error), error, traceback.format_exc())
         yield item, result
+
+
+# Messages of the workers; None when one is gone.
+_Inbox = queue.SimpleQueue["tuple[_Worker[Item], bytes | bytearray | None]"]
 
 
 class _Worker(Generic[Item]):
     """One process, and what it is doing."""
 
-    def __init__(self, job: bytes) -> None:
+    def __init__(self, job: bytes, inbox: _Inbox[Item]) -> None:
         self.item: Item | None = None
         self.attempt = 0
         self.is_idle = True
         self.is_ready = False
         self.since = 0.0  # when it began with the item; counts from when the worker is ready
+        self.num_handled = 0  # of its messages
+        self._num_begun = 0  # of its messages, those that come in or are in the inbox
         # What libraries print, and last words: kept from the terminal, where results or a progress bar are.
         self._last_words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self.channel, theirs = Pipe()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=self._last_words,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **_ONE_THREAD},
-                start_new_session=True,  # out of the terminal's reach
-            )
-        with suppress(OSError):  # one that dies at once is found by `receive`
-            self.channel.send(sys.path)
-            self.channel.send_bytes(job)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, json.dumps([os.fspath(path) for path in sys.path])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._last_words,
+            bufsize=0,
+            env={**os.environ, **_ONE_THREAD},
+            **away_from_terminal(),
+        )
+        self._reader = threading.Thread(target=self._read, args=(inbox,), daemon=True)
+        self._reader.start()
+        self._send(job)
 
     def give(self, item: Item, attempt: int) -> None:
         self.item, self.attempt, self.is_idle, self.since = item, attempt, False, time.monotonic()
-        content = pickle.dumps(item)
-        with suppress(OSError):  # died since its last result: found by `receive`
-            self.channel.send_bytes(content)
+        self._send(pickle.dumps(item))
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a message of it is on its way, or waits to be handled."""
+        return self._num_begun > self.num_handled
 
     def overdue_at(self, limit_seconds: float | None) -> float | None:
         """When the time limit ends, on the monotonic clock."""
         return self.since + limit_seconds if limit_seconds is not None and self.is_ready else None
 
-    def receive(self) -> Any:
-        """The next message; raises EOFError where the process is gone."""
+    def _send(self, content: bytes) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # one that died is found by its reader
+            write_message(self._process.stdin, content)
+
+    def _read(self, inbox: _Inbox[Item]) -> None:
+        """In a thread of its own: put each message into the inbox, and None when the process is gone."""
+        assert self._process.stdout is not None
         try:
-            return pickle.loads(self.channel.recv_bytes())
-        except (OSError, EOFError) as error:
-            raise EOFError from error
+            with contextlib.suppress(OSError, EOFError):
+                skip_to_begin(self._process.stdout)
+                while True:
+                    num_bytes = read_header(self._process.stdout)
+                    self._num_begun += 1
+                    inbox.put((self, read_exactly(self._process.stdout, num_bytes)))
+        finally:
+            inbox.put((self, None))
 
     def end(self, *, kill: bool) -> tuple[str, str]:
         """Let an idle process end, or kill it; returns how it ended and its last words."""
         if kill:
             self._process.kill()
-        self.channel.close()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
         try:
             status = self._process.wait(_SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
+        self._reader.join(_SECONDS_TO_END)
+        self._process.stdout.close()
         with self._last_words as file:
             file.seek(-min(_MAX_TRACE_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
-            return _ending(status), file.read().decode("utf-8", "replace").strip()
+            return how_it_ended(status), file.read().decode("utf-8", "replace").strip()
 
 
 class _Pool(Generic[Item, Result]):
@@ -196,6 +213,7 @@ class _Pool(Generic[Item, Result]):
         self._limit_seconds = limit_seconds
         self._num_attempts = num_attempts
         self._workers: list[_Worker[Item]] = []
+        self._inbox: _Inbox[Item] = queue.SimpleQueue()
 
     def run(self) -> Iterator[tuple[Item, Result | WorkerFailure]]:
         try:
@@ -222,36 +240,50 @@ class _Pool(Generic[Item, Result]):
                 except StopIteration:
                     return
             if idle is None:
-                idle = _Worker(self._job)
+                idle = _Worker(self._job, self._inbox)
                 self._workers.append(idle)
             idle.give(item, attempt)
 
     def _receive(self) -> Iterator[tuple[Item, Result | WorkerFailure]]:
-        """Wait until a worker says something or a time limit ends."""
-        busy = {worker.channel: worker for worker in self._workers if not worker.is_idle}
-        ends = [end for worker in busy.values() if (end := worker.overdue_at(self._limit_seconds)) is not None]
-        timeout = max(0.0, min(ends) - time.monotonic()) if ends else None
-        for channel in wait(list(busy), timeout):
-            worker = busy[channel]  # type: ignore[index]  # wait returns what it was given
-            try:
-                kind, *content = worker.receive()
-            except EOFError:
+        """Wait until a worker sends something or a time limit ends."""
+        ends = [end for worker in self._workers if (end := self._overdue_at(worker)) is not None]
+        timeout = max(0.0, min([_SECONDS_TO_WAIT, *(end - time.monotonic() for end in ends)]))
+        with contextlib.suppress(queue.Empty):
+            worker, content = self._inbox.get(timeout=timeout)
+            while True:
+                if worker in self._workers:  # not what one that was ended has said last
+                    yield from self._handle(worker, content)
+                worker, content = self._inbox.get_nowait()
+
+    def _handle(
+        self, worker: _Worker[Item], message: bytes | bytearray | None
+    ) -> Iterator[tuple[Item, Result | WorkerFailure]]:
+        if message is None:
+            if worker.is_idle:  # nothing is lost with it
+                self._workers.remove(worker)
+                worker.end(kill=False)
+            else:
                 yield from self._lose(worker, "crash")
-                continue
-            if kind == "unable":
-                raise RuntimeError(f"a worker process cannot import what it should do\n{content[0]}")
-            if kind == "ready":
-                worker.is_ready, worker.since = True, time.monotonic()
-                continue
-            worker.is_idle = True
-            yield worker.item, _outcome(worker.item, kind, *content)  # type: ignore[misc]
+            return
+        worker.num_handled += 1
+        kind, *content = pickle.loads(message)
+        if kind == "unable":
+            raise RuntimeError(f"a worker process cannot import what it should do\n{content[0]}")
+        if kind == "ready":
+            worker.is_ready, worker.since = True, time.monotonic()
+            return
+        worker.is_idle = True
+        yield worker.item, _outcome(worker.item, kind, *content)  # type: ignore[misc]
+
+    def _overdue_at(self, worker: _Worker[Item]) -> float | None:
+        return None if worker.is_idle else worker.overdue_at(self._limit_seconds)
 
     def _stop_overdue(self) -> Iterator[tuple[Item, WorkerFailure]]:
         now = time.monotonic()
-        for worker in [worker for worker in self._workers if not worker.is_idle]:
-            end = worker.overdue_at(self._limit_seconds)
+        for worker in list(self._workers):
+            end = self._overdue_at(worker)
             # A result that waits for us was in time: it may be us who were busy elsewhere.
-            if end is not None and end <= now and not worker.channel.poll():
+            if end is not None and end <= now and not worker.is_answering:
                 yield from self._lose(worker, "time")
 
     def _lose(self, worker: _Worker[Item], kind: FailureKind) -> Iterator[tuple[Item, WorkerFailure]]:
@@ -280,72 +312,3 @@ def _outcome(item: Any, kind: str, *content: Any) -> Any:
     except Exception:  # an exception whose class cannot be rebuilt; its line and trace say what it said
         raised = None
     return WorkerFailure(item, kind, reason, raised, trace)  # type: ignore[arg-type]
-
-
-def _ending(status: int) -> str:
-    if status >= 0:
-        return f"ended with status {status}"
-    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-    return f"was killed by {name}" + (", as happens when memory runs out" if name == "SIGKILL" else "")
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return "memory ran out"
-    return " ".join(f"{error}".split()) or type(error).__name__
-
-
-# --- in the worker -----------------------------------------------------------------------------------------------
-
-
-def serve(channel: Connection) -> None:
-    """The life of a worker: take items from the channel and send results, until it closes."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    faulthandler.enable()
-    threading.Thread(target=_end_with_parent, args=(channel.fileno(),), daemon=True).start()
-    try:
-        function, limit_bytes = pickle.loads(channel.recv_bytes())
-    except Exception:
-        channel.send_bytes(pickle.dumps(("unable", traceback.format_exc())))
-        return
-    if limit_bytes is not None:
-        _limit_memory(limit_bytes)
-    channel.send_bytes(pickle.dumps(("ready",)))
-    while True:
-        try:
-            item = channel.recv_bytes()
-        except EOFError:
-            return
-        channel.send_bytes(_call(function, item))
-
-
-def _call(function: Callable[[Any], Any], item: bytes) -> bytes:
-    try:
-        return pickle.dumps(("result", function(pickle.loads(item))))
-    except Exception as error:
-        kind = "memory" if isinstance(error, MemoryError) else "exception"
-        return pickle.dumps((kind, _one_line(error), _pickled(error), traceback.format_exc()))
-
-
-def _pickled(error: Exception) -> bytes | None:
-    try:
-        return pickle.dumps(error)
-    except Exception:  # an exception that holds an open file or the like; its line and trace are sent without it
-        return None
-
-
-def _limit_memory(limit_bytes: int) -> None:
-    import resource
-
-    # Data, not address space: mapped files and reserved addresses cost nothing, and FFmpeg and numpy have plenty.
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes if hard < 0 else min(limit_bytes, hard), hard))
-
-
-def _end_with_parent(channel: int) -> None:
-    """Leave at once when the other side is gone, also from the midst of an item: nobody wants the result."""
-    poller = select.poll()
-    poller.register(channel, 0)  # hanging up is always told
-    poller.poll()
-    os._exit(1)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from videomae.core.errors import InputError
+from videomae.core.machine import usable_cores
 from videomae.data.catalog import Catalog, VideoRecord, stamp_of
 from videomae.data.examine import Examined, examine_source
 from videomae.data.findings import Finding, FindingKind, clip_span, find_problems, notes_on
 from videomae.data.manifest import Manifest, VideoEntry
-from videomae.data.pool import WorkerFailure, run_in_workers, usable_cores
+from videomae.data.pool import WorkerFailure, run_in_workers
 from videomae.video.source import VideoSource
 
 SECONDS_PER_VIDEO = 60.0

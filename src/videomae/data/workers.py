@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import gc
 import multiprocessing
-import signal
 import threading
 import time
 import warnings
@@ -14,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from videomae.core.allocator import give_freed_memory_back
+from videomae.core.child_process import deaths_stay_quiet, how_it_ended, ignore_stop_signals
 from videomae.core.errors import ConfigError, InputError, VideoError
 
 # How long to wait for a batch before looking after the workers.
@@ -33,6 +34,8 @@ _POLLS_BEFORE_STALLED = 120
 # The system kills whoever is there when memory runs out: only a file that was being read twice is to blame.
 _DEATHS_PER_FILE = 2
 _DEATHS_WITHOUT_A_FILE = 3
+# SIGBUS: no room in shared memory.
+_SIGNALS_OUT_OF_MEMORY = ("SIGKILL", "SIGBUS")
 # Columns of the board.
 _INDEX, _SINCE, _PID = range(3)
 _IDLE, _BETWEEN = -1, -2
@@ -115,10 +118,10 @@ class _Crew:
         # A converter of FFmpeg's that waits for the garbage collector has threads; freed in a forked worker, where
         # these do not run, it would wait for them for ever.
         gc.collect()
-        before = {process.pid for process in multiprocessing.active_children()}
-        with _deaths_stay_quiet(), _any_number_of_workers():
+        with deaths_stay_quiet(), _any_number_of_workers():
             self._iterator: Iterator[Any] | None = iter(loader)
-        self._processes = [process for process in multiprocessing.active_children() if process.pid not in before]
+        # Not `multiprocessing.active_children`, which forgets workers that died at once.
+        self._processes: list[BaseProcess] = list(self._iterator._workers)  # type: ignore[attr-defined]
         self._looks: Counter[tuple[int, float]] = Counter()
         self._idle_looks = 0
 
@@ -142,7 +145,10 @@ class _Crew:
         """Of each worker that died the index it was at, if any, and how it ended."""
         at = {int(pid): int(index) for index, _, pid in self._board.tolist()}
         gone = [process for process in self._processes if not process.is_alive()]
-        places = [(at.get(process.pid or 0, _IDLE), _ending(process.exitcode)) for process in gone]
+        places = [
+            (at.get(process.pid or 0, _IDLE), how_it_ended(process.exitcode, out_of_memory=_SIGNALS_OUT_OF_MEMORY))
+            for process in gone
+        ]
         return [(index if index >= 0 else None, how) for index, how in places]
 
     def hung(self, limit_seconds: float | None) -> list[int]:
@@ -297,17 +303,7 @@ class _Judge:
 def _begin_worker(board: Tensor, worker_id: int) -> None:
     board[worker_id, _PID] = float(multiprocessing.current_process().pid or 0)
     give_freed_memory_back()  # a large video must not swell each worker for good
-    # Ctrl-C reaches every process of the terminal, a scheduler's SIGTERM every process of the job; the training process
-    # alone decides what they mean. A worker ends when it is told to, or when its parent is gone.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _ending(status: int | None) -> str:
-    if status is None or status >= 0:
-        return f"ended with status {status}"
-    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-    return f"was killed by {name}" + (", as happens when memory runs out" if name in ("SIGKILL", "SIGBUS") else "")
+    ignore_stop_signals()  # a worker ends when it is told to, or when its parent is gone
 
 
 @contextmanager
@@ -316,16 +312,3 @@ def _any_number_of_workers() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
         yield
-
-
-@contextmanager
-def _deaths_stay_quiet() -> Iterator[None]:
-    """Keep torch from raising an error when a worker dies, in the midst of whatever the main thread is doing then."""
-    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGCHLD)
-    yield
-    is_torchs = getattr(before, "__module__", "") == "torch.utils.data._utils.signal_handling"
-    # Other loaders of this process find out about dead workers without the handler too, a few seconds later.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None or is_torchs else before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from videomae.core.errors import ConfigError, DataError, VideoError
+from videomae.core.machine import total_memory_bytes
 from videomae.data.catalog import Catalog
 from videomae.data.clips import label_indices
 from videomae.data.manifest import Manifest
@@ -192,7 +192,7 @@ def _embed(
 def _check_memory(checkpoint: LoadedCheckpoint, num_videos: int) -> None:
     config = checkpoint.model.config
     needed = 2 * num_videos * config.grid.num_tokens * config.hidden_size
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = total_memory_bytes()
     if needed > _MEMORY_SHARE * there:
         raise ConfigError(
             f"the tokens of {num_videos} videos ({needed / 2**30:.0f} GiB)",

@@ -6,7 +6,8 @@ import shlex
 from collections import deque
 from typing import TYPE_CHECKING
 
-from videomae.data.loader import automatic_workers, usable_cores
+from videomae.core.machine import usable_cores
+from videomae.data.loader import automatic_workers
 from videomae.data.shards import PackedIndices
 
 if TYPE_CHECKING:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.util import find_spec
-
 import torch
+
+from videomae.core.machine import peak_memory_bytes
 
 
 def peak_memory_gib(device: torch.device) -> float | None:
@@ -17,9 +16,5 @@ def peak_memory_gib(device: torch.device) -> float | None:
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    if find_spec("resource") is None:  # Windows
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
+    peak = peak_memory_bytes()
+    return None if peak is None else peak / 2**30

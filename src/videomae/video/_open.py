@@ -10,6 +10,7 @@ import av
 from av.stream import Disposition
 
 from videomae.core.errors import VideoError
+from videomae.core.machine import usable_cores
 
 from ._limits import ReadLimits, Stopwatch
 from ._source import Source, describe, source_of
@@ -196,8 +197,7 @@ def _threads_for(num_pixels: int) -> int:
     """
     if num_pixels < _MIN_PIXELS_FOR_THREADS:
         return 1
-    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(num_cores, _MAX_AUTOMATIC_THREADS)
+    return min(usable_cores(), _MAX_AUTOMATIC_THREADS)
 
 
 def _breaks_off(source: Source, format_name: str) -> bool:

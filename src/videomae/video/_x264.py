@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
+
+from videomae.core.machine import cpu_flags
 
 
 @cache
@@ -12,8 +13,4 @@ def repeatable_params() -> str:
 
     Its AVX-512 code gives other bytes from run to run for some sizes, such as widths that are no multiple of 16.
     """
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return "asm=AVX2" if " avx512bw " in flags else ""
+    return "asm=AVX2" if "avx512bw" in cpu_flags() else ""

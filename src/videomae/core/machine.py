@@ -1,0 +1,56 @@
+"""What this machine has, and what its processes use: asked here only, since each system answers in its own way."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use, at least 1."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    import psutil
+
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):  # Windows
+        return len(process.cpu_affinity())
+    return os.cpu_count() or 1
+
+
+def total_memory_bytes() -> int:
+    """Memory of the whole machine."""
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory that this process had so far, without its workers; None where the system keeps no record."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return getattr(psutil.Process().memory_info(), "peak_wset", None)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def cpu_flags() -> frozenset[str]:
+    """The processor's features as Linux names them (`avx512bw`); none elsewhere."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            return frozenset(next((line for line in file if line.startswith(("flags", "Features"))), "").split())
+    except OSError:
+        return frozenset()
+
+
+def command_line_of(process: int) -> list[str]:
+    """The words that a process was started with; none where the system does not show them."""
+    import psutil
+
+    try:
+        return list(psutil.Process(process).cmdline())
+    except psutil.Error:
+        return []
