@@ -56,7 +56,7 @@ def test_items_are_taken_as_workers_become_free() -> None:
         ("SIGKILL", "crash", "was killed by SIGKILL, as happens when memory runs out"),
         ("exit", "crash", "the process that worked on it ended with status 3"),
         ("memory", "memory", "memory ran out"),
-        ("lambda", "exception", "pickle"),
+        ("lambda", "exception", "misbehave.<locals>.<lambda>"),
         ("odd error", "exception", "1 and 2"),
     ],
 )

@@ -302,4 +302,5 @@ def test_more_workers_than_cores_are_no_warning(monkeypatch: pytest.MonkeyPatch)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert len(load(Clips({}), num_workers=2)) == 8 + 1
-    assert [str(warning.message) for warning in caught] == []
+    # Since Python 3.12 a fork of a process with threads, of a test before this one, is a deprecation.
+    assert [str(warning.message) for warning in caught if warning.category is not DeprecationWarning] == []

@@ -7,6 +7,7 @@ import logging
 import os
 import sqlite3
 import time
+import weakref
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,7 @@ class Catalog:
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = Path(path) if path is not None else default_catalog_path()
         self._connections: dict[int, sqlite3.Connection] = {}  # by process: one must not be used beyond a fork
+        weakref.finalize(self, _close, self._connections)
         self._inode = 0
         self._has_warned = False
 
@@ -189,9 +191,7 @@ class Catalog:
 
     def close(self) -> None:
         """Release the file; the next call opens it again."""
-        connection = self._connections.pop(os.getpid(), None)
-        if connection is not None:
-            connection.close()
+        _close(self._connections)
 
     def _select(self, column: str, source: VideoSource | str) -> Any:
         stamp = stamp_of(source)
@@ -251,6 +251,13 @@ class Catalog:
             expected="a folder that can be written, with room on its disk",
             hint="set VIDEOMAE_CACHE to another folder",
         )
+
+
+def _close(connections: dict[int, sqlite3.Connection]) -> None:
+    """Close this process' connection; one of the process that forked this one is left alone."""
+    connection = connections.pop(os.getpid(), None)
+    if connection is not None:
+        connection.close()
 
 
 def _key(source: VideoSource | str) -> bytes:
