@@ -4,15 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 # Test processes share the cores; a library that starts a thread for each core would only get in the way.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+pytest = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n 2 --dist loadgroup
+# For `make compat`: found on PATH, in pyenv's folder or in uv's.
+PYTHON_OLDEST ?= $(shell .ci/find-python 3.11)
+PYTHON_NEWEST ?= $(shell .ci/find-python 3.14 3.13 3.12)
 
-.PHONY: demo test check lint bench bench-data parity clean
+.PHONY: demo test check lint bench bench-data parity compat clean
 
 demo: $(VENV)/.installed ## the main job on generated clips: a few minutes on two cores
 	$(BIN)/videomae demo --output demo-run
 
 test: $(VENV)/.installed-test ## all tests
-	$(PYTEST)
+	$(call pytest,$(VENV))
 
 lint: $(VENV)/.installed-test ## formatter, linter, types, floors
 	$(BIN)/ruff format --check .
@@ -34,6 +37,26 @@ parity: $(VENV)/.installed-test .venv-434/.installed .venv-5/.installed
 	VIDEOMAE_PARITY_PYTHON_434=$(CURDIR)/.venv-434/bin/python VIDEOMAE_PARITY_PYTHON_5=$(CURDIR)/.venv-5/bin/python \
 		$(BIN)/python -m pytest tests/parity
 
+# The lowest versions that pyproject.toml allows on the oldest Python, the newest ones on the newest Python that is here.
+compat: .venv-lowest/.installed .venv-newest/.installed
+	$(call pytest,.venv-lowest) -W default # old releases are warned of by newer ones that they use
+	$(call pytest,.venv-newest)
+
+.venv-lowest/.installed: pyproject.toml
+	@test -n "$(PYTHON_OLDEST)" || { echo "make compat: expected Python 3.11; name it: make compat PYTHON_OLDEST=…" >&2; exit 2; }
+	rm -rf $(@D)
+	$(PYTHON_OLDEST) -m venv $(@D)
+	$(PYTHON_OLDEST) tests/lowest_versions.py > $(@D)/constraints.txt
+	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet --constraint $(@D)/constraints.txt --editable '.[test]'
+	@touch $@
+
+.venv-newest/.installed: pyproject.toml
+	@test -n "$(PYTHON_NEWEST)" || { echo "make compat: expected Python 3.12 or newer; name it: make compat PYTHON_NEWEST=…" >&2; exit 2; }
+	rm -rf $(@D)
+	$(PYTHON_NEWEST) -m venv $(@D)
+	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[test,peers]'
+	@touch $@
+
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "videomae needs Python 3.11 or newer; try: make PYTHON=python3.11")'
 	@echo "setting up $(VENV) (torch is large: a few minutes the first time)"
@@ -43,7 +66,7 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "adding what the tests need"
-	@$(PIP) --editable '.[test]'
+	@$(PIP) --editable '.[test,peers,style]'
 	@touch $@
 
 # Not among what the tests need: they are for measuring only, and a reader that cannot be loaded is left out.
@@ -63,4 +86,4 @@ $(VENV)/.installed-peers: $(VENV)/.installed-test
 	touch $@
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .venv-434 .venv-5 demo-run .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-434 .venv-5 .venv-lowest .venv-newest demo-run .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

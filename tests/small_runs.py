@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+import videomae
 from videomae.cli.main import main
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.recipes.pretrain import PretrainRecipe
@@ -103,8 +104,8 @@ def stop_after(step: int, number: signal.Signals = signal.SIGINT) -> Recorder:
 
 
 def command_environment() -> dict[str, str]:
-    """The environment in which a real process runs the command line of this checkout, deterministic and offline."""
-    source = str(Path(__file__).parents[1] / "src")
+    """The environment in which a real process runs the same package's command line, deterministic and offline."""
+    source = str(Path(videomae.__file__).parents[1])
     return {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
