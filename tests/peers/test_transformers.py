@@ -40,6 +40,22 @@ def transformers():
     return pytest.importorskip("transformers", minversion="5", reason="needs the test extra (transformers 5.x)")
 
 
+def loses_biases(transformers):
+    """A known fault of theirs: q_bias and v_bias of a file, as all of 4.x wrote it, become zeros without a word.
+
+    Seen in 5.10.4, 5.15.1 and 5.17.0; not in 5.20.2 and later ones.
+    """
+    return tuple(map(int, transformers.__version__.split(".")[:2])) < (5, 20)
+
+
+@pytest.fixture
+def reading_transformers(transformers):
+    """Where it is to load a folder of ours."""
+    if loses_biases(transformers):
+        pytest.skip(f"transformers {transformers.__version__} loads q_bias and v_bias as zeros: 5.20.2 does not")
+    return transformers
+
+
 @pytest.fixture(scope="session")
 def peft():
     return pytest.importorskip("peft", reason="needs the test extra (peft)")
@@ -98,10 +114,10 @@ def assert_whole(info):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("class_name", CLASSES)
-def test_transformers_loads_what_we_save(class_name, variant, transformers, tmp_path):
+def test_transformers_loads_what_we_save(class_name, variant, reading_transformers, tmp_path):
     ours = make_ours(class_name, **VARIANTS[variant])
     ours.save_pretrained(tmp_path)
-    theirs, info = getattr(transformers, class_name).from_pretrained(tmp_path, output_loading_info=True)
+    theirs, info = getattr(reading_transformers, class_name).from_pretrained(tmp_path, output_loading_info=True)
     assert_whole(info)
     assert_same_outputs(theirs, ours)
     names = dict(theirs.named_parameters())
@@ -153,12 +169,12 @@ def test_precision_of_a_saved_folder_is_that_of_its_weights(transformers, tmp_pa
 
 
 @pytest.mark.parametrize(("trained", "used"), [("VideoMAEForPreTraining", "VideoMAEForVideoClassification")])
-def test_fine_tuning_starts_from_the_other_side(trained, used, transformers, tmp_path):
+def test_fine_tuning_starts_from_the_other_side(trained, used, reading_transformers, tmp_path):
     """A pre-trained folder into a classifier: both sides find the same weights missing and left over."""
     make_ours(trained, use_mean_pooling=False).save_pretrained(tmp_path)
     config = {"use_mean_pooling": True, "num_labels": 3}
     ours, info = getattr(videomae, used).from_pretrained(tmp_path, output_loading_info=True, **config)
-    theirs, other = getattr(transformers, used).from_pretrained(tmp_path, output_loading_info=True, **config)
+    theirs, other = getattr(reading_transformers, used).from_pretrained(tmp_path, output_loading_info=True, **config)
     assert set(info["missing_keys"]) == set(other["missing_keys"])
     heads = {"classifier.weight", "classifier.bias", "fc_norm.weight", "fc_norm.bias"}
     assert set(info["missing_keys"]) == heads
@@ -206,12 +222,12 @@ def classifier_folder(tmp_path):
     return tmp_path / "model", model, processor
 
 
-def test_pipeline_answers_from_our_folder(classifier_folder, transformers, tmp_path):
+def test_pipeline_answers_from_our_folder(classifier_folder, reading_transformers, tmp_path):
     """A video of exactly as many frames as the model takes, so that every way of sampling them takes all."""
     folder, model, processor = classifier_folder
     video = tmp_path / "clip.mp4"
     write_video(video, num_frames=4)
-    classify = transformers.pipeline("video-classification", model=str(folder), device="cpu")
+    classify = reading_transformers.pipeline("video-classification", model=str(folder), device="cpu")
     if not torchcodec_works():
         # The pipeline then has no decoder for its video processor, and its other way decodes with PyAV.
         classify.video_processor = None
@@ -310,6 +326,8 @@ def test_trainer_trains_and_evaluates_our_classifier(checkpointing, transformers
     )
     assert_whole(info)
     assert_same_outputs(loaded, model.eval())
+    if loses_biases(transformers):
+        return
     trainer.save_model(str(tmp_path / "final"))
     model.config.save_pretrained(tmp_path / "final")
     theirs, info = transformers.VideoMAEForVideoClassification.from_pretrained(
@@ -434,11 +452,11 @@ def test_trainer_trains_lora(peft, transformers, tmp_path):
     assert np.allclose(found.numpy(), trainer.predict(clips).predictions, atol=1e-4)
 
 
-def test_config_file_reads_as_theirs(transformers, tmp_path):
+def test_config_file_reads_as_theirs(reading_transformers, tmp_path):
     """`AutoConfig` and `AutoModel` recognise our folder by its `model_type` and `architectures`."""
     model = make_ours("VideoMAEForVideoClassification", **VARIANTS["labels"])
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["VideoMAEForVideoClassification"]
-    assert type(transformers.AutoConfig.from_pretrained(tmp_path)) is transformers.VideoMAEConfig
-    theirs = transformers.AutoModelForVideoClassification.from_pretrained(tmp_path)
+    assert type(transformers.AutoConfig.from_pretrained(tmp_path)) is reading_transformers.VideoMAEConfig
+    theirs = reading_transformers.AutoModelForVideoClassification.from_pretrained(tmp_path)
     assert_same_outputs(theirs, model)

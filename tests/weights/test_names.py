@@ -19,7 +19,7 @@ DECODER = "decoder.decoder_layers.3.attention.attention."
         (OURS + "value.bias", OURS + "v_bias"),
         ("encoder.layer.11.attention.attention.query.bias", "encoder.layer.11.attention.attention.q_bias"),
         (DECODER + "value.bias", DECODER + "v_bias"),
-        # The output projection has a bias of its own, and no key has one.
+        # The output projection has a bias of its own.
         ("encoder.layer.0.attention.output.dense.bias", "encoder.layer.0.attention.output.dense.bias"),
         ("module." + OURS + "q_bias", OURS + "q_bias"),
         ("_orig_mod." + OURS + "query.bias", OURS + "q_bias"),
@@ -38,6 +38,11 @@ def test_current_names(found: str, current: str) -> None:
 
     assert to_current({found: value}) == {current: value}
     assert to_current(to_current({found: value})) == {current: value}
+
+
+def test_biases_of_keys_are_dropped() -> None:
+    state = {OURS + "key.bias": 1, OURS + "key.weight": 2, DECODER + "key.bias": 3}
+    assert to_current(state) == {OURS + "key.weight": 2}
 
 
 def test_prefix_is_added_to_the_encoder_alone() -> None:

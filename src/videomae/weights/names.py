@@ -15,14 +15,19 @@ BASE_PREFIX = "videomae."
 # What a bare encoder's names begin with: by these a checkpoint of `VideoMAEModel` is told from one with a head.
 _ENCODER_PARTS = ("embeddings.", "encoder.layer.", "layernorm.")
 _QV_BIAS = re.compile(r"(attention\.attention)\.(query|value)\.bias$")
+# transformers 5.17 gives keys one, too. It adds the same to all scores of a query, so softmax undoes it.
+_KEY_BIAS = re.compile(r"attention\.attention\.key\.bias$")
 # DDP, torch.compile, activation checkpointing and FSDP put these into the names of what they wrap, in any order and
 # depth. No tensor of a VideoMAE has a part of such a name.
 _WRAPPERS = frozenset(("module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"))
 
 
 def to_current(state: Mapping[str, Value]) -> dict[str, Value]:
-    """Rename to the names of transformers 4.34.0 what transformers 5.x and wrappers (DDP, torch.compile) renamed."""
-    return {_current_name(name): value for name, value in state.items()}
+    """Rename to the names of transformers 4.34.0 what transformers 5.x and wrappers (DDP, torch.compile) renamed.
+
+    Biases of keys, which change nothing, are dropped.
+    """
+    return {_current_name(name): value for name, value in state.items() if not _KEY_BIAS.search(name)}
 
 
 def fit_prefix(state: Mapping[str, Value], *, bare: bool) -> dict[str, Value]:
