@@ -9,13 +9,18 @@ pytest = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n 2 --dist loadgroup
 PYTHON_OLDEST ?= $(shell .ci/find-python 3.11)
 PYTHON_NEWEST ?= $(shell .ci/find-python 3.14 3.13 3.12)
 
-.PHONY: demo test check lint bench bench-data parity compat clean
+.PHONY: demo test test-installed check lint bench bench-data parity compat newest-installed gpu-wheels clean
 
 demo: $(VENV)/.installed ## the main job on generated clips: a few minutes on two cores
 	$(BIN)/videomae demo --output demo-run
 
 test: $(VENV)/.installed-test ## all tests
 	$(call pytest,$(VENV))
+
+# As a user installs it, on the newest Python that is here.
+test-installed: newest-installed ## the installed package's commands, reader and command line, with the newest dependencies
+	.venv-newest/bin/python .ci/try_installed.py
+	$(call pytest,.venv-newest) tests/video tests/cli
 
 lint: $(VENV)/.installed-test ## formatter, linter, types, floors
 	$(BIN)/ruff format --check .
@@ -38,24 +43,36 @@ parity: $(VENV)/.installed-test .venv-434/.installed .venv-5/.installed
 		$(BIN)/python -m pytest tests/parity
 
 # The lowest versions that pyproject.toml allows on the oldest Python, the newest ones on the newest Python that is here.
-compat: .venv-lowest/.installed .venv-newest/.installed
+compat: .venv-lowest/.installed newest-installed
 	$(call pytest,.venv-lowest) -W default # old releases are warned of by newer ones that they use
 	$(call pytest,.venv-newest)
 
 .venv-lowest/.installed: pyproject.toml
-	@test -n "$(PYTHON_OLDEST)" || { echo "make compat: expected Python 3.11; name it: make compat PYTHON_OLDEST=…" >&2; exit 2; }
+	@test -n "$(PYTHON_OLDEST)" || { echo "expected Python 3.11 here: make compat PYTHON_OLDEST=…" >&2; exit 2; }
 	rm -rf $(@D)
 	$(PYTHON_OLDEST) -m venv $(@D)
 	$(PYTHON_OLDEST) tests/lowest_versions.py > $(@D)/constraints.txt
-	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet --constraint $(@D)/constraints.txt --editable '.[test]'
+	$(PIP:$(VENV)/%=$(@D)/%) --constraint $(@D)/constraints.txt --editable '.[test]'
 	@touch $@
 
 .venv-newest/.installed: pyproject.toml
-	@test -n "$(PYTHON_NEWEST)" || { echo "make compat: expected Python 3.12 or newer; name it: make compat PYTHON_NEWEST=…" >&2; exit 2; }
+	@test -n "$(PYTHON_NEWEST)" || { echo "expected Python 3.12 or newer here: make compat PYTHON_NEWEST=…" >&2; exit 2; }
 	rm -rf $(@D)
 	$(PYTHON_NEWEST) -m venv $(@D)
-	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet --editable '.[test,peers]'
+	$(PIP:$(VENV)/%=$(@D)/%) '.[test,peers]'
 	@touch $@
+
+# The package as it is now; not editable, so that what a user would not get is not found either.
+newest-installed: .venv-newest/.installed
+	rm -rf build
+	$(PIP:$(VENV)/%=.venv-newest/%) --no-deps --force-reinstall .
+
+# For benchmarks/on_gpu.sh: what a machine with torch and transformers lacks, for Python 3.12 on Linux.
+gpu-wheels:
+	$(PYTHON) -m pip download --disable-pip-version-check --quiet --no-deps --only-binary=:all: --dest .wheels \
+		--python-version 3.12 --implementation cp --abi cp312 --abi abi3 --abi none \
+		--platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 --platform any \
+		av tyro docstring-parser typeguard rich beartype
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "videomae needs Python 3.11 or newer; try: make PYTHON=python3.11")'

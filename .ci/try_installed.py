@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -42,9 +43,9 @@ def videomae(*words: object) -> Any:
     """The document that a command prints with --json."""
     start = time.monotonic()
     command = [str(Path(sys.executable).with_name("videomae")), *map(str, words), "--json"]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise SystemExit(f"videomae {words[0]} ended with {result.returncode}: {result.stdout}")
+        raise SystemExit(f"{shlex.join(command)} ended with {result.returncode}:\n{result.stderr}{result.stdout}")
     print(f"videomae {words[0]}: {time.monotonic() - start:.1f} s", flush=True)
     return json.loads(result.stdout)
 
@@ -57,7 +58,7 @@ def check_commands() -> None:
     clip = Path("clips/val/red/4.mp4")
     found = videomae("scan", "clips")
     assert found["num_videos"] == 12, found
-    assert found["num_broken"] == 0, found
+    assert found["broken"] == [], found
     videomae("pack", "clips", "packed", "--short-side", "32")
     videomae("pretrain", "packed", "--output", "pretrained", *CLIP, *RUN)
     videomae("finetune", "clips", "--init", "pretrained", "--output", "classifier", *RUN)

@@ -1,20 +1,56 @@
 #!/usr/bin/env bash
-# All that only a GPU can tell, the shortest first; results in benchmarks/results, named by the GPU.
+# All that only a GPU can tell, in one command: the whole test suite there, the tests that need a GPU, the benchmarks.
 #
-#     benchmarks/on_gpu.sh DATA [OUTPUT]
+#     make gpu-wheels                           # here: what a machine with torch lacks, into .wheels
+#     benchmarks/on_gpu.sh OUTPUT [MINUTES]     # there; MINUTES (15) are what it may take, dearest steps last
 #
-# DATA has the splits train and val (see learning/actions.py); OUTPUT keeps its runs, so that a second call goes on.
-set -euo pipefail
-data=$1
-output=${2:-gpu-runs}
-cd "$(dirname "$0")"
-python=${PYTHON:-python}
-# The tests that the CPU skips.
-"$python" -m pytest -q -k "gpu or cuda" ../tests
-"$python" model_speed.py --device cuda --batch-size 32
+# The machine has Python 3.12, torch, torchvision, transformers, pytest and pytest-xdist; nothing is fetched there.
+# OUTPUT gets a log of each step and the benchmarks' results. It ends with 1 where a step of tests failed.
+# DATA=FOLDER with the splits train and val (see learning/actions.py) adds the experiment on real clips.
+set -uo pipefail
+mkdir -p "$1"
+output=$(cd "$1" && pwd)
+limit=$((${2:-15} * 60))
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+if compgen -G ".wheels/*.whl" >/dev/null; then
+    site=$(mktemp -d)
+    "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$site" .wheels/*.whl || exit
+    PYTHONPATH=$site:${PYTHONPATH:-}
+fi
+export PYTHONPATH=$PWD/src:${PYTHONPATH:-} PYTHONUNBUFFERED=1
+failed=0
+touch "$output/begun"
+
+# step NAME COMMAND…: in what is left of the time, else not at all; $seconds is how long it took.
+step() {
+    local name=$1 begin=$SECONDS status=0
+    shift
+    if ((limit - SECONDS < 20)); then
+        echo "== $name: no time left"
+        return
+    fi
+    timeout $((limit - SECONDS)) "$@" >"$output/$name.log" 2>&1 || status=$?
+    echo "== $name: status $status after $((SECONDS - begin)) s"
+    tail -n 15 "$output/$name.log"
+    case $name in test-*) ((status)) && failed=1 ;; esac
+}
+
+workers=$(($(nproc) > 3 ? $(nproc) - 2 : 2))
+tests=("$python" -m pytest -q -p no:benchmark -p no:cacheprovider)
+"$python" -c 'import av, torch, transformers; print("PyAV", av.__version__, "torch", torch.__version__,
+    "transformers", transformers.__version__, torch.cuda.get_device_name())' || exit
+OMP_NUM_THREADS=1 step test-suite "${tests[@]}" -n "$workers" --dist loadgroup --durations=10
+step test-gpu "${tests[@]}" -k "gpu or cuda" tests
+step model-speed "$python" benchmarks/model_speed.py --device cuda --batch-size 32
 for precision in bf16 fp32; do
-    "$python" loop_overhead.py --device cuda --size base --batch-size 64 --steps 102 --precision "$precision"
+    step "loop-$precision" "$python" benchmarks/loop_overhead.py \
+        --device cuda --size base --batch-size 64 --steps 102 --precision "$precision"
 done
-"$python" loop_overhead.py --device cuda --size large --batch-size 32 --steps 52
-"$python" learning/actions.py "$data" --output "$output" --device cuda \
-    --size small --image-size 112 --num-frames 16 --pretrain-epochs 400 --learning-rate 1.5e-3 --finetune-epochs 50
+step loop-large "$python" benchmarks/loop_overhead.py --device cuda --size large --batch-size 32 --steps 52
+find benchmarks/results -name '*.json' -newer "$output/begun" -exec cp {} "$output" \;
+if [[ -n ${DATA:-} ]]; then
+    step actions "$python" benchmarks/learning/actions.py "$DATA" --output "$output/runs" --device cuda \
+        --size small --image-size 112 --num-frames 16 --pretrain-epochs 400 --learning-rate 1.5e-3 --finetune-epochs 50
+fi
+exit $failed

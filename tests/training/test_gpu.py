@@ -13,7 +13,11 @@ from videomae.training.finetune import SCRATCH, finetune
 from videomae.training.pretrain import pretrain
 from videomae.training.step import Stepper
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    # torch says so when the watch over waiting is first set.
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning"),
+]
 
 
 def _run(job: str, data: Path, folder: Path, **changes: Any) -> list[float]:
