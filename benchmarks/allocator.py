@@ -16,7 +16,7 @@ from results import RESULTS, write_results
 
 from videomae.core.allocator import freed_memory_kept
 from videomae.core.masks import tube_mask
-from videomae.inference.device import autocast
+from videomae.core.precision import autocast
 from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForPreTraining
 from videomae.recipes.sizes import size_keywords
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--size", default="small")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--turns", type=int, default=6)
-    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.manual_seed(0)

@@ -24,8 +24,8 @@ from results import RESULTS, write_results
 
 from videomae.core.masks import tube_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
+from videomae.core.precision import autocast
 from videomae.data.loader import ClipBatch
-from videomae.inference.device import autocast
 from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForPreTraining
 from videomae.processing.transforms import normalize
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--size", default="base")
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--steps", type=int, default=22)
-    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     results = measure(arguments)

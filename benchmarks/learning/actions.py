@@ -30,11 +30,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from results import write_results
 
 from videomae.cli.main import main as videomae
+from videomae.core.device import choose_device
 from videomae.data.manifest import read_manifest
 from videomae.evaluation.probe_data import probe_checkpoint
 from videomae.evaluation.probes import METHODS, ProbeOptions
 from videomae.evaluation.validate import evaluate_classifier
-from videomae.inference.device import choose_device
 from videomae.inference.embed import EmbedOptions
 from videomae.inference.scores import ViewOptions
 from videomae.loading.checkpoint import open_checkpoint
@@ -168,7 +168,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=None, help="keep packed clips and runs here")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--num-workers", type=int, default=-1)
     parser.add_argument("--size", default="tiny")
     parser.add_argument("--image-size", type=int, default=64)

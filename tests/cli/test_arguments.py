@@ -26,7 +26,7 @@ from videomae.cli.main import COMMANDS
         ("pretrain d --output o --learning-rate fast", "--learning-rate fast: expected a number; see"),
         ("predict v --model m --frame-stride x", "--frame-stride x: expected a whole number; see"),
         ("pretrain d --output o --size mega", "--size mega: expected tiny or small or base or large or huge or giant;"),
-        ("pretrain d --output o --precision fp8", "--precision fp8: expected bf16 or fp32 or fp16; see"),
+        ("pretrain d --output o --precision fp8", "--precision fp8: expected auto or bf16 or fp32 or fp16; see"),
         ("pretrain d --output", "--output without a value: expected a value after it; see"),
         (
             "pretrain d --output o --epoch 3",

@@ -46,6 +46,14 @@ def test_a_fitted_batch_that_accumulation_does_not_divide(commands: Commands, co
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("device", ["tpu", "cuda:31", "meta"])
+def test_a_device_that_is_not_there(commands: Commands, colours: Path, tmp_path: Path, device: str) -> None:
+    line = commands.refused("pretrain", colours / "train", "--output", tmp_path / "run", *RUN, "--device", device)
+    assert line.startswith(f"videomae: --device {device}, ")
+    assert "expected auto or cpu" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_going_on_with_another_field(commands: Commands, colours: Path, tmp_path: Path) -> None:
     words = ["finetune", colours, "--output", tmp_path, "--init", "scratch", *RUN, "--rand-augment", ""]
     assert commands(*words) == 0, commands.err

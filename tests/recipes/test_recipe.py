@@ -71,7 +71,6 @@ def test_recipes_cannot_be_changed_nor_misspelt(recipe: type[TrainingRecipe]) ->
         ("seed", 2**32),
         ("sampling", "sparse"),
         ("precision", "int8"),
-        ("device", "tpu"),
         ("size", "enormous"),
     ],
 )

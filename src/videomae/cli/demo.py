@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from videomae.cli.arguments import parse, require_at_least
 from videomae.cli.console import EXIT_DONE, print_json, stderr_console
@@ -23,8 +22,8 @@ class DemoOptions:
     """Folder for clips, models and report."""
     seed: int = 0
     """Of clips and training."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
+    device: str = "auto"
+    """Where to compute: auto (CUDA, else MPS, else the CPU) or any device of torch, such as cpu, cuda:1 or mps."""
     json: bool = False
     """Print one JSON document on stdout at the end."""
 

@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Threads that wait spin by default. Where loader workers or neighbours share the cores, spinning threads keep them
     # from those who have work: measured, a step of a small network took 0.8 s instead of 0.13 s. Read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What an Apple GPU lacks is computed on the CPU, with one line of torch's for each operation. Read likewise.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     return run_guarded(lambda: _run(*(arguments or ["--help"])), as_json="--json" in arguments)
 
 

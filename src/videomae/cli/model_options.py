@@ -10,10 +10,10 @@ from typing import Literal
 class RunOptions:
     """Where and how a model runs."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
-    precision: Literal["bf16", "fp32", "fp16"] = "fp32"
-    """Of the matrix products."""
+    device: str = "auto"
+    """Where to compute: auto (CUDA, else MPS, else the CPU) or any device of torch, such as cpu, cuda:1 or mps."""
+    precision: Literal["auto", "bf16", "fp32", "fp16"] = "auto"
+    """Of the matrix products; auto is bf16 where the hardware multiplies it, on older GPUs fp16, else fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import torch
 
 from videomae.cli.arguments import UsageError, require_at_least
 from videomae.cli.model_options import ViewRunOptions
-from videomae.inference.device import choose_device
+from videomae.core.device import choose_device
 from videomae.inference.scores import ViewOptions
 from videomae.loading.checkpoint import LoadedCheckpoint, open_checkpoint, stored_task
 from videomae.models.config import VideoMAEConfig

@@ -53,8 +53,8 @@ def run(arguments: list[str]) -> int:
         raise UsageError(f"--mask-ratio {options.mask_ratio}", expected="a share between 0 and 1", hint="try 0.9")
     require_at_least(0, "--seed", options.seed)
 
+    from videomae.core.device import choose_device
     from videomae.data.order import generator_for
-    from videomae.inference.device import choose_device
     from videomae.inference.reconstruct import reconstruct_video
     from videomae.loading.checkpoint import open_checkpoint
 

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
+from videomae.core.device import choose_device
 from videomae.core.errors import InputError
 from videomae.core.files import write_text
 from videomae.data.manifest import read_manifest
@@ -21,7 +22,6 @@ from videomae.demo.settings import (
     PRETRAIN,
 )
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
-from videomae.inference.device import choose_device
 from videomae.inference.scores import ViewOptions
 from videomae.loading.checkpoint import open_checkpoint
 from videomae.recipes.recipe import TrainingRecipe
@@ -29,7 +29,6 @@ from videomae.training.finetune import SCRATCH, finetune
 from videomae.training.monitor import Monitor
 from videomae.training.pretrain import pretrain
 
-Device = Literal["auto", "cpu", "cuda"]
 Result = TypeVar("Result")
 Recipe = TypeVar("Recipe", bound=TrainingRecipe)
 _CLIPS_DONE = "clips/seed.txt"
@@ -64,7 +63,7 @@ class DemoResult:
 
 
 def run_main_job(
-    output: str | Path, *, seed: int = 0, monitor: Monitor | None = None, device: Device = "auto"
+    output: str | Path, *, seed: int = 0, monitor: Monitor | None = None, device: str = "auto"
 ) -> DemoResult:
     """Write clips, pre-train, fine-tune, evaluate; stages that `output` holds finished are not done again.
 
@@ -72,7 +71,7 @@ def run_main_job(
         output: folder of the demonstration.
         seed: of clips and training.
         monitor: is told what happens.
-        device: "auto", "cpu" or "cuda".
+        device: as for `choose_device`.
 
     Raises:
         InputError: if the folder cannot be written or holds the demonstration of another seed.
@@ -118,12 +117,12 @@ def run_main_job(
     )
 
 
-def judge_demo_model(folder: Path, name: str, device: Device = "auto") -> Evaluation:
+def judge_demo_model(folder: Path, name: str, device: str = "auto") -> Evaluation:
     """Judge the classifier `name` of a demonstration's folder on the held-out clips, three clips of each."""
     return evaluate_classifier(
         open_checkpoint(folder / name, task="classification"),
         read_manifest(folder / "clips/finetune/val"),
-        options=ViewOptions(num_clips=3, precision="fp32"),
+        options=ViewOptions(num_clips=3),
         device=choose_device(device),
     )
 

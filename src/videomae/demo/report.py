@@ -6,12 +6,12 @@ import json
 import shlex
 from pathlib import Path
 
+from videomae.core.device import choose_device
 from videomae.data.manifest import read_manifest
 from videomae.data.order import generator_for
 from videomae.demo.main_job import DemoResult
 from videomae.demo.settings import FINETUNE, PRETRAIN
 from videomae.evaluation.report import add_confusion
-from videomae.inference.device import choose_device
 from videomae.inference.reconstruct import reconstruct_video
 from videomae.loading.checkpoint import open_checkpoint
 from videomae.report.charts import bar_comparison, loss_curves

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from videomae.core.errors import ConfigError, DataError, VideoError
+from videomae.core.precision import choose_precision
 from videomae.data.clips import label_indices
 from videomae.data.known import known_packets
 from videomae.data.manifest import Manifest, VideoEntry
@@ -157,6 +158,8 @@ def score_manifest(
 ) -> ScoredVideos:
     """The scores of each video; arguments and errors are those of `evaluate_classifier`."""
     processes = processes or Processes()
+    precision = processes.from_main(processes.on_main(lambda: choose_precision(options.precision, device).name))
+    options = replace(options, precision=precision)
     model = checkpoint.model.to(device)
     was_training = model.training
     model.eval()

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videomae.core.device import send
 from videomae.core.errors import ConfigError, VideoError
+from videomae.core.precision import autocast
 from videomae.data.catalog import Catalog
 from videomae.data.clips import ViewClips
 from videomae.data.listed_clips import ListedClips
 from videomae.data.loader import hard_limit_seconds, view_loader
 from videomae.data.manifest import VideoEntry
-from videomae.inference.device import autocast
 from videomae.inference.scores import MAX_VIEWS_PER_FORWARD
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.processing.transforms import normalize
@@ -38,7 +39,7 @@ class EmbedOptions:
         windows: instead, consecutive clips that cover the whole video, each a row of its own.
         overlap: of windows: the share of a window that the next one repeats.
         dense: every token's features, not their mean; of one clip and crop, or of windows.
-        precision: "fp32", "bf16" or "fp16".
+        precision: of the matrix products: "auto", "fp32", "bf16" or "fp16".
         num_workers: processes that decode; -1 chooses, 0 decodes in this one.
         read_limit_seconds: for opening one video and for reading its clips; one that takes longer is broken.
 
@@ -51,7 +52,7 @@ class EmbedOptions:
     windows: bool = False
     overlap: float = 0.0
     dense: bool = False
-    precision: str = "fp32"
+    precision: str = "auto"
     num_workers: int = -1
     read_limit_seconds: float = 60.0
 
@@ -162,7 +163,7 @@ def _rows(
     )
     for batch in loader:
         if len(batch.indices):
-            views = batch.clips.to(device, non_blocking=True).flatten(0, 1)
+            views = send(batch.clips, device).flatten(0, 1)
             values = embed_clips(checkpoint, views, dense=options.dense, precision=options.precision)
             values = values.unflatten(0, batch.clips.shape[:2]).cpu()  # (B, V, …)
             for item, rows in zip(batch.indices.tolist(), values, strict=True):

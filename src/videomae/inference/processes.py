@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError, InputError
-from videomae.inference.device import choose_device
 
 # A process may be late by a whole file that hangs until it is given up, or by a report.
 _TIMEOUT = timedelta(minutes=60)
@@ -63,8 +63,14 @@ class Processes:
             ConfigError: if there is none for it.
         """
         device = choose_device(name)
-        if self.world_size == 1 or device.type != "cuda":
+        if self.world_size == 1 or device.type == "cpu":
             return device
+        if device.type != "cuda" or device.index is not None:
+            raise ConfigError(
+                f"--device {name} with {self.world_size} processes",
+                expected="auto, cuda or cpu; each process takes a GPU of its own",
+                hint="choose one of them, or start one process",
+            )
         if self.local_rank >= torch.cuda.device_count():
             raise ConfigError(
                 f"process {self.local_rank + 1} on a machine with {torch.cuda.device_count()} GPUs",

@@ -13,9 +13,9 @@ from videomae.core import tubelets
 from videomae.core.errors import ConfigError
 from videomae.core.masks import random_mask, tube_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
+from videomae.core.precision import autocast
 from videomae.data.clips import ViewClips
 from videomae.data.manifest import VideoEntry
-from videomae.inference.device import autocast
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.processing.transforms import normalize
@@ -56,7 +56,7 @@ def reconstruct_video(
     mask_ratio: float = 0.9,
     generator: torch.Generator,
     device: torch.device,
-    precision: str = "fp32",
+    precision: str = "auto",
 ) -> Reconstruction:
     """Hide tubelets of the clip in the video's centre, and rebuild them.
 
@@ -93,7 +93,7 @@ def reconstruct_clip(
     hidden: Tensor,
     *,
     frame_indices: tuple[int, ...],
-    precision: str = "fp32",
+    precision: str = "auto",
 ) -> Reconstruction:
     """Rebuild the hidden tubelets of one clip.
 

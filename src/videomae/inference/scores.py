@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videomae.core.device import send
 from videomae.core.errors import ConfigError, VideoError
+from videomae.core.precision import autocast
 from videomae.data.clips import ViewClips
 from videomae.data.index_memory import PacketIndices
 from videomae.data.loader import hard_limit_seconds, view_loader
 from videomae.data.manifest import VideoEntry
-from videomae.inference.device import autocast
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.processing.transforms import normalize
 from videomae.video.reader import ReadLimits
@@ -32,7 +33,7 @@ class ViewOptions:
     Args:
         num_clips: views in time.
         num_crops: views in space, along the longer side.
-        precision: "fp32", "bf16" or "fp16".
+        precision: of the matrix products: "auto", "fp32", "bf16" or "fp16".
         num_workers: processes that decode; -1 chooses, 0 decodes in this one.
         read_limit_seconds: for opening one video and for reading its views; one that takes longer is broken.
 
@@ -42,7 +43,7 @@ class ViewOptions:
 
     num_clips: int = 1
     num_crops: int = 1
-    precision: str = "bf16"
+    precision: str = "auto"
     num_workers: int = 0
     read_limit_seconds: float = 60.0
 
@@ -117,7 +118,7 @@ def score_videos(
     with closing(loader):
         for batch in loader:
             if len(batch.indices):
-                clips = batch.clips.to(device, non_blocking=True)
+                clips = send(batch.clips, device)
                 probabilities = view_probabilities(checkpoint, clips, precision=options.precision)
                 for index, row in zip(batch.indices.tolist(), probabilities.cpu(), strict=True):
                     yield VideoScores(index, num_views, row)

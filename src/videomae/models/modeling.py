@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from videomae.core import tubelets
+from videomae.core.device import send
 from videomae.core.errors import ShapeError
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.models.checks import check_clips, check_labels, check_mask, expand_head_mask, fit_labels
@@ -71,7 +72,7 @@ class VideoMAEModel(VideoMAEPreTrainedModel):
                     expected="at least one token to see",
                     hint="choose a mask ratio below 1",
                 )
-            visible = visible.to(pixel_values.device, non_blocking=True)
+            visible = send(visible, pixel_values.device)
         keep = Recording(
             attentions=_chosen(output_attentions, self.config.output_attentions),
             hidden_states=_chosen(output_hidden_states, self.config.output_hidden_states),
@@ -188,8 +189,7 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
             return pixels
         # A tensor made on a GPU from numbers waits for all that the GPU has still to do; one sent there does not.
         mean, std = (
-            torch.tensor(values, dtype=pixels.dtype).to(pixels.device, non_blocking=True)
-            for values in (IMAGENET_MEAN, IMAGENET_STD)
+            send(torch.tensor(values, dtype=pixels.dtype), pixels.device) for values in (IMAGENET_MEAN, IMAGENET_STD)
         )
         return (pixels.unflatten(-1, (-1, 3)) * std + mean).flatten(-2)
 
@@ -213,9 +213,9 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
             )
         device = pixel_values.device
         return (
-            visible.to(device, non_blocking=True),
-            rebuilt.to(device, non_blocking=True),
-            None if counted is None else counted.to(device, non_blocking=True),
+            send(visible, device),
+            send(rebuilt, device),
+            None if counted is None else send(counted, device),
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from videomae.core.device import choose_device
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.models.config import VideoMAEConfig
 from videomae.models.network import LayerStack
@@ -153,7 +154,7 @@ class VideoMAEPreTrainedModel(nn.Module):
             pretrained_model_name_or_path: folder or hub name; None where `config` and `state_dict` say all.
             config: used instead of the checkpoint's; or the folder, file or hub name of one.
             state_dict: used instead of the file of weights.
-            device_map: one device for all weights; "auto" for CUDA where there is one.
+            device_map: one device for all weights; "auto" for CUDA, else MPS, else the CPU.
             torch_dtype: type of the weights; float32 by default, "auto" for that of the file.
             dtype: the newer name of `torch_dtype`.
             ignore_mismatched_sizes: draw weights anew whose shape differs, instead of raising.
@@ -347,7 +348,7 @@ def _single_device(device_map: Any) -> torch.device | None:
     if device_map is None or isinstance(device_map, torch.device):
         return device_map
     if device_map == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return choose_device("auto")
     if isinstance(device_map, str | int) and not isinstance(device_map, bool):
         try:
             return torch.device(device_map)

@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 import torch
 
+from videomae.core.device import send
 from videomae.core.errors import ConfigError, ShapeError
 from videomae.processing._chunks import chunks_of
 from videomae.processing._frames import as_tensor
@@ -205,7 +206,7 @@ def normalize(clips: torch.Tensor, mean: float | Sequence[float], std: float | S
     if not (stds > 0).all():
         raise ConfigError(f"std={stds.tolist()}", expected="numbers above 0", hint="the pixels are divided by it")
     scale, shift = (
-        torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1).to(clips.device, non_blocking=True)
+        send(torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1), clips.device)
         for values in (1 / (255 * stds), -means / stds)
     )
     if clips.device.type != "cpu":

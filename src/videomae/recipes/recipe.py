@@ -61,10 +61,11 @@ class TrainingRecipe:
     """Compile the network's layers with torch.compile."""
     seed: int = 0
     """Data order, crops, masks and new weights follow from it."""
-    precision: Literal["bf16", "fp32", "fp16"] = "bf16"
-    """Of the matrix products; weights stay in fp32."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto takes a GPU if there is one."""
+    precision: Literal["auto", "bf16", "fp32", "fp16"] = "auto"
+    """Of the matrix products; weights stay in fp32. auto is bf16 where the hardware multiplies it, on older GPUs fp16,
+    else fp32."""
+    device: str = "auto"
+    """Where to train: auto (CUDA, else MPS, else the CPU) or any device of torch, such as cpu, cuda:1 or mps."""
     num_workers: int = -1
     """Processes that decode; -1 takes one for each core, at most 8; 0 decodes in the training process."""
     size: Literal["tiny", "small", "base", "large", "huge", "giant"] | None = None

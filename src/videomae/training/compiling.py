@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from videomae.inference.device import autocast
+from videomae.core.precision import autocast
 from videomae.models.network import Layer
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from videomae.core.device import synchronize
 from videomae.core.errors import DataError
+from videomae.core.precision import autocast
 from videomae.data.clips import Sample
 from videomae.data.loader import ClipBatch, automatic_workers, collate
 from videomae.data.order import epoch_order
-from videomae.inference.device import autocast
 from videomae.report.pictures import contact_sheet, save_png
 from videomae.training.loop import Training
 from videomae.training.setup import Prepared
@@ -205,14 +206,10 @@ def _loss(training: Training, batch: ClipBatch) -> Tensor:
 
 
 def _seconds(training: Training, work: Callable[[], object]) -> float:
-    def wait() -> None:
-        if training.device.type == "cuda":
-            torch.cuda.synchronize(training.device)
-
-    wait()
+    synchronize(training.device)
     begin = time.perf_counter()
     work()
-    wait()
+    synchronize(training.device)
     return time.perf_counter() - begin
 
 

@@ -44,11 +44,13 @@ from videomae.training.setup import (
     Prepared,
     average_of,
     clip_sampling,
+    described_recipe,
     fit_batch,
     fit_to_checkpoint,
     new_config,
     note_classes_not_learnt,
     require_no_empty_val,
+    settle_precision,
     train_as_asked,
 )
 from videomae.training.shown_inputs import TitledClip, as_pixels, labelled_clips
@@ -168,12 +170,10 @@ def _result(prepared: Prepared, *, was_finished: bool) -> FinetuneResult:
     )
 
 
-def _description(
-    data: str | Path, manifest: Manifest, recipe: FinetuneRecipe, described: dict[str, Any]
-) -> dict[str, Any]:
+def _description(data: str | Path, manifest: Manifest, described: dict[str, Any]) -> dict[str, Any]:
     """What defines the run: these must be equal for it to go on."""
     videos = {"data": str(data), "num_videos": len(manifest), "videos": entries_hash(manifest)}
-    return {"command": "finetune", **videos, **described, "recipe": recipe.to_dict()}
+    return {"command": "finetune", **videos, **described}
 
 
 def prepare_finetuning(
@@ -208,18 +208,20 @@ def prepare_finetuning(
     _refuse_balance(recipe, manifest)
     for notice in manifest.notices:
         monitor.note(notice)
-    recipe = fit_batch(recipe, len(manifest), monitor)
+    asked = recipe = fit_batch(recipe, len(manifest), monitor)
     device = team.processes.device(recipe.device)
+    recipe, precision = settle_precision(recipe, output, device, team)
     names, several_labels = manifest.class_names, manifest.is_multi_label
     checkpoint, recipe = _make_checkpoint(recipe, init, names, monitor, several_labels=several_labels)
     checkpoint.model.to(device)
     described = {"val": None if val is None else str(val), "val_share": val_share, "group": group, "init": init}
     described["val_videos"] = None if validation is None else entries_hash(validation)
-    description = _description(data, manifest, recipe, described)
+    description = _description(data, manifest, {**described, **described_recipe(recipe, asked)})
     folder = RunFolder(output, description, resume_anyway=resume_anyway, is_main=team.is_main)
     dataset = _make_dataset(checkpoint, recipe, manifest, augmentation)
     inputs = ClassifierInputs(recipe, checkpoint.processor, len(names), _labels_of(manifest))
     training = _make_training(checkpoint, recipe, dataset, inputs, folder, monitor, str(manifest.source), team)
+    training.precision = precision
     if validation is not None:
         judge = Validation(checkpoint, validation, recipe, folder, monitor)
         training.end_epoch = lambda epoch: judge.end_epoch(training, epoch)

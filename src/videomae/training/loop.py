@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from videomae.core.allocator import freed_memory_kept
+from videomae.core.device import random_state_kept
 from videomae.core.errors import ConfigError
+from videomae.core.precision import Precision
 from videomae.data.loader import ClipBatch, hard_limit_seconds, training_loader
 from videomae.data.order import BatchOrder, num_steps_per_epoch
 from videomae.recipes.recipe import TrainingRecipe
@@ -70,6 +72,7 @@ class Training:
         title: what the monitor calls the run.
         data: the data set, as the user names it.
         order_of: epoch to the order of its clips, see `BatchOrder`; None for the plain one.
+        precision: what the recipe's precision is, and why; None where it needs no reason.
         average: of the weights, updated with each step and kept in the run state; None for none.
         team: the processes that share each step.
 
@@ -91,6 +94,7 @@ class Training:
     title: str
     data: str = "DATA"
     order_of: Callable[[int], np.ndarray] | None = None
+    precision: Precision | None = None
     average: WeightAverage | None = None
     team: Team = field(default_factory=Team)
     extra: dict[str, Any] = field(default_factory=dict)
@@ -147,8 +151,8 @@ class Training:
         epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
         return (
             f"{epochs} = {self.total_steps} steps of {recipe.batch_size} clips, on {self.device.type} "
-            f"in {recipe.precision}; learning rate {recipe.learning_rate:g} × {recipe.batch_size} / 256 "
-            f"= {self.schedule.peak:.3g}"
+            f"in {self.precision or recipe.precision}; "
+            f"learning rate {recipe.learning_rate:g} × {recipe.batch_size} / 256 = {self.schedule.peak:.3g}"
         )
 
     @property
@@ -253,10 +257,9 @@ def train(training: Training) -> None:
         note=monitor.note,
     )
     monitor.start(training.title, total_steps=training.total_steps, first_step=training.step)
-    devices = [training.device] if training.device.type == "cuda" else []
     # Each step seeds torch's global generators; the caller gets them back as they were.
     memory = freed_memory_kept() if training.device.type == "cpu" else nullcontext()
-    with memory, closing(batches), torch.random.fork_rng(devices=devices), training.stop:
+    with memory, closing(batches), random_state_kept(training.device), training.stop:
         try:
             _take_steps(training, batches, Stepper(training, order))
             training.saver.wait()

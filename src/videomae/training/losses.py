@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from videomae.core.device import send
 from videomae.data.loader import ClipBatch
 from videomae.data.order import generator_for
 from videomae.processing.erasing import erase_randomly_
@@ -69,7 +70,7 @@ class ClassifierInputs:
         mix = self._mixing.draw(height, width, generator_for(recipe.seed, _MIXING_STREAM, step, part.number))
         mix_clips_(pixel_values, mix)
         labels = batch.labels if self._labels_of is None else self._labels_of(batch.indices)
-        labels = labels.repeat_interleave(recipe.views, dim=0).to(clips.device, non_blocking=True)
+        labels = send(labels.repeat_interleave(recipe.views, dim=0), clips.device)
         targets = soft_targets(labels, self._num_classes, mix=mix, label_smoothing=recipe.label_smoothing)
         return pixel_values, targets
 

@@ -92,7 +92,7 @@ def reconstruct_first(
     Args:
         checkpoint: a pre-training model; it is moved to `device`.
         entries: the videos.
-        recipe: names the masks.
+        recipe: names the masks and the precision.
         device: where to compute.
     """
     model = checkpoint.model
@@ -111,6 +111,7 @@ def reconstruct_first(
                     mask_ratio=recipe.mask_ratio,
                     generator=generator_for(recipe.seed, number),
                     device=device,
+                    precision=recipe.precision,
                 )
             except VideoError:
                 continue  # it is named when training meets it

@@ -36,9 +36,11 @@ from videomae.training.setup import (
     Prepared,
     average_of,
     clip_sampling,
+    described_recipe,
     fit_batch,
     fit_to_checkpoint,
     new_config,
+    settle_precision,
     train_as_asked,
 )
 from videomae.training.shown_inputs import TitledClip, as_pixels, masked_clips
@@ -156,8 +158,9 @@ def prepare_pretraining(
     if whole.splits:
         unused = whole.others_than("train", None)
         monitor.note(f"train: {manifest.others_than()} videos" + (f"; not used: {unused}" if unused else ""))
-    recipe = fit_batch(recipe, len(manifest), monitor)
+    asked = recipe = fit_batch(recipe, len(manifest), monitor)
     device = team.processes.device(recipe.device)
+    recipe, precision = settle_precision(recipe, output, device, team)
     model, recipe = _make_model(recipe, init)
     masks = _Masks(recipe, model.config)
     folder = RunFolder(
@@ -168,7 +171,7 @@ def prepare_pretraining(
             "num_videos": len(manifest),
             "videos": entries_hash(manifest),
             "init": init,
-            "recipe": recipe.to_dict(),
+            **described_recipe(recipe, asked),
         },
         resume_anyway=resume_anyway,
         is_main=team.is_main,
@@ -176,6 +179,7 @@ def prepare_pretraining(
     sampling = clip_sampling(recipe)
     checkpoint = LoadedCheckpoint(model.to(device), new_processor(model.config, sampling), sampling)
     training = _make_training(checkpoint, recipe, manifest, folder, masks, monitor, team)
+    training.precision = precision
 
     def write_report() -> None:
         # The weights of the folder: a sharded model computes nothing in one process alone.

@@ -29,6 +29,7 @@ _FREE_FIELDS = {
     "max_broken",
     "max_skipped_in_a_row",
     "num_workers",
+    "precision",  # what was asked for; what it became has a place of its own
     "read_limit_seconds",
     "save_minutes",
     "sharding",
@@ -102,7 +103,7 @@ class RunFolder:
 
     def _holds_progress(self) -> bool:
         """Whether there is anything to lose; a run that ended before its first save may begin anew, differently."""
-        return (self.path / "config.json").exists() or bool(self.states.paths())
+        return _holds_progress(self.path)
 
     def _differences(self) -> list[str]:
         """`name=before, not now` of all that defines the run."""
@@ -114,7 +115,8 @@ class RunFolder:
             return [f"a damaged {RECIPE_NAME}, not a JSON object"]
         found = []
         for key in [name for name in self.description if name not in _PLACES]:
-            before, now = stored.get(key), self.description[key]
+            before = _precision_of(stored) if key == "precision" else stored.get(key)
+            now = self.description[key]
             if isinstance(before, dict) and isinstance(now, dict):
                 names = [name for name in {**before, **now} if name not in _FREE_FIELDS]
                 found += [_differs(name, before.get(name), now.get(name)) for name in names]
@@ -212,6 +214,28 @@ class _OpenedFolder(FolderLock):
             self.__exit__()
             raise
         return self
+
+
+def _holds_progress(folder: Path) -> bool:
+    return (folder / "config.json").exists() or bool(RunStates(folder / STATE_FOLDER).paths())
+
+
+def _precision_of(stored: dict[str, Any]) -> str | None:
+    """The precision that the steps of a run are computed in, from what its recipe.json holds."""
+    recipe = stored.get("recipe")
+    asked = recipe.get("precision") if isinstance(recipe, dict) else None  # older runs kept nothing else
+    found = stored.get("precision", asked)
+    return found if isinstance(found, str) else None
+
+
+def precision_begun(path: str | Path) -> str | None:
+    """The precision in which the run in this folder began; None where there is none that could be resumed."""
+    folder = Path(path)
+    try:
+        stored = json.loads((folder / RECIPE_NAME).read_text(encoding="utf-8")) if _holds_progress(folder) else None
+    except (OSError, ValueError):  # `RunFolder` refuses what it cannot read
+        return None
+    return _precision_of(stored) if isinstance(stored, dict) else None
 
 
 def _differs(name: str, before: object, now: object) -> str:

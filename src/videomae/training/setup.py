@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from videomae.core.errors import DataError
+from videomae.core.precision import Precision, choose_precision
 from videomae.data.layout import split_folder
 from videomae.data.loader import ClipBatch
 from videomae.data.manifest import Manifest
@@ -22,6 +24,8 @@ from videomae.training.compiling import compile_layers
 from videomae.training.ema import WeightAverage
 from videomae.training.loop import Training
 from videomae.training.monitor import Monitor
+from videomae.training.processes import Team
+from videomae.training.run_folder import precision_begun
 from videomae.training.step import Part
 from videomae.video.sampling import ClipSampling
 
@@ -119,6 +123,36 @@ def train_as_asked(model: Any, recipe: TrainingRecipe, monitor: Monitor, *, num_
     if recipe.compile:
         num_clips = recipe.batch_size // recipe.accumulation * recipe.views
         compile_layers(model, (num_clips, num_tokens), precision=recipe.precision, note=monitor.note)
+
+
+def settle_precision(recipe: Any, output: str | Path, device: torch.device, team: Team) -> tuple[Any, Precision]:
+    """The recipe with the precision that its "auto" becomes, and why; all processes have that of the main one.
+
+    A run that is resumed goes on in the precision in which it began, on whatever machine.
+
+    Args:
+        recipe: any.
+        output: the run's folder.
+        device: where the main process computes.
+        team: of the run; every process of it must call this.
+
+    Raises:
+        ConfigError: if the device lacks the precision.
+    """
+
+    def settle() -> Precision:
+        begun = precision_begun(output)
+        asked = begun if begun and recipe.precision == "auto" else recipe.precision
+        found = choose_precision(asked, device, sharded=recipe.sharding == "full")
+        return replace(found, reason="as this run began") if found.name == begun else found
+
+    found = team.processes.from_main(team.processes.on_main(settle))
+    return replace(recipe, precision=found.name), found
+
+
+def described_recipe(recipe: TrainingRecipe, asked: TrainingRecipe) -> dict[str, Any]:
+    """Of a run's description: the precision, and the recipe with what was asked for in its place."""
+    return {"precision": recipe.precision, "recipe": {**recipe.to_dict(), "precision": asked.precision}}
 
 
 def average_of(model: Any, recipe: TrainingRecipe) -> WeightAverage | None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from videomae.core.device import send
+from videomae.core.precision import autocast
 from videomae.data.loader import ClipBatch
 from videomae.data.order import BatchOrder, generator_for
-from videomae.inference.device import autocast
 from videomae.training.optimizer import set_learning_rate
 from videomae.training.processes import stand_in
 
@@ -100,7 +101,7 @@ class Stepper:
         part = self._part(batch, number)
         # Dropout and drop path draw from torch's global generators, on whatever device.
         torch.manual_seed(generator_for(recipe.seed, _DROPOUT_STREAM, step, part.number).initial_seed())
-        clips = batch.clips.flatten(0, 1).to(training.device, non_blocking=True)
+        clips = send(batch.clips.flatten(0, 1), training.device)
         with autocast(training.device, recipe.precision):
             total, weight = training.loss(clips, batch, step, part)
         if is_empty:
