@@ -60,7 +60,7 @@ def test_parts_in_seconds(put: Put, header: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "end"), [("2", "1"), ("1", "1"), ("-1", "2"), ("x", "2"), ("nan", "2"), ("0", "inf")]
+    ("start", "end"), [("2", "1"), ("1", "1"), ("-1", "2"), ("x", "2"), ("nan", "-1"), ("0", "inf")]
 )
 def test_parts_that_are_none(put: Put, start: str, end: str) -> None:
     refused(
@@ -137,9 +137,11 @@ def test_a_root_elsewhere(put: Put, tmp_path: Path) -> None:
 def test_all_paths_missing_is_said_once(put: Put) -> None:
     refused(
         listed(put, "path\nx/1.mp4\nx/2.mp4\nx/3.mp4\n"),
-        "line 2: 'x/1.mp4': expected a path .*; 2 more lines name no file; say with --video-root",
+        "line 2: 'x/1.mp4'; line 3: 'x/2.mp4'; line 4: 'x/3.mp4': expected a path .*; say with --video-root",
     )
-    refused(listed(put, "a.mp4\nx/2.mp4\nx/3.mp4\n"), "line 2: .*1 more lines name no file; correct the path or remove")
+    refused(
+        listed(put, "a.mp4\nx/2.mp4\nx/3.mp4\n"), "line 2: 'x/2.mp4'; line 3: 'x/3.mp4': .*; correct the path or remove"
+    )
 
 
 def test_a_folder_of_lists(put: Put) -> None:

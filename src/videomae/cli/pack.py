@@ -69,7 +69,7 @@ def run(arguments: list[str]) -> int:
     console = stderr_console()
     for notice in manifest.notices:
         console.print(notice, markup=False)
-    parts = {(entry.path, entry.start_seconds, entry.end_seconds) for entry in manifest.entries}
+    parts = {(entry.path, entry.part) for entry in manifest.entries}
     progress = PackProgress(console, total=len(parts))
     with progress:
         report = pack_videos(

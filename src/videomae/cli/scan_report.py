@@ -26,6 +26,7 @@ _MAX_FINDINGS = 20
 _MAX_CLASSES = 20
 _MAX_VALUES = 4
 # kind → (key in the document, heading)
+_PART = {"start_seconds": "start", "end_seconds": "end", "start_frame": "start_frame", "end_frame": "end_frame"}
 _KINDS: dict[FindingKind, tuple[str, str]] = {
     "broken": ("broken", "broken, cannot be used"),
     "leak": ("leaks", "leaking: a model is judged on what it was trained on"),
@@ -88,12 +89,12 @@ def write_csv(report: ScanReport, path: Path) -> None:
     facts = [name for name in asdict(VideoRecord()) if name not in ("problem", "is_problem_certain", "damage")]
     writer = csv.writer(text, lineterminator="\n")
     label = "labels" if report.manifest.is_multi_label else "label"
-    writer.writerow(["path", label, "split", "start", "end", "findings", "reasons", *facts])
+    writer.writerow(["path", label, "split", *_PART.values(), "findings", "reasons", *facts])
     for entry, record in report.known:
         about = found.get(id(entry), [])
         kinds, reasons = "; ".join(f.kind for f in about), "; ".join(f.reason for f in about)
         known = asdict(record)
-        where = [entry.path, entry.label_text, entry.split, entry.start_seconds, entry.end_seconds]
+        where = [entry.path, entry.label_text, entry.split, *(getattr(entry, name) for name in _PART)]
         writer.writerow([*where, kinds, reasons, *(known[name] for name in facts)])
     write_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
 

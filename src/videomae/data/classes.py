@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def read_class_list(file: Path) -> ClassList:
                 expected="each number and each name once",
                 hint=f"it is there already with {other}; correct one of them",
             )
-        names[number] = name
+        names[number] = unicodedata.normalize("NFC", name)  # as labels are
         number_of[name] = number
     if not names:
         raise DataError(f"{file} without classes", expected="a name for each class", hint="write one in each line")
@@ -174,18 +175,11 @@ def _check_numbers(entries: Sequence[VideoEntry], numbers: set[int], class_list:
 def _check_names(
     entries: Sequence[VideoEntry], labels: set[str], listing: Path, class_list: ClassList | None
 ) -> tuple[str, ...]:
-    alike: dict[str, str] = {}
-    notices = []
-    for label in sorted(labels):
-        other = alike.setdefault(label.casefold(), label)
-        if other != label:
-            notices.append(f"{listing}: the classes {other!r} and {label!r} differ in capitals only")
-    notices = notices[:_NUM_SHOWN]
     if class_list is None:
-        return tuple(notices)
+        return ()
     known = set(class_list.names.values())
     if labels.isdisjoint(known):
-        return (*notices, f"{class_list.file} names none of the classes of {listing}; it is not used")
+        return (f"{class_list.file} names none of the classes of {listing}; it is not used",)
     found = _first_wrong(entries, known.__contains__)
     if found is not None:
         wrong, name = found
@@ -195,7 +189,7 @@ def _check_names(
             expected=f"one of the {len(known)} classes of {class_list.file}",
             hint=f"did you mean {similar[0]!r}?" if similar else "correct the label, or add it to the classes",
         )
-    return (*notices, *_tell_unused(labels, listing, class_list))
+    return _tell_unused(labels, listing, class_list)
 
 
 def _tell_gaps(numbers: set[int], listing: Path) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from videomae.data.augmentation import Augmentation, SampleAugmentation
 from videomae.data.index_memory import IndexMemory, PacketIndices
 from videomae.data.manifest import VideoEntry
 from videomae.data.order import generator_for
+from videomae.data.parts import frames_of_part
 from videomae.data.workers import Broken
 from videomae.processing.transforms import (
     CropBox,
@@ -31,7 +32,6 @@ from videomae.video.opening import open_video
 from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
 from videomae.video.source import VideoSource
-from videomae.video.time_sampling import frames_between
 
 
 @dataclass(frozen=True)
@@ -190,11 +190,7 @@ class VideoClips(Dataset[Sample | Broken]):
 
 def _choose(reader: Any, entry: VideoEntry, sampling: ClipSampling, choose_frames: _ChooseFrames) -> np.ndarray:
     """Frame numbers (K, T) within the part of the video that counts."""
-    part = range(reader.num_frames)
-    if entry.start_seconds is not None or entry.end_seconds is not None:
-        part = frames_between(
-            reader.frame_times, start_seconds=entry.start_seconds, end_seconds=entry.end_seconds, name=entry.path
-        )
+    part = frames_of_part(reader, entry)
     times = reader.frame_times[part.start : part.stop] if sampling.frame_rate is not None else None
     return part.start + choose_frames(len(part), times)
 

@@ -12,10 +12,10 @@ import numpy as np
 from videomae.core.errors import VideoError
 from videomae.data.entries import VideoEntry
 from videomae.data.examine import reason_of
+from videomae.data.parts import frames_of_part
 from videomae.video.opening import open_video
 from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
-from videomae.video.time_sampling import frames_between
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,7 @@ def packets_per_frame(index: Any, frames: np.ndarray) -> float:
 
 
 def _random_clip(reader: Any, entry: VideoEntry, sampling: ClipSampling, seed: int) -> np.ndarray:
-    part = range(reader.num_frames)
-    if entry.start_seconds is not None or entry.end_seconds is not None:
-        part = frames_between(
-            reader.frame_times, start_seconds=entry.start_seconds, end_seconds=entry.end_seconds, name=entry.path
-        )
+    part = frames_of_part(reader, entry)
     times = reader.frame_times[part.start : part.stop] if sampling.frame_rate is not None else None
     return part.start + sampling.training_indices(len(part), np.random.default_rng(seed), frame_times=times)
 

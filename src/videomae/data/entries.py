@@ -74,6 +74,8 @@ class VideoEntry:
         start_seconds: where the part that counts begins; None for the video's start.
         end_seconds: where it ends; None for the video's end.
         group: what it shares with others that must stay on the same side of a split (a source, a person).
+        start_frame: where the part begins, in frames from 0, which are exact; None for the start, or for seconds.
+        end_frame: the first frame after it; None for the end, or for seconds.
         place: where a list names it; None for a video found in a folder. Entries are equal whatever their place.
     """
 
@@ -84,7 +86,21 @@ class VideoEntry:
     end_seconds: float | None = None
     group: str | None = None
     labels: tuple[str, ...] | None = None
+    start_frame: int | None = None
+    end_frame: int | None = None
     place: Place | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether only a part of the video counts."""
+        return any(bound is not None for bound in self.part)
+
+    @property
+    def part(self) -> tuple[float | None, ...]:
+        """What identifies the part: start and end in seconds; where it is given in frames, these too."""
+        seconds = (self.start_seconds, self.end_seconds)
+        frames = (self.start_frame, self.end_frame)
+        return seconds if frames == (None, None) else (*seconds, *frames)
 
     @property
     def named(self) -> str:

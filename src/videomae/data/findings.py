@@ -75,11 +75,14 @@ def clip_span(num_frames: int, frame_stride: int) -> int:
 
 
 def frames_of(entry: VideoEntry, record: VideoRecord) -> int:
-    """Frames of the entry's part of the video, about: as many as its share of the time."""
+    """Frames of the entry's part of the video; of one in seconds about, as many as its share of the time."""
+    if entry.start_frame is not None or entry.end_frame is not None:
+        end = record.num_frames if entry.end_frame is None else min(entry.end_frame, record.num_frames)
+        return max(0, end - (entry.start_frame or 0))
     if record.duration_seconds is None or (entry.start_seconds is None and entry.end_seconds is None):
         return record.num_frames
-    start, end = _part(entry)
-    share = (min(end, record.duration_seconds) - start) / record.duration_seconds
+    until = float("inf") if entry.end_seconds is None else entry.end_seconds
+    share = (min(until, record.duration_seconds) - (entry.start_seconds or 0.0)) / record.duration_seconds
     return round(record.num_frames * share)
 
 
@@ -89,6 +92,11 @@ def frames_of(entry: VideoEntry, record: VideoRecord) -> int:
 def _why_broken(entry: VideoEntry, record: VideoRecord) -> str | None:
     if record.problem:
         return record.problem
+    if max(entry.start_frame or 0, (entry.end_frame or 1) - 1) >= record.num_frames:
+        return (
+            f"its part goes from frame {entry.start_frame or 0} to {entry.end_frame or 'the end'}, and the video has "
+            f"{record.num_frames}; correct start_frame and end_frame of this entry"
+        )
     start, end = entry.start_seconds or 0.0, record.duration_seconds
     if end is not None and start >= end:
         return f"its part begins at {start:g} s, and the video ends at {end:.2f} s; correct the start of this entry"
@@ -96,6 +104,9 @@ def _why_broken(entry: VideoEntry, record: VideoRecord) -> str | None:
 
 
 def _part(entry: VideoEntry) -> tuple[float, float]:
+    """Start and end: in frames where these are given, else in seconds; parts of one video mostly have one unit."""
+    if entry.start_frame is not None or entry.end_frame is not None:
+        return entry.start_frame or 0, float("inf") if entry.end_frame is None else entry.end_frame
     return entry.start_seconds or 0.0, float("inf") if entry.end_seconds is None else entry.end_seconds
 
 
@@ -131,13 +142,13 @@ def _conflict(entries: list[VideoEntry]) -> Iterator[Finding]:
 
 def _repeats(entries: list[VideoEntry]) -> Iterator[Finding]:
     """The same file and part, in the same split and class."""
-    for same in _grouped(entries, lambda e: (e.path, e.start_seconds, e.end_seconds, e.split, e.label_text)):
+    for same in _grouped(entries, lambda e: (e.path, e.part, e.split, e.label_text)):
         yield Finding("repeated", same, f"listed {len(same)} times")
 
 
 def _duplicates(entries: list[VideoEntry]) -> Iterator[Finding]:
     """The same part in several files of one split and class; other combinations are told as leaks or conflicts."""
-    for same in _grouped(entries, lambda e: (e.start_seconds, e.end_seconds, e.split, e.label_text)):
+    for same in _grouped(entries, lambda e: (e.part, e.split, e.label_text)):
         files = {entry.path: entry for entry in same}
         if len(files) > 1:
             yield Finding("duplicate", tuple(files.values()), f"{len(files)} files with the same content")

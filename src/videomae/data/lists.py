@@ -10,6 +10,9 @@ from videomae.core.errors import DataError
 from videomae.data.classes import CLASS_LIST_NAMES, ClassList, find_class_list, name_classes
 from videomae.data.entries import LABEL_SEPARATOR, Place, VideoEntry, split_in_file_name
 from videomae.data.folders import NamedVideos
+from videomae.data.headed import headed_entries, table_rows
+from videomae.data.labels import LABELS_COLUMN, tidy_labels
+from videomae.data.line_errors import LineErrors
 from videomae.data.official import (
     Finder,
     hmdb51_entries,
@@ -22,18 +25,7 @@ from videomae.data.official import (
     something_entries,
     ucf101_entries,
 )
-from videomae.data.tables import (
-    LABELS_COLUMN,
-    TABLE_SUFFIXES,
-    Listed,
-    Paths,
-    Row,
-    bare_entries,
-    headed_entries,
-    read_lines,
-    split_header,
-    table_rows,
-)
+from videomae.data.tables import TABLE_SUFFIXES, Listed, Paths, Row, bare_entries, read_lines, split_header
 from videomae.video.source import FrameFolder
 
 LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json")
@@ -77,11 +69,12 @@ def read_lists(files: Sequence[Path], *, root: Path | None, group_column: str | 
         found.append(listed)
     entries = [entry for listed in found for entry in listed.entries]
     listing = files[0] if len(files) == 1 else files[0].parent
-    named, notices = name_classes(entries, listing, readers[files[0].parent].class_list())
+    tidy, told = tidy_labels(entries, listing)
+    named, notices = name_classes(tidy, listing, readers[files[0].parent].class_list())
     kept, repeats = without_repeats(named, may_contradict=any(is_kinetics(listed.columns) for listed in found))
     return Listed(
         kept,
-        tuple(dict.fromkeys([*(notice for listed in found for notice in listed.notices), *notices, *repeats])),
+        tuple(dict.fromkeys([*(notice for listed in found for notice in listed.notices), *told, *notices, *repeats])),
         tuple(dict.fromkeys(column for listed in found for column in listed.columns)),
     )
 
@@ -112,13 +105,14 @@ class _FolderReader:
             return Listed(())
         header, delimiter = split_header(lines[0][1])
         if is_kinetics(header):
-            rows = table_rows(file, lines[1:], header, delimiter)
+            errors = LineErrors(file)
+            rows = list(table_rows(lines[1:], header, delimiter, errors))
+            errors.finish()
             return kinetics_entries(rows, header, self._finder(), self._group_column or "youtube_id")
         paths = Paths(file, self._root)
         if "path" in header:
-            rows = table_rows(file, lines[1:], header, delimiter)
-            entries = headed_entries(rows, header, paths, self._group_column or "group")
-            listed = Listed(tuple(entries), columns=tuple(header))
+            below = table_rows(lines[1:], header, delimiter, paths.errors)
+            listed = headed_entries(below, header, paths, self._group_column or "group")
         else:
             listed = bare_entries(file, lines, paths)
         paths.finish()
@@ -146,9 +140,9 @@ class _FolderReader:
             }
             rows.append(Row(place, [cells.get(name, "") for name in header]))
         paths = Paths(file, self._root)
-        entries = headed_entries(iter(rows), header, paths, self._group_column or "group")
+        listed = headed_entries(rows, header, paths, self._group_column or "group")
         paths.finish()
-        return Listed(tuple(entries), columns=tuple(header))
+        return listed
 
     def _finder(self) -> Finder:
         if self._videos is None:
@@ -158,8 +152,8 @@ class _FolderReader:
 
 def _joined_labels(labels: object, place: Place) -> str:
     """Classes in JSON, as text or as a list, as a cell of a table has them."""
-    if isinstance(labels, str):
-        return labels
+    if isinstance(labels, str | float):  # NaN
+        return str(labels)
     values = labels if isinstance(labels, list) else [None]
     names = [str(value).strip() for value in values if isinstance(value, str | int)]
     if len(names) < len(values) or any(LABEL_SEPARATOR in name for name in names):
@@ -168,7 +162,8 @@ def _joined_labels(labels: object, place: Place) -> str:
             expected=f"a list of names or numbers of classes, without {LABEL_SEPARATOR} in them",
             hint="correct the list",
         )
-    return LABEL_SEPARATOR.join(names)
+    # The separator at the end says that nothing else separates: a name may hold a comma.
+    return LABEL_SEPARATOR.join([*names, ""]) if names else ""
 
 
 def without_repeats(
@@ -214,9 +209,7 @@ def _identity(entry: VideoEntry) -> object:
     """What makes two lines name one video; text, because paths are slow to hash."""
     source = entry.path
     part = (source.first_frame, source.num_frames) if isinstance(source, FrameFolder) else None
-    if part is None and entry.start_seconds is None and entry.end_seconds is None:
-        return str(source)
-    return str(source), part, entry.start_seconds, entry.end_seconds
+    return str(source) if part is None and not entry.is_part else (str(source), part, *entry.part)
 
 
 def _contradiction(first: VideoEntry, second: VideoEntry, what: str, one: str | None, other: str | None) -> DataError:

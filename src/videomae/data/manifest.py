@@ -14,6 +14,7 @@ from videomae.core.errors import DataError
 from videomae.data.entries import COMMON_SUFFIXES, SPLITS, VIDEO_SUFFIXES, VideoEntry, is_number
 from videomae.data.folders import folder_entries
 from videomae.data.groups import assign_groups, leaking_groups
+from videomae.data.labels import tidy_labels
 from videomae.data.lists import LIST_SUFFIXES, is_list, lists_in_folder, read_lists
 from videomae.data.shards import INDEX_NAME, is_packed, read_shard_entries
 from videomae.data.tables import Listed
@@ -254,7 +255,9 @@ def _read(data: str, root: Path | None, group: str | None) -> tuple[Path | str, 
 def _read_folder(folder: Path, root: Path | None, column: str | None) -> Listed:
     if is_packed(folder):
         return _read_packed(folder)
-    entries, told = folder_entries(folder)
+    found, told = folder_entries(folder)
+    entries, about_labels = tidy_labels(found, folder)
+    told = (*told, *about_labels)
     lists, notices = lists_in_folder(folder)
     if lists and not entries:
         listed = read_lists(lists, root=root, group_column=column)

@@ -11,7 +11,9 @@ from videomae.core.errors import DataError
 from videomae.data.classes import ClassList, read_json
 from videomae.data.entries import Place, VideoEntry, bare_name, read_split
 from videomae.data.folders import NamedVideos
-from videomae.data.tables import Listed, Row, read_lines, read_seconds
+from videomae.data.headed import read_seconds
+from videomae.data.labels import one_label
+from videomae.data.tables import Listed, Row, read_lines
 from videomae.video.source import VideoSource
 
 # Folders in which videos lie beside the folder of their lists.
@@ -133,20 +135,20 @@ def kinetics_entries(rows: Iterable[Row], header: Sequence[str], finder: Finder,
     entries = []
     for place, cells in rows:
         youtube_id = cells[at["youtube_id"]]
-        label = cells[at["label"]] if "label" in at else ""
+        label = one_label(cells[at["label"]], place) if "label" in at else None
         split = read_split(cells[at["split"]], place) if "split" in at else None
         start, end = read_seconds(cells[at["time_start"]], cells[at["time_end"]], place)
         names = [youtube_id]
         if start is not None and end is not None:
             names.insert(0, f"{youtube_id}_{round(start):06d}_{round(end):06d}")
-        source = finder.find(names, place, within=(label or None, split))
+        source = finder.find(names, place, within=(label, split))
         if source is None:
             continue
         is_whole = bare_name(source.name) != youtube_id
         entries.append(
             VideoEntry(
                 source,
-                label=label or None,
+                label=label,
                 split=split,
                 start_seconds=None if is_whole else start,
                 end_seconds=None if is_whole else end,

@@ -144,7 +144,7 @@ def pack_videos(
 
     Broken off in whatever way, it loses only the videos that were being packed: called again it goes on. Videos whose
     file has changed since are packed again. Each file appears whole and checked, or not at all. Parts of videos
-    (`start_seconds`, `end_seconds`) become videos of their own.
+    (in seconds or frames) become videos of their own.
 
     Args:
         manifest: the data set.
@@ -226,7 +226,7 @@ def _left_to_do(
             record is not None
             and stamp is not None
             and record.stamp == (stamp.num_bytes, stamp.mtime_ns)
-            and record.part == (job.start_seconds, job.end_seconds)
+            and record.part == job.part
         )
         if record is not None and is_kept:
             if record.shard is not None:

@@ -27,7 +27,7 @@ class PackedRecord:
         source: where the video is, as text.
         stamp: size and time of change of the source's file, when it was packed.
         source_num_bytes: of the video there; of a folder of frames, of its images.
-        part: start and end in seconds, None for the video's own.
+        part: what was packed of it, as `VideoEntry.part`.
         num_frames: of the packed file.
         width: of a frame in pixels.
         height: of a frame in pixels.
@@ -43,7 +43,7 @@ class PackedRecord:
     source: str
     stamp: tuple[int, int]
     source_num_bytes: int
-    part: tuple[float | None, float | None]
+    part: tuple[float | None, ...]
     num_frames: int
     width: int
     height: int

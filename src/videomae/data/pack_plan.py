@@ -26,14 +26,12 @@ class PackJob:
 
     Args:
         source: the video.
-        start_seconds: where the part to pack begins; None for the video's start.
-        end_seconds: where it ends; None for the video's end.
+        part: what to pack of it, as `VideoEntry.part`.
         name: of the packed file below the folder, with `/`.
     """
 
     source: VideoSource
-    start_seconds: float | None
-    end_seconds: float | None
+    part: tuple[float | None, ...]
     name: str
 
 
@@ -49,12 +47,12 @@ def plan_jobs(manifest: Manifest, *, for_shards: bool) -> tuple[list[PackJob], l
     Returns:
         The jobs, and for each entry of the manifest the number of its job.
     """
-    numbers: dict[tuple[VideoSource, float | None, float | None], int] = {}
+    numbers: dict[tuple[VideoSource, tuple[float | None, ...]], int] = {}
     of_entry = []
     for entry in manifest.entries:
-        key = (entry.path, entry.start_seconds, entry.end_seconds)
+        key = (entry.path, entry.part)
         of_entry.append(numbers.setdefault(key, len(numbers)))
-    places = [_place(source) for source, _, _ in numbers]
+    places = [_place(source) for source, _ in numbers]
     base = _base(manifest, places)
     wanted = [_wanted_name(place, base, key) for place, key in zip(places, numbers, strict=True)]
     names = _distinct([_safe(name, for_shards=for_shards) for name in wanted], wanted, for_shards=for_shards)
@@ -110,16 +108,18 @@ def _base(manifest: Manifest, places: list[str]) -> str:
         return os.sep
 
 
-def _wanted_name(place: str, base: str, key: tuple[VideoSource, float | None, float | None]) -> str:
-    source, start, end = key
+def _wanted_name(place: str, base: str, key: tuple[VideoSource, tuple[float | None, ...]]) -> str:
+    source, part = key
     name = os.path.relpath(place, base) if _is_within(place, base) else os.path.basename(place)
     if isinstance(source, FrameFolder) and (source.first_frame or source.num_frames is not None):
         first = source.first_frame
         name += f"_{first}" + (f"-{first + source.num_frames}" if source.num_frames is not None else "")
-    if start is not None or end is not None:
+    if part != (None, None):
+        start, end = part[-2:]  # of frames where these are given
         folder, _, last = name.rpartition("/")
-        until = "" if end is None else f"{end:g}"
-        name = f"{folder}/" * bool(folder) + f"{bare_name(last)}_{start or 0:g}-{until}s"
+        as_text, unit = ("{:.0f}", "f") if len(part) > 2 else ("{:g}", "s")
+        until = "" if end is None else as_text.format(end)
+        name = f"{folder}/" * bool(folder) + f"{bare_name(last)}_{as_text.format(start or 0)}-{until}{unit}"
     return name
 
 

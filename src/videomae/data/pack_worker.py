@@ -11,6 +11,7 @@ from videomae.core.errors import InputError
 from videomae.data.catalog import stamp_of
 from videomae.data.pack_journal import PackedRecord, encode_packets
 from videomae.data.pack_plan import PackJob
+from videomae.data.parts import frames_of_part, video_part
 from videomae.video.opening import open_video
 from videomae.video.packing import pack_video
 from videomae.video.reader import ReadLimits
@@ -46,8 +47,7 @@ def pack_one(
                 partial_file,
                 short_side=short_side,
                 crf=crf,
-                start_seconds=job.start_seconds,
-                end_seconds=job.end_seconds,
+                part=frames_of_part(reader, video_part(job.source, job.part)),
                 on_frame=alive.beat,
             )
     finally:
@@ -66,7 +66,7 @@ def pack_one(
         source=printable(job.source),
         stamp=(stamp.num_bytes, stamp.mtime_ns) if stamp is not None else (0, 0),
         source_num_bytes=_num_bytes(job.source),
-        part=(job.start_seconds, job.end_seconds),
+        part=job.part,
         num_frames=packed.num_frames,
         width=packed.width,
         height=packed.height,

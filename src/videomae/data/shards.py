@@ -25,7 +25,7 @@ from videomae.core.errors import DataError
 from videomae.core.files import write_atomically, write_bytes, write_text
 from videomae.data.catalog import Catalog
 from videomae.data.entries import LABEL_SEPARATOR, Place, VideoEntry
-from videomae.data.tables import LABELS_COLUMN, split_labels
+from videomae.data.labels import LABELS_COLUMN, split_labels
 from videomae.video._index import PacketIndex
 from videomae.video.remote import is_url, read_url
 from videomae.video.source import ShardMember, VideoSource

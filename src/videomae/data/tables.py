@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from videomae.core.errors import DataError
-from videomae.data.entries import LABEL_SEPARATOR, Place, VideoEntry, has_video_suffix, read_split
+from videomae.data.entries import Place, VideoEntry, has_video_suffix
 from videomae.data.folders import Files, is_frame
+from videomae.data.labels import is_missing, one_label
+from videomae.data.line_errors import LineErrors
 from videomae.video.source import FrameFolder, VideoSource
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".list")
@@ -25,14 +26,9 @@ _HEADER_NAMES = frozenset(
         *("class_name", "category", "action", "target", "split"),
     )
 )
-_LABEL_COLUMNS = ("label", "class", "class_name", "category", "action")
-LABELS_COLUMN = "labels"
-_START_COLUMNS = ("start_seconds", "start", "time_start")
-_END_COLUMNS = ("end_seconds", "end", "time_end")
 _WHOLE_NUMBER = re.compile(r"-?\d{1,9}")
 # How many folders are looked into to learn what the columns mean.
 _NUM_ASKED = 20
-_SEVERAL_LABELS = re.compile(r"\d+(\s*[,;|]\s*\d+)+")
 
 
 @dataclass(frozen=True)
@@ -86,121 +82,15 @@ def split_header(line: str) -> tuple[list[str], str]:
     return [name.strip().lower() for name in cells], delimiter
 
 
-def table_rows(file: Path, lines: Sequence[tuple[int, str]], header: Sequence[str], delimiter: str) -> Iterator[Row]:
-    """The rows below a header, checked for their number of cells."""
-    reader = csv.reader((line for _, line in lines), delimiter=delimiter)
-    for position, (number, _) in enumerate(lines, start=1):
-        place = Place(file, number)
-        try:
-            cells = next(reader)
-        except csv.Error as error:
-            raise DataError(f"{place} ({error})", expected="a line of a table", hint="correct the line") from error
-        if reader.line_num != position:
-            raise DataError(f"{place}: a quote without its end", expected='pairs of "', hint="close or remove it")
-        if len(cells) != len(header):
-            raise DataError(
-                f"{place}: {len(cells)} columns",
-                expected=f"{len(header)} columns, as in the first line: {', '.join(header)}",
-                hint="quote a path that holds the delimiter",
-            )
-        yield Row(place, [cell.strip() for cell in cells])
-
-
-def headed_entries(rows: Iterator[Row], header: Sequence[str], paths: Paths, group_column: str) -> list[VideoEntry]:
-    """The videos of a table with `path`, and whichever of label or labels, split, start, end and group it has.
-
-    Raises:
-        DataError: if a line is malformed, or the table has both label and labels.
-    """
-    path_at = header.index("path")
-    is_multi_label = LABELS_COLUMN in header
-    labels_of = _column(header, (LABELS_COLUMN,))
-    label_of = _column(header, _LABEL_COLUMNS)
-    split_of = _column(header, ("split",))
-    start_of = _column(header, _START_COLUMNS)
-    end_of = _column(header, _END_COLUMNS)
-    group_of = _column(header, (group_column,))
-    one = next((name for name in _LABEL_COLUMNS if name in header), None)
-    if is_multi_label and one is not None:
-        raise DataError(
-            f"{paths.file} with the columns {one} and {LABELS_COLUMN}",
-            expected="one of the two",
-            hint=f"keep {LABELS_COLUMN} where a video may have several classes, and rename the other",
-        )
-    entries = []
-    for row in rows:
-        source = paths.find(row.cells[path_at], row.place)
-        if source is None:
-            continue
-        start, end = read_seconds(start_of(row.cells), end_of(row.cells), row.place)
-        entries.append(
-            VideoEntry(
-                source,
-                label=one_label(label_of(row.cells), row.place),
-                split=read_split(split_of(row.cells), row.place),
-                start_seconds=start,
-                end_seconds=end,
-                group=group_of(row.cells) or None,
-                labels=split_labels(labels_of(row.cells)) if is_multi_label else None,
-                place=row.place,
-            )
-        )
-    return entries
-
-
-def _column(header: Sequence[str], names: Sequence[str]) -> Callable[[list[str]], str]:
-    """What gives the cell of the first of these columns that there is, "" without one."""
-    index = next((header.index(name) for name in names if name in header), None)
-    return (lambda cells: "") if index is None else (lambda cells: cells[index])
-
-
-def read_seconds(start: str, end: str, place: Place) -> tuple[float | None, float | None]:
-    """Where a part of a video begins and ends; None for empty cells.
-
-    Raises:
-        DataError: if they are no numbers of seconds, or in the wrong order.
-    """
-    if not start and not end:
-        return None, None
-    try:
-        begins, ends = (float(text) if text else None for text in (start, end))
-    except ValueError:
-        begins = ends = math.nan
-    if not (0 <= (begins or 0) < (math.inf if ends is None else ends)) or ends == math.inf:
-        raise DataError(
-            f"{place}: from {start or 'the beginning'!r} to {end or 'the end'!r}",
-            expected="seconds, the end after the start",
-            hint="write both as numbers such as 12.5, or leave them empty",
-        )
-    return begins, ends
-
-
-def split_labels(cell: str) -> tuple[str, ...]:
-    """The classes of a cell, sorted, each once; none for an empty one."""
-    return tuple(sorted({name.strip() for name in cell.split(LABEL_SEPARATOR)} - {""}))
-
-
-def one_label(label: str, place: Place) -> str | None:
-    """The label of a cell; None for an empty one.
-
-    Raises:
-        DataError: if it is a list of numbers.
-    """
-    if label and _SEVERAL_LABELS.fullmatch(label):
-        raise DataError(
-            f"{place}: the labels {label!r}",
-            expected="one class for each video",
-            hint=f"keep the one that counts, or name the column {LABELS_COLUMN} and put {LABEL_SEPARATOR} between them",
-        )
-    return label or None
-
-
 class Paths:
     """Turns the paths of a list into videos that exist.
 
     Args:
         file: the list.
         root: what its paths are relative to; None for the folder that holds it.
+
+    Attributes:
+        errors: what is wrong with the list's lines; `finish` reports it with the paths that are not there.
     """
 
     def __init__(self, file: Path, root: Path | None) -> None:
@@ -211,6 +101,7 @@ class Paths:
         self._folders: dict[str, Path] = {}
         self._missing: list[tuple[Place, str]] = []
         self.num_found = 0
+        self.errors = LineErrors(file)
 
     def find(self, path: str, place: Place) -> VideoSource | None:
         """The file, or the folder of numbered frames; None for what is not there, which `finish` reports."""
@@ -234,33 +125,36 @@ class Paths:
         return FrameFolder(Path(joined)) if path and self._files.is_frame_folder(joined) else None
 
     def finish(self) -> None:
-        """Report what was not found.
+        """Report what was not found, and the other errors of the list, in the order of its lines.
 
         Raises:
-            DataError: naming the first line, and how many there are.
+            DataError: if there are any.
         """
-        if not self._missing:
-            return
-        place, path = self._missing[0]
-        more = f"; {len(self._missing) - 1} more lines name no file" if len(self._missing) > 1 else ""
         hint = "correct the path or remove the line"
         if not self.num_found and len(self._missing) > 1:
             hint = "say with --video-root what the paths are relative to"
-        raise DataError(
-            f"{place}: {path[:500]!r}",
-            expected=f"a path of an existing file or folder of frames, relative to {self.base}{more}",
-            hint=hint,
-        )
+        longest = 500 if len(self._missing) == 1 else 100
+        for place, path in self._missing:
+            error = DataError(
+                f"{place}: {path[:longest]!r}",
+                expected=f"a path of an existing file or folder of frames, relative to {self.base}",
+                hint=hint,
+            )
+            self.errors.add(place, error)
+        self.errors.finish()
 
 
 def bare_entries(file: Path, lines: Sequence[tuple[int, str]], paths: Paths) -> Listed:
     """The videos of a list without a header: a path in each line, `path label`, or three columns for frames.
 
+    What is wrong with lines is kept in `paths`.
+
     Raises:
-        DataError: if a line is none of these.
+        DataError: if the first line is the header of a table without the column path.
     """
     entries: list[VideoEntry] = []
     framed: list[_FramedLine] = []
+    num_missing = 0
     for number, line in lines:
         place, line = Place(file, number), line.strip()
         cells = line.rsplit(None, 2)
@@ -270,16 +164,33 @@ def bare_entries(file: Path, lines: Sequence[tuple[int, str]], paths: Paths) -> 
             continue
         path, label = _split_line(line, paths)
         if path is None:
-            raise DataError(
+            hint = _column_hint(line) if number == lines[0][0] else ""
+            error = DataError(
                 f"{place}: {line[:120]!r}",
                 expected="a video's path, or a path and a label",
-                hint=_column_hint(line, is_first=number == lines[0][0]),
+                hint=hint or "write path,label,split in the first line if the file has columns",
             )
+            if hint:  # the header of a table, whose other lines would all be wrong
+                raise error
+            paths.errors.add(place, error)
+            continue
         source = paths.find(path, place)
+        try:
+            known = one_label(label, place)
+        except DataError as error:
+            paths.errors.add(place, error)
+            continue
+        num_missing += bool(label) and is_missing(label)
         if source is not None:
-            entries.append(VideoEntry(source, label=one_label(label, place), place=place))
+            entries.append(VideoEntry(source, label=known, place=place))
     notices = _fill_in_frames(entries, framed, paths) if framed else ()
-    return Listed(tuple(entries), notices)
+    return Listed(tuple(entries), (*notices, *about_missing(file, num_missing)))
+
+
+def about_missing(file: Path, count: int) -> tuple[str, ...]:
+    """A line about cells that say nan or the like."""
+    lines = "1 label says" if count == 1 else f"{count} labels say"
+    return (f"{file}: {lines} nan, None, null or N/A, and are taken as missing",) if count else ()
 
 
 def _split_line(line: str, paths: Paths) -> tuple[str | None, str]:
@@ -301,13 +212,13 @@ def _split_line(line: str, paths: Paths) -> tuple[str | None, str]:
     return None, ""
 
 
-def _column_hint(line: str, *, is_first: bool) -> str:
-    """What to do about a line that names no video: often the header of a table whose columns we do not know."""
+def _column_hint(line: str) -> str:
+    """What to do about a first line that seems the header of a table whose columns we do not know; "" for others."""
     names = {cell.strip(' "').lower() for cell in re.split(r"[,;|\t]", line)}
-    is_header = is_first and not names.isdisjoint(_HEADER_NAMES)
+    is_header = not names.isdisjoint(_HEADER_NAMES)
     name_it = ["name the column of the videos path"] if is_header and "path" not in names else []
     split_it = ["separate the columns by commas or tabs"] if ";" in line or "|" in line else []
-    return " and ".join(name_it + split_it) or "write path,label,split in the first line if the file has columns"
+    return " and ".join(name_it + split_it)
 
 
 class _FramedLine(NamedTuple):
@@ -333,11 +244,12 @@ def _fill_in_frames(entries: list[VideoEntry], framed: Sequence[_FramedLine], pa
             num_frames = total if total >= 0 else None
             source = FrameFolder(source.path, _images_before(source.path, start), num_frames)
         elif source is not None and (start, total) != (0, -1):
-            raise DataError(
+            error = DataError(
                 f"{line.place}: {line.first} {line.second} after a video file",
                 expected="0 -1, which stands for the whole of a video file",
-                hint="write `path label`, or path,label,start,end with a header and seconds",
+                hint="write `path label`, or path,label,start_frame,end_frame with a header",
             )
+            paths.errors.add(line.place, error)
         label = str(line.second) if has_labels else None
         # What was not found stays as it is: the error comes after all lines.
         entries[line.entry_index] = VideoEntry(source or Path(line.path), label=label, place=line.place)

@@ -13,6 +13,7 @@ import numpy as np
 from videomae.core.errors import VideoError
 from videomae.core.files import write_text
 from videomae.data.entries import LABEL_SEPARATOR, VideoEntry, readable
+from videomae.data.parts import frames_of_part
 from videomae.evaluation.multi_label import MultiLabelEvaluation, MultiLabelVerdict
 from videomae.evaluation.validate import Evaluation, Verdict
 from videomae.report.charts import confusion_matrix
@@ -237,11 +238,6 @@ def _true_and_said(verdict: Verdict | MultiLabelVerdict, names: Sequence[str]) -
 def _frames(entry: VideoEntry) -> np.ndarray:
     """Three frames of the part of a video that counts, uint8 (3, H, W, 3)."""
     with open_video(entry.path, limits=_THUMBNAIL_LIMITS) as reader:
-        first, last = 0, reader.num_frames - 1
-        if entry.start_seconds is not None or entry.end_seconds is not None:
-            times = reader.frame_times
-            first = int(np.searchsorted(times, entry.start_seconds or 0.0))
-            end = np.inf if entry.end_seconds is None else entry.end_seconds
-            first, last = min(first, last), max(first, int(np.searchsorted(times, end)) - 1)
-        numbers = [min(round(first + at * (last - first)), reader.num_frames - 1) for at in _FRAMES_AT]
+        part = frames_of_part(reader, entry)
+        numbers = [round(part.start + at * (len(part) - 1)) for at in _FRAMES_AT]
         return reader.read(numbers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from videomae.data.clips import ViewClips
 from videomae.data.listed_clips import ListedClips
 from videomae.data.loader import hard_limit_seconds, view_loader
 from videomae.data.manifest import VideoEntry
+from videomae.data.parts import frames_of_part, whole_video
 from videomae.inference.scores import MAX_VIEWS_PER_FORWARD
 from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.processing.transforms import normalize
@@ -137,7 +138,7 @@ def embed_videos(
         for first in range(0, len(windows), _WINDOWS_AT_ONCE):
             parts.append((entry, windows[first : first + _WINDOWS_AT_ONCE]))
     clips = ListedClips(
-        [replace(entry, start_seconds=None, end_seconds=None) for entry, _ in parts],
+        [whole_video(entry) for entry, _ in parts],
         [np.stack([window.frames for window in windows]) for _, windows in parts],
         **settings,
     )
@@ -235,14 +236,8 @@ def _windows(
     known = catalog.packet_index(entry.path) if catalog is not None else None
     with open_video(entry.path, index=known, limits=limits) as reader:
         times = reader.frame_times
-    first = int(np.searchsorted(times, entry.start_seconds)) if entry.start_seconds is not None else 0
-    last = int(np.searchsorted(times, entry.end_seconds)) if entry.end_seconds is not None else len(times)
-    if last <= first:
-        raise VideoError(
-            f"{entry.path} from {entry.start_seconds} s to {entry.end_seconds} s",
-            expected=f"a part of its {times[-1]:.2f} s",
-            hint="correct start and end",
-        )
+        part = frames_of_part(reader, entry)
+    first, last = part.start, part.stop
     span = (sampling.num_frames - 1) * sampling.frame_stride + 1
     hop = max(1, round(sampling.num_frames * sampling.frame_stride * (1 - overlap)))
     slack = max(last - first - span, 0)

@@ -253,6 +253,6 @@ def entries_hash(manifest: Manifest) -> str:
     source = f"{folder.parent if folder.is_file() else folder}/"  # of a list, the folder that it is in
     for entry in manifest.entries:
         label = entry.label if entry.labels is None else entry.labels
-        parts = (str(entry.path).removeprefix(source), label, entry.start_seconds, entry.end_seconds)
+        parts = (str(entry.path).removeprefix(source), label, *entry.part)
         digest.update(repr(parts).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]

@@ -121,6 +121,7 @@ def pack_video(
     crf: int = CRF,
     start_seconds: float | None = None,
     end_seconds: float | None = None,
+    part: range | None = None,
     layout: FrameLayout = LAYOUT,
     on_frame: Callable[[], None] | None = None,
 ) -> PackedVideo:
@@ -137,6 +138,7 @@ def pack_video(
         crf: x264's constant rate factor, from 0 (largest file, best picture) to 51.
         start_seconds: where the part begins, in seconds after the first frame.
         end_seconds: where it ends.
+        part: its frames, in place of seconds.
         layout: how frames are arranged.
         on_frame: called for each frame of the source, as a sign of life.
 
@@ -149,7 +151,8 @@ def pack_video(
     _check_options(short_side, crf)
     name, damage = reader.info.path, reader.info.damage
     times = reader.frame_times
-    part = frames_between(times, start_seconds=start_seconds, end_seconds=end_seconds, name=name)
+    if part is None:
+        part = frames_between(times, start_seconds=start_seconds, end_seconds=end_seconds, name=name)
     numbers = np.arange(part.start, part.stop)
     packed: list[PackedVideo] = []
 
