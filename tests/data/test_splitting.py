@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from videomae.core.errors import ConfigError, DataError
+from videomae.data.catalog import Catalog
 from videomae.data.entries import VideoEntry
 from videomae.data.groups import leaking_groups
 from videomae.data.manifest import Manifest, read_manifest
+from videomae.data.scan import scan_videos
 from videomae.data.splitting import leaks_between, read_train_and_val, split_by_group
 
 HALVES = {"train": 0.5, "val": 0.5}
@@ -291,3 +294,50 @@ def shared_actions() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder of real actions is not there")
     return folder
+
+
+# --- what a scan has found
+
+
+@pytest.fixture
+def scanned(tmp_path: Path, videos: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """train/ and val/ with a copy in both, a video in two classes, and a broken one; the catalog is its own."""
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
+    names = ["train/run/a", "train/jump/b", "train/run/c", "train/jump/c again", "val/run/a again", "val/jump/d"]
+    for name, number in zip(names, (0, 1, 2, 2, 0, 3), strict=True):
+        target = tmp_path / "my data" / f"{name}.mp4"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(videos[number], target)
+    (tmp_path / "my data/train/run/broken.mp4").write_bytes(b"no video")
+    return tmp_path / "my data"
+
+
+def test_what_a_scan_has_found_is_told_without_a_scan(scanned: Path) -> None:
+    train, _ = read_train_and_val(scanned)
+    assert train.notices == ("train: 5 videos; validation: val, 2 videos",)  # nothing is known
+
+    scan_videos(read_manifest(scanned), catalog=Catalog(), num_workers=0)
+    train, _ = read_train_and_val(scanned)
+
+    assert train.notices[0] == (
+        f"of 7 scanned videos: 1 broken (such as {scanned}/train/run/broken.mp4), "
+        f"1 in several splits (such as {scanned}/val/run/a again.mp4), "
+        f"1 under several classes (such as {scanned}/train/run/c.mp4); `videomae scan '{scanned}'` lists them"
+    )
+    assert len(train.notices) == 2
+
+
+def test_a_copy_in_other_validation_videos_is_told(scanned: Path) -> None:
+    for part in ("train", "val"):
+        scan_videos(read_manifest(scanned / part), catalog=Catalog(), num_workers=0)
+
+    train, _ = read_train_and_val(scanned / "train", val=scanned / "val")
+
+    assert f"1 in several splits (such as {scanned}/val/run/a again.mp4)" in train.notices[0]
+    assert train.notices[0].endswith(f"`videomae scan '{scanned}/train'` and `videomae scan '{scanned}/val'` list them")
+
+
+def test_a_sound_data_set_gives_no_notice(scanned: Path) -> None:
+    scan_videos(read_manifest(scanned / "val"), catalog=Catalog(), num_workers=0)
+
+    assert read_train_and_val(scanned / "val")[0].notices == ()

@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
+
 from videomae.data.catalog import Catalog
+from videomae.data.entries import VideoEntry, readable
+from videomae.data.findings import FindingKind, find_problems
 from videomae.data.manifest import Manifest
 from videomae.data.shards import PackedIndices, is_packed
 from videomae.video.remote import is_url
+
+_GRAVE: dict[FindingKind, str] = {
+    "broken": "broken",
+    "leak": "in several splits",
+    "conflict": "under several classes",
+    "cut_off": "cut off before the end",
+}
+
+
+def known_problems(entries: Sequence[VideoEntry], *sources: object, options: str = "") -> str:
+    """What earlier scans have found in these videos, as one line; "" for nothing. No video is read.
+
+    Args:
+        entries: the videos, with the splits that count.
+        sources: DATA that they are from, for the command that lists the problems.
+        options: of that command besides.
+    """
+    catalog = Catalog()
+    if not catalog.path.exists():
+        return ""
+    known = [(entry, record) for entry in entries if (record := catalog.find(entry.path)) is not None]
+    findings = find_problems(known, clip_span=1)
+    found = []
+    for kind, text in _GRAVE.items():
+        of_kind = [finding for finding in findings if finding.kind == kind]
+        if of_kind:
+            # Of the same content in two places the second is what a person looks for.
+            found.append(f"{len(of_kind)} {text} (such as {readable(str(of_kind[0].entries[-1].path))})")
+    if not found:
+        return ""
+    commands = [f"`videomae scan {shlex.quote(str(source))}{options}`" for source in dict.fromkeys(sources)]
+    lists = f"{' and '.join(commands)} {'lists' if len(commands) == 1 else 'list'} them"
+    return f"of {len(known)} scanned videos: {', '.join(found)}; {lists}"
 
 
 def known_packets(manifest: Manifest) -> Catalog | PackedIndices:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from videomae.core.errors import ConfigError, DataError
-from videomae.data.entries import SPLITS
+from videomae.data.entries import SPLITS, VideoEntry
 from videomae.data.groups import leaking_groups
+from videomae.data.known import known_problems
 from videomae.data.manifest import Manifest, read_manifest, used_splits
 
 
@@ -59,7 +61,13 @@ def read_train_and_val(
         if divided is not whole and not whole.splits
         else used_splits(whole, manifest, validation, purpose="validation")
     )
-    manifest = replace(manifest, notices=tuple(filter(None, (*manifest.notices, *told, used))))
+    entries, sources = divided.entries, [whole.source]
+    if val is not None and validation is not None:
+        train, other_side = (_in_split(one, name) for one, name in ((manifest, "train"), (validation, "val")))
+        entries, sources = (*train, *other_side), [whole.source, validation.source]
+    options = "" if root is None else f" --video-root {shlex.quote(str(root))}"
+    problems = known_problems(entries, *sources, options=options)
+    manifest = replace(manifest, notices=tuple(filter(None, (*manifest.notices, *told, problems, used))))
     if validation is None:
         return manifest, None
     return manifest, validation.require_classes(manifest.class_names, multi_label=manifest.is_multi_label)
@@ -83,10 +91,13 @@ def _hold_out(whole: Manifest, val_share: float, *, others: str, seed: int) -> M
     return replace(divided, notices=(*divided.notices, notice))
 
 
+def _in_split(manifest: Manifest, split: str) -> tuple[VideoEntry, ...]:
+    return tuple(replace(entry, split=split) for entry in manifest.entries)
+
+
 def leaks_between(train: Manifest, other: Manifest) -> str | None:
     """One line about groups or videos of `other` that `train` has too; None if there are none."""
-    train_entries = (replace(entry, split="train") for entry in train.entries)
-    found = leaking_groups([*train_entries, *(replace(entry, split="val") for entry in other.entries)])
+    found = leaking_groups([*_in_split(train, "train"), *_in_split(other, "val")])
     learnt = {str(entry.path) for entry in train.entries}
     shared = [entry for entry in other.entries if str(entry.path) in learnt]
     if shared:
