@@ -22,10 +22,11 @@ test-installed: newest-installed ## the installed package's commands, reader and
 	.venv-newest/bin/python .ci/try_installed.py
 	$(call pytest,.venv-newest) tests/video tests/cli
 
-lint: $(VENV)/.installed-test ## formatter, linter, types, floors
+lint: $(VENV)/.installed-test ## formatter, linter, types (on Windows too), floors
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/lint-imports
 
 check: lint test ## everything that must hold before a commit

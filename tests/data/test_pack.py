@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import ntpath
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -17,6 +19,7 @@ from small_runs import command_environment
 from video_files import encode, moving_texture
 
 from videomae.core.errors import ConfigError, DataError
+from videomae.data import pack_plan
 from videomae.data.manifest import Manifest, VideoEntry, read_manifest
 from videomae.data.pack import BrokenSource, PackReport, PackSettings, pack_videos
 from videomae.data.pack_plan import plan_jobs
@@ -345,3 +348,10 @@ def test_training_reads_it_as_data(place: Callable[..., Path], tmp_path: Path) -
     assert (manifest.splits, manifest.class_names) == (("train", "val"), ("a", "b"))
     assert len(manifest) == 3
     assert read_video(manifest.entries[0].path, [0]).shape == (1, 16, 24, 3)
+
+
+def test_names_are_the_same_where_paths_have_backslashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_plan, "os", SimpleNamespace(path=ntpath, sep="\\"))
+    monkeypatch.setattr(pack_plan, "PurePath", PureWindowsPath)
+    name = pack_plan._wanted_name(r"C:\data\train\a\1.avi", r"C:\data", (Path("1.avi"), 1.0, 2.5))
+    assert name == "train/a/1_1-2.5s"

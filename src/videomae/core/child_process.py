@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -30,10 +31,10 @@ def ignore_stop_signals() -> None:
 
 def limit_own_memory(limit_bytes: int) -> None:
     """Let this process have at most so much private data (as Linux counts it); nothing where the system cannot."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return
+    import resource
+
     # Data, not address space: mapped files and reserved addresses cost nothing, and FFmpeg and numpy have plenty.
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes if hard < 0 else min(limit_bytes, hard), hard))

@@ -27,12 +27,12 @@ def total_memory_bytes() -> int:
 
 def peak_memory_bytes() -> int | None:
     """The most memory that this process had so far, without its workers; None where the system keeps no record."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         import psutil
 
         return getattr(psutil.Process().memory_info(), "peak_wset", None)
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -11,7 +11,6 @@ import weakref
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from videomae.core.errors import InputError
 from videomae.video._index import PacketIndex
@@ -212,7 +211,7 @@ class Catalog:
         if connection is None:
             if for_writing:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            name = f"file:{quote(os.path.abspath(self.path))}?mode={'rwc' if for_writing else 'rw'}"
+            name = f"{self.path.absolute().as_uri()}?mode={'rwc' if for_writing else 'rw'}"
             connection = sqlite3.connect(
                 name, uri=True, timeout=_SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False
             )

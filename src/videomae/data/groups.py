@@ -66,7 +66,7 @@ def _pattern(group: str, columns: Sequence[str]) -> re.Pattern[str]:
 def _below(base: Path, path: str) -> str:
     """The path from `base`, so that folders above it never match; shards and videos elsewhere as they are."""
     prefix = os.path.join(str(base), "")
-    return path.removeprefix(prefix)
+    return path.removeprefix(prefix).replace(os.sep, "/")
 
 
 def leaking_groups(entries: Iterable[VideoEntry]) -> str | None:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from videomae.core.errors import DataError
 from videomae.data.entries import bare_name
@@ -111,6 +111,7 @@ def _base(manifest: Manifest, places: list[str]) -> str:
 def _wanted_name(place: str, base: str, key: tuple[VideoSource, tuple[float | None, ...]]) -> str:
     source, part = key
     name = os.path.relpath(place, base) if _is_within(place, base) else os.path.basename(place)
+    name = PurePath(name).as_posix()
     if isinstance(source, FrameFolder) and (source.first_frame or source.num_frames is not None):
         first = source.first_frame
         name += f"_{first}" + (f"-{first + source.num_frames}" if source.num_frames is not None else "")

@@ -250,9 +250,10 @@ def entries_hash(manifest: Manifest) -> str:
     """What identifies the videos of a data set: their paths in it, classes and parts, in order."""
     digest = hashlib.sha256()
     folder = Path(manifest.source)
-    source = f"{folder.parent if folder.is_file() else folder}/"  # of a list, the folder that it is in
+    source = f"{(folder.parent if folder.is_file() else folder).as_posix()}/"  # of a list, the folder that it is in
     for entry in manifest.entries:
         label = entry.label if entry.labels is None else entry.labels
-        parts = (str(entry.path).removeprefix(source), label, *entry.part)
+        path = str(entry.path).replace(os.sep, "/").removeprefix(source)
+        parts = (path, label, *entry.part)
         digest.update(repr(parts).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
