@@ -235,8 +235,14 @@ def test_training_views_are_those_of_the_whole_clip_in_full_size(videos: list[Pa
 class Frames:
     """Stands in for a reader: counts the frames that are held at once."""
 
-    def __init__(self, num_frames: int, shapes: dict[int, tuple[int, ...]] | None = None) -> None:
+    def __init__(
+        self,
+        num_frames: int,
+        shapes: dict[int, tuple[int, ...]] | None = None,
+        shape: tuple[int, ...] = (40, 60, 3),
+    ) -> None:
         self.num_frames = num_frames
+        self.shape = shape
         self.shapes = shapes or {}
         self.alive: list[weakref.ref[np.ndarray]] = []
         self.most = 0
@@ -244,20 +250,22 @@ class Frames:
 
     def stream(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         for number in np.unique(indices).tolist():
-            frame = np.full(self.shapes.get(number, (40, 60, 3)), number, dtype=np.uint8)
+            frame = np.full(self.shapes.get(number, self.shape), number, dtype=np.uint8)
             self.alive = [other for other in self.alive if other() is not None] + [weakref.ref(frame)]
             self.most = max(self.most, len(self.alive))
             yield number, frame
             del frame
 
 
-def test_one_frame_at_a_time_is_held_in_full_size() -> None:
-    reader = Frames(200)
+# Of large frames the one that is cut, and the one before it until its name is taken; of small ones a quarter of a MiB.
+@pytest.mark.parametrize(("shape", "most"), [((300, 400, 3), 2), ((40, 60, 3), 2**18 // (40 * 60 * 3))])
+def test_no_more_frames_are_held_than_can_be_cut_at_once(shape: tuple[int, ...], most: int) -> None:
+    reader = Frames(200, shape=shape)
     indices = ClipSampling("dense", 8, 4).test_indices(200, num_clips=5)
 
     clips = cut_clips(reader, indices, lambda height, width: crop_boxes(height, width, 3), 16)
 
-    assert reader.most <= 2  # the one that is cut, and the one before it until its name is taken
+    assert 1 < reader.most <= most
     assert clips.shape == (5, 3, 8, 3, 16, 16)
     assert (clips == torch.from_numpy(indices)[:, None, :, None, None, None]).all()
 

@@ -33,6 +33,9 @@ from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
 from videomae.video.source import VideoSource
 
+# Frames of no more than this in all are cut at once; of 208 × 208 pixels and more, each by itself.
+_GATHERED_BYTES = 1 << 18
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -202,7 +205,9 @@ def cut_clips(
     size: int | tuple[int, int],
     augmentation: SampleAugmentation | None = None,
 ) -> Tensor:
-    """Cut boxes out of clips, each frame as it is decoded, so that no more than one is held in full size.
+    """Cut boxes out of clips as frames are decoded: of large frames no more than one is held in full size.
+
+    Very small ones are gathered first: for frames of 32 × 32 pixels the calls cost more than the pixels.
 
     Args:
         reader: of a video, with `stream`.
@@ -222,6 +227,17 @@ def cut_clips(
     shape: tuple[int, ...] = ()
     boxes: Sequence[CropBox] = ()
     whole = augmentation if augmentation is not None and augmentation.is_before_crop else None
+    gathered: list[tuple[list[list[int]], np.ndarray]] = []  # (clip, time) of each place, and the frame
+
+    def cut() -> None:
+        for view, box in enumerate(boxes):
+            seen = [frame if whole is None else whole.change_frame(frame, view) for _, frame in gathered]
+            pictures = crop_and_resize(seen[0][None] if len(seen) == 1 else np.stack(seen), box, size)
+            for (places, _), picture in zip(gathered, pictures, strict=True):  # (C, height, width)
+                for clip, time in places:
+                    clips[clip, view, time] = picture
+        gathered.clear()
+
     for number, frame in reader.stream(frames.ravel()):
         if not shape:
             shape = frame.shape
@@ -234,13 +250,11 @@ def cut_clips(
                 expected=f"the size of the frames before, {shape[1]}x{shape[0]}",
                 hint="the size changes midway: convert the video to a single one",
             )
-        places = np.argwhere(frames == number).tolist()
-        seen = frame if whole is None else whole.shrink(frame)
-        for view, box in enumerate(boxes):
-            source = seen if whole is None else whole.change_frame(seen, view)
-            picture = crop_and_resize(source[None], box, size)[0]  # (C, height, width)
-            for clip, time in places:
-                clips[clip, view, time] = picture
+        gathered.append((np.argwhere(frames == number).tolist(), frame if whole is None else whole.shrink(frame)))
+        if (len(gathered) + 1) * frame.nbytes > _GATHERED_BYTES:
+            cut()
+    if gathered:
+        cut()
     return clips
 
 
