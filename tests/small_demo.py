@@ -21,6 +21,7 @@ def shrink_demo(monkeypatch: pytest.MonkeyPatch) -> None:
         "NUM_VAL_PER_CLASS": NUM_VAL_PER_CLASS,
         **{name: replace(getattr(main_job, name), **SHORT) for name in ("PRETRAIN", "FINETUNE", "FROM_SCRATCH")},
     }
+    monkeypatch.setattr(main_job, "estimate_seconds", lambda device: 200.0)
     for name, value in settings.items():
         monkeypatch.setattr(main_job, name, value)
     for name in ("PRETRAIN", "FINETUNE"):

@@ -54,6 +54,10 @@ def test_the_result(done: tuple[DemoResult, Recorder]) -> None:
     assert len(recorder.reports) == NUM_STEPS
 
 
+def test_the_time_is_told_before_anything_else(done: tuple[DemoResult, Recorder]) -> None:
+    assert done[1].notes[0] == "about 3 minutes in all on this machine"
+
+
 def test_each_stage_leaves_its_checkpoint(done: tuple[DemoResult, Recorder]) -> None:
     folder = done[0].folder
     videomae.VideoMAEForPreTraining.from_pretrained(folder / "pretrained")

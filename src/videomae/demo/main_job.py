@@ -13,6 +13,7 @@ from videomae.core.errors import InputError
 from videomae.core.files import write_text
 from videomae.data.manifest import read_manifest
 from videomae.demo.clips import ClipFolders, write_clips
+from videomae.demo.estimate import estimate_seconds
 from videomae.demo.settings import (
     FINETUNE,
     FROM_SCRATCH,
@@ -80,6 +81,9 @@ def run_main_job(
     folder = Path(output)
     monitor = monitor or Monitor()
     seconds: dict[str, float] = {}
+    if not (folder / _CLIPS_DONE).exists():
+        minutes = max(1, round(estimate_seconds(device) / 60))
+        monitor.note(f"about {minutes} {'minute' if minutes == 1 else 'minutes'} in all on this machine")
 
     def timed(name: str, stage: Callable[[], Result]) -> Result:
         begin = time.perf_counter()
