@@ -98,11 +98,20 @@ def key_packets(path: Path) -> list[int]:
 
 
 def decode_plainly(path: Path) -> np.ndarray:
-    """All frames as PyAV's own loop decodes them, in order of presentation and turned as they are shown."""
+    """All frames as FFmpeg's programs show them: of the stream that they choose, in the decoder's order of output.
+
+    What cannot be decoded is passed over. The frames are turned as they are shown.
+    """
     with av.open(str(path)) as container:
-        frames = list(container.decode(video=0))
-        if all(frame.pts is not None for frame in frames):
-            frames.sort(key=lambda frame: frame.pts)
+        streams = [stream for stream in container.streams.video if stream.codec_context is not None]
+        stream = max(streams, key=lambda stream: (bool(stream.disposition & 1), stream.width * stream.height))
+        stream.codec_context.thread_count = 1  # what is made up for damaged data may depend on threads
+        frames = []
+        for packet in [*(packet for packet in container.demux(stream) if packet.size), None]:
+            try:
+                frames += stream.codec_context.decode(packet)
+            except av.FFmpegError:
+                continue
         return np.stack([np.rot90(filter_graph_rgb(frame), frame.rotation // 90) for frame in frames])
 
 

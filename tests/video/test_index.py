@@ -10,8 +10,14 @@ from video_files import encode
 from videomae.video._index import PacketIndex, frames_of_packets
 from videomae.video.reader import VideoReader
 
-FIELDS = ("pts", "seek_times", "sizes", "is_droppable", "entries", "frame_packets", "packet_frames")
-FACTS = ("time_base", "needs_first_packet", "is_counted", "has_times", "damage")
+FIELDS = (
+    *("stamps", "seek_times", "sizes", "is_droppable", "entries", "entry_frames"),
+    *("frame_packets", "packet_frames", "times", "damaged"),
+)
+FACTS = (
+    *("time_base", "damage", "is_decoded", "is_counted", "has_decoding_stamps", "has_times", "needs_first_packet"),
+    *("container", "frames_per_second", "duration_seconds"),
+)
 
 
 def assert_same(one: PacketIndex, other: PacketIndex) -> None:
@@ -44,11 +50,14 @@ def large_index(num_packets: int) -> PacketIndex:
     order = np.arange(num_packets).reshape(-1, 4)[:, [3, 0, 1, 2]].ravel()
     shown = np.argsort(order)
     return PacketIndex(
-        pts=order * 512 + 1024,
+        stamps=order * 512 + 1024,
         seek_times=np.arange(num_packets) * 512,
         sizes=pick.integers(100, 200_000, num_packets),
         is_droppable=np.arange(num_packets) % 4 > 1,
         entries=np.arange(0, num_packets, 50),
+        entry_frames=order[::50],
+        times=np.arange(num_packets) * 512 + 1024,
+        damaged=np.array([7, num_packets // 2]),
         frame_packets=shown,
         packet_frames=frames_of_packets(shown, num_packets),
         time_base=Fraction(1, 12800),

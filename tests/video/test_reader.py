@@ -33,7 +33,7 @@ GENERATED = {
     "slices.ts": ({"codec": "libx264", "options": {"x264-params": X264 + "slices=3"}}, True),
     "interlaced.mp4": ({"codec": "libx264", "options": {"x264-params": X264 + "interlaced=1:tff=1"}}, True),
     "interlaced.mkv": ({"codec": "libx264", "options": {"x264-params": X264 + "interlaced=1:tff=1"}}, False),
-    "h264.avi": ({"codec": "libx264", "options": {"x264-params": X264}}, True),
+    "h264.avi": ({"codec": "libx264", "options": {"x264-params": X264}}, False),
     "h264.mov": ({"codec": "libx264", "options": {"x264-params": X264}}, True),
     "h264.h264": ({"codec": "libx264", "options": {"x264-params": X264}}, False),
     "fragments.mp4": (
@@ -135,9 +135,9 @@ def check_against_plain_decoding(path: Path, reader: VideoReader) -> None:
 def test_any_frames_of_any_format_equal_a_full_decode(folder, name):
     path = make(folder, name)
     with VideoReader(path) as reader:
-        assert (not reader.index.is_counted) == GENERATED[name][1]
+        assert (not reader.index.is_decoded) == GENERATED[name][1]
         check_against_plain_decoding(path, reader)
-        assert (not reader.index.is_counted) == GENERATED[name][1]  # the index proved right
+        assert (not reader.index.is_decoded) == GENERATED[name][1]  # the index proved right
         height, width = reader.read([0]).shape[1:3]
         assert (reader.info.width, reader.info.height) == (width, height)
         info, kept = reader.info, PacketIndex.from_bytes(reader.index.to_bytes())
@@ -208,8 +208,8 @@ def test_decoding_starts_at_the_nearest_key_frame_and_skips_what_nothing_refers_
         fed = []
         packets_from = reader_module.decode_run.__globals__["_packets_from"]
 
-        def spy(*arguments):
-            for position, packet in packets_from(*arguments):
+        def spy(*arguments, **options):
+            for position, packet in packets_from(*arguments, **options):
                 fed.append(position)
                 yield position, packet
 
@@ -231,8 +231,8 @@ def test_leading_frames_of_an_open_group_start_from_the_key_frame_before(folder)
         second = int(index.entries[1])
         leading = [
             int(index.packet_frames[packet])
-            for packet in range(second + 1, len(index.pts))
-            if index.pts[packet] < index.pts[second]
+            for packet in range(second + 1, len(index.stamps))
+            if index.stamps[packet] < index.stamps[second]
         ]
         assert leading
         assert {index.entry_for(frame) for frame in leading} == {0}
@@ -296,13 +296,14 @@ def test_a_seek_that_goes_wrong_costs_time_but_no_frame(folder, monkeypatch):
         assert not reader.index.is_counted
 
 
-def test_a_wrong_index_gives_way_to_counting(folder):
+def test_a_wrong_index_gives_way_to_decoding(folder):
     path, other = make(folder, "b_frames.mp4"), make(folder, "open_groups.mp4")
     with VideoReader(other) as reader:
         wrong = reader.index
     with VideoReader(path, index=wrong) as reader:
         assert np.array_equal(reader.read([30, 2]), decode_plainly(path)[[30, 2]])
-        assert reader.index.is_counted
+        assert reader.index.is_decoded
+        assert reader.damage is None
 
 
 def test_an_index_can_be_kept(folder, monkeypatch):
@@ -409,12 +410,18 @@ def test_damage_in_the_middle(folder, tmp_path):
     data = bytearray(path.read_bytes())
     data[position + 8 : position + size] = bytes(size - 8)
     path.write_bytes(data)
-    with VideoReader(path) as reader:
-        assert np.array_equal(reader.read(range(20)), whole[:20])
-        for indices in ([20], [30, 5], [39]):
-            with pytest.raises(VideoError, match=r"packet 20 cannot be decoded.*frames up to 19 can be read"):
-                reader.read(indices)
-        assert np.array_equal(reader.read([19, 0]), whole[[19, 0]])
+    shown = decode_plainly(path)
+    assert 38 <= len(shown) <= 40
+    for indices in ([20], [30, 5], [37], range(38)):
+        with VideoReader(path) as reader:
+            assert np.array_equal(reader.read(range(20)), whole[:20])
+            assert reader.damage is None
+            assert np.array_equal(reader.read(indices), shown[indices])
+            assert reader.damage.startswith("packet 20 cannot be decoded")
+            assert np.array_equal(reader.read([19, 0]), whole[[19, 0]])
+            kept = PacketIndex.from_bytes(reader.index.to_bytes())
+        with VideoReader(path, index=kept) as reader:
+            assert np.array_equal(reader.read(indices), shown[indices])
 
 
 @pytest.mark.parametrize("name", ["mpeg2.ts", "picture.gif", "open_groups.ts", "fast_start.mp4", "vp9.webm"])
@@ -433,15 +440,14 @@ def test_truncated_files_give_what_they_hold(folder, tmp_path, name):
     data = source.read_bytes()
     path = tmp_path / name
     path.write_bytes(data[: len(data) * 2 // 3 + 1])
+    expected = decode_plainly(path)
     with VideoReader(path) as reader:
         assert 5 < reader.num_frames < 40
-        frames = reader.read(range(reader.num_frames))
-        # The last frames may lack neighbours that were to be shown before them; none may be a guess.
-        origins = [next(i for i in range(40) if np.array_equal(frame, whole[i])) for frame in frames]
-        assert origins == sorted(set(origins))
+        check_against_plain_decoding(path, reader)
+        assert np.array_equal(expected[:5], whole[:5])
         if name != "vp9.webm":  # Matroska may end anywhere
             assert reader.info.damage
-            with pytest.raises(VideoError, match=r"breaks off|ends at byte|incomplete|cannot be"):
+            with pytest.raises(VideoError, match=r"breaks off|ends at byte|missing|cannot be"):
                 reader.read([reader.num_frames])
 
 
@@ -454,14 +460,16 @@ def test_damage_in_the_first_packet_of_a_stream_that_later_ones_depend_on(folder
     data[position + 8 : position + size] = bytes(size - 8)
     path = tmp_path / "damaged.mp4"
     path.write_bytes(data)
+    shown = decode_plainly(path)
     for frame in (30, 0):
-        with pytest.raises(VideoError, match=r"packet 0 cannot be decoded|0 frames"):
-            read_video(path, [frame])
+        with VideoReader(path) as reader:
+            assert np.array_equal(reader.read([frame])[0], shown[frame])
+            assert reader.num_frames == len(shown)
+            assert reader.damage.startswith("packet 0 cannot be decoded")
 
 
 def test_damage_where_an_open_group_starts(folder, tmp_path):
     source = make(folder, "open_groups.mp4")
-    whole = decode_plainly(source)
     with VideoReader(source) as reader, av.open(str(source)) as container:
         entry = int(reader.index.entries[1])
         packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
@@ -471,33 +479,30 @@ def test_damage_where_an_open_group_starts(folder, tmp_path):
         data[start + 6 : start + size] = bytes(size - 6)
         path = tmp_path / f"{broken}.mp4"
         path.write_bytes(data)
-        num_errors = 0
+        shown = decode_plainly(path)
         with VideoReader(path) as reader:
-            for frame in range(40):
-                try:
-                    picture = reader.read([frame])[0]
-                except VideoError:
-                    num_errors += 1
-                else:
-                    assert np.array_equal(picture, whole[frame]), (broken, frame)
-        # How far the damage reaches depends on what refers to what; frames before it are always there.
-        assert 1 <= num_errors <= 40 - 9
+            for frame in range(39, -1, -1):
+                if frame < reader.num_frames:
+                    reader.read([frame])
+            assert reader.damage
+            assert reader.num_frames == len(shown)
+            for frame in range(len(shown)):
+                assert np.array_equal(reader.read([frame])[0], shown[frame]), (broken, frame)
 
 
 class StubbornDecoder:
-    """A decoder that refuses the packet with a time stamp smaller than the one before its first time, as seen once."""
+    """A decoder that refuses the packet where a new size begins its first time, as seen once."""
 
     def __init__(self, context):
-        self._context, self.num_refused, self._last = context, 0, -1
+        self._context, self.num_refused = context, 0
 
     def __getattr__(self, name):
         return getattr(self._context, name)
 
     def decode(self, packet):
-        if packet is not None and packet.pts < self._last - 10 * 3600 and not self.num_refused:
+        if packet is not None and packet.pts == 40 and not self.num_refused:
             self.num_refused += 1
             raise av.InvalidDataError(1, "refused")
-        self._last = packet.pts if packet is not None else self._last
         return self._context.decode(packet)
 
 
@@ -557,7 +562,6 @@ def test_damaged_files_never_crash(folder, tmp_path, name):
                 assert len(frames) == len(wanted)
         except VideoError as error:
             messages.append(str(error))
-    assert messages
     assert not any("\n" in message for message in messages)
 
 

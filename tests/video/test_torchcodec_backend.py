@@ -110,7 +110,7 @@ def test_both_backends_give_the_same_frames_of_shared_videos(path):
         assert reader.info == plain.info
         indices = sorted({0, plain.num_frames // 2, plain.num_frames - 1})
         assert np.array_equal(reader.read(indices), plain.read(indices))
-        assert reader.decoded_by == ("pyav" if plain.index.is_counted else "torchcodec")
+        assert reader.decoded_by == ("pyav" if plain.index.is_decoded else "torchcodec")
 
 
 @needs_torchcodec

@@ -20,7 +20,7 @@ from videomae.video.source import FrameFolder, ShardMember, VideoSource
 logger = logging.getLogger("videomae")
 
 # Raised with every change of what is stored: versions of this package do not read each other's catalogs.
-_VERSION = 1
+_VERSION = 2
 _TABLE = """CREATE TABLE IF NOT EXISTS videos
     (key BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, record TEXT, packet_index BLOB)"""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -16,7 +16,7 @@ import numpy as np
 from videomae.core.errors import VideoError
 from videomae.data.catalog import FileStamp, VideoRecord, stamp_of
 from videomae.video._limits import ReadLimits
-from videomae.video._open import CutOffError, OpenVideo
+from videomae.video._open import OpenVideo
 from videomae.video._source import display_path
 from videomae.video.frame_folder import FrameFolderReader
 from videomae.video.opening import open_member
@@ -133,7 +133,9 @@ def _hash_packets(file: Path | BinaryIO, name: str | None, limits: ReadLimits) -
     try:
         for packet in video.packets():
             digest.update(packet)
-    except (CutOffError, av.FFmpegError):
+        if video.is_cut_off:
+            digest.update(b"cut off")
+    except av.FFmpegError:
         digest.update(b"cut off")  # its reader has told where
     finally:
         video.close()

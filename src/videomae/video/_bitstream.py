@@ -20,12 +20,14 @@ class PacketTraits(NamedTuple):
         is_entry: a decoder that starts with this packet gives the very frames that follow it in presentation order.
         is_droppable: no other frame of the same temporal layer refers to it.
         temporal_layer: frames of higher layers may refer to it, those of lower ones do not.
+        is_bidirectional: it may be shown before frames that precede it in the file.
     """
 
     num_shown: int
     is_entry: bool
     is_droppable: bool
     temporal_layer: int = 0
+    is_bidirectional: bool = False
 
 
 Inspector = Callable[[Any, bool], PacketTraits]
@@ -85,16 +87,6 @@ def needs_first_packet(codec: str, data: bytes) -> bool:
     return not digits or not digits[0].isdigit() or int(digits[0]) < 151
 
 
-def refers_back(codec: str, data: bytes, extradata: bytes | None) -> bool:
-    """Whether frames that follow this first key frame in the file may refer to frames before it.
-
-    FFmpeg's H.264 decoder shows such frames with the missing parts made up; those of other codecs leave them out.
-    """
-    if codec != "h264":
-        return False
-    return not any(data[start] & 31 == 5 for start, end in _nal_units(data, _length_size(extradata, 4)) if start < end)
-
-
 def _length_size(extradata: bytes | None, offset: int) -> int:
     """Bytes before each NAL unit that hold its length, as the MP4 header has it; 0 for start codes."""
     if not extradata or len(extradata) <= offset or extradata[0] != 1:
@@ -120,7 +112,7 @@ def _nal_units(data: bytes | memoryview, length_size: int) -> Iterator[tuple[int
 
 
 def _inspect_h264(data: bytes | memoryview, is_key: bool, length_size: int) -> PacketTraits:
-    num_slices, has_reference, is_entry = 0, False, False
+    num_slices, has_reference, is_entry, is_bidirectional = 0, False, False, False
     for start, end in _nal_units(data, length_size):
         if start >= end:
             continue
@@ -129,11 +121,29 @@ def _inspect_h264(data: bytes | memoryview, is_key: bool, length_size: int) -> P
         if 1 <= unit_type <= 5:
             num_slices += 1
             has_reference |= bool(header & 0x60)
+            is_bidirectional |= _h264_slice_type(data[start + 1 : min(start + 12, end)]) % 5 == 1
             is_entry |= unit_type == 5
         elif unit_type == 6 and is_key:
             is_entry |= _has_exact_recovery_point(bytes(data[start + 1 : end]))
     # Without a slice of its own it may be half a picture: then packets cannot be counted.
-    return PacketTraits(1 if num_slices else -1, is_key and is_entry, bool(num_slices) and not has_reference)
+    is_droppable = bool(num_slices) and not has_reference
+    return PacketTraits(1 if num_slices else -1, is_key and is_entry, is_droppable, is_bidirectional=is_bidirectional)
+
+
+def _h264_slice_type(header: bytes | memoryview) -> int:
+    """slice_type, 0 to 9, the second Exp-Golomb number of a slice header (clause 7.3.3); 0 where it breaks off."""
+    bits = int.from_bytes(header, "big")
+    left = 8 * len(header)
+    for is_last in (False, True):
+        num_zeros = left - bits.bit_length()  # of the bits left, those before the first 1
+        left -= 2 * num_zeros + 1
+        if left < 0:
+            return 0
+        number = (bits >> left) - 1
+        bits &= (1 << left) - 1
+        if is_last:
+            return number
+    return 0
 
 
 def _has_exact_recovery_point(message: bytes) -> bool:
@@ -216,7 +226,8 @@ def _inspect_mpeg4(data: bytes, is_key: bool) -> PacketTraits:
     start = data.find(b"\x00\x00\x01\xb6")
     num_pictures = data.count(b"\x00\x00\x01\xb6")
     is_picture = num_pictures == 1 and len(data) > max(7, start + 4)
-    return PacketTraits(1 if is_picture else -1, is_key, is_picture and data[start + 4] >> 6 == 2)
+    is_bidirectional = is_picture and data[start + 4] >> 6 == 2
+    return PacketTraits(1 if is_picture else -1, is_key, is_bidirectional, is_bidirectional=is_bidirectional)
 
 
 def _inspect_mpeg2(data: bytes, is_key: bool) -> PacketTraits:
@@ -228,7 +239,7 @@ def _inspect_mpeg2(data: bytes, is_key: bool) -> PacketTraits:
     is_bidirectional = (data[start + 5] >> 3) & 7 == 3
     # A decoder needs the sequence header, which most encoders repeat before every key frame.
     is_entry = is_key and 0 <= data.find(b"\x00\x00\x01\xb3") < start
-    return PacketTraits(1, is_entry, is_bidirectional)
+    return PacketTraits(1, is_entry, is_bidirectional, is_bidirectional=is_bidirectional)
 
 
 def _is_field(data: bytes, start: int) -> bool:

@@ -1,23 +1,32 @@
-"""Decoding: a run from an entry point by the packet index, or everything from the start."""
+"""Decoding: a run from an entry point by the packet index, or everything from the start.
+
+Packets are numbered in the order in which they lie in the file, and each is given its number as its time stamp before
+it is decoded: a frame's time stamp then says which packet it is from, whatever the file's own time stamps are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import av
 import numpy as np
 
-from ._bitstream import refers_back
-from ._index import PacketIndex, counted_index
-from ._open import CutOffError, OpenVideo
+from ._index import NO_STAMP, PacketIndex
+from ._open import OpenVideo
 from ._source import describe
 
 MAX_REFERENCES = 16  # frames that any codec keeps to refer to
+# A decoder that could not be opened raises ValueError when it is asked again, with PyAV 19.
+_DECODER_ERRORS = (av.FFmpegError, ValueError)
 
 
 class IndexMismatchError(Exception):
     """The decoder or the container did not do what the packet index says."""
+
+
+class WrongOrderError(IndexMismatchError):
+    """Frames came out of the decoder in another order than that of the packet index."""
 
 
 class DamagedPacketError(Exception):
@@ -34,6 +43,8 @@ def decode_run(
 ) -> Iterator[tuple[int, Any]]:
     """Decode some frames from one entry point, feeding no more than they need.
 
+    Where a damaged packet is among them, errors are passed over, and frames are what FFmpeg makes of them.
+
     Args:
         video: the open file, at any place.
         index: its packets.
@@ -42,34 +53,39 @@ def decode_run(
         tolerated: packets whose errors mean nothing, by `is_sound`.
 
     Yields:
-        (frame number, decoded frame) for each wanted frame, in the order in which the decoder gives them.
+        (frame number, decoded frame) for each wanted frame, ascending.
 
     Raises:
         DamagedPacketError: the decoder refuses a packet.
+        WrongOrderError: frames do not come in the order of the index.
         IndexMismatchError: packets or frames do not come as the index says.
     """
-    wanted_positions = index.frame_packets[frames]
-    remaining = dict(zip(index.pts[wanted_positions].tolist(), frames, strict=True))
-    last_position = int(wanted_positions.max())
-    is_unneeded = index.is_droppable[: last_position + 1].copy()
-    is_unneeded[wanted_positions] = False
+    positions = index.frame_packets[frames]
+    last_position = int(positions.max())
+    conceals = index.is_damaged(entry, last_position)
+    is_unneeded = index.is_droppable[: last_position + 1] & (not conceals)
+    is_unneeded[positions] = False
     fed = (
         (position, packet)
-        for position, packet in _packets_from(video, index, entry, last_position)
+        for position, packet in _packets_from(video, index, entry, last_position, conceals=conceals)
         if not is_unneeded[position]
     )
-    for frame in _feed(video, fed, tolerated):
-        number = remaining.get(frame.pts)
-        if number is None:
+    remaining = set(frames)
+    latest = -1
+    for frame in _feed(video, fed, tolerated, conceals=conceals):
+        number = int(index.packet_frames[frame.pts]) if frame.pts is not None else -1
+        if number < latest and number >= 0:
+            raise WrongOrderError(f"frame {number} comes out after frame {latest}")
+        latest = max(latest, number)
+        if number not in remaining:
             continue
-        if frame.is_corrupt:
-            raise DamagedPacketError(int(index.frame_packets[number]), "the decoder marks the frame as damaged")
-        del remaining[frame.pts]
+        if frame.is_corrupt and not conceals:
+            raise DamagedPacketError(frame.pts, f"packet {frame.pts} is decoded in part")
+        remaining.discard(number)
         yield number, frame
         if not remaining:
             return
-    if remaining:
-        raise IndexMismatchError(f"frames {sorted(remaining.values())} did not come out of the decoder")
+    raise IndexMismatchError(f"frames {sorted(remaining)} did not come out of the decoder")
 
 
 def is_sound(video: OpenVideo, index: PacketIndex, entry: int, position: int) -> bool:
@@ -81,70 +97,103 @@ def is_sound(video: OpenVideo, index: PacketIndex, entry: int, position: int) ->
     Raises:
         IndexMismatchError: packets do not come as the index says.
     """
-    for current, packet in _packets_from(video, index, entry, position):
+    for current, packet in _packets_from(video, index, entry, position, conceals=False):
         try:
             video.stream.codec_context.decode(packet)
-        except av.FFmpegError:
+        except _DECODER_ERRORS:
             if current == position:
                 return False
     return True
 
 
-def _feed(video: OpenVideo, packets: Iterator[tuple[int, Any]], tolerated: Collection[int]) -> Iterator[Any]:
+def shown_between(video: OpenVideo, index: PacketIndex, first: int, stop: int) -> list[int]:
+    """Return which of the packets [first, stop) show a frame, whatever is damaged among them; `first` is an entry.
+
+    Raises:
+        IndexMismatchError: packets do not come as the index says.
+    """
+    packets = _packets_from(video, index, first, stop - 1, conceals=True)
+    return [frame.pts for frame in _feed(video, packets, (), conceals=True) if frame.pts is not None]
+
+
+def _feed(
+    video: OpenVideo, packets: Iterator[tuple[int, Any]], tolerated: Collection[int], *, conceals: bool
+) -> Iterator[Any]:
     position = 0
+    for position, packet in packets:
+        try:
+            frames = _decode_packet(video, packet)
+        except _DECODER_ERRORS as error:
+            if not conceals and position not in tolerated:
+                raise DamagedPacketError(position, f"packet {position} cannot be decoded: {describe(error)}") from error
+            continue
+        yield from frames
     try:
-        for position, packet in packets:
-            try:
-                frames = video.stream.codec_context.decode(packet)
-            except av.FFmpegError:
-                if position not in tolerated:
-                    raise
-                continue
-            yield from frames
         yield from video.stream.codec_context.decode(None)
-    except av.FFmpegError as error:
-        raise DamagedPacketError(position, describe(error)) from error
+    except _DECODER_ERRORS as error:
+        if not conceals:
+            raise DamagedPacketError(position, f"packet {position} cannot be decoded: {describe(error)}") from error
 
 
-def _packets_from(video: OpenVideo, index: PacketIndex, entry: int, last: int) -> Iterator[tuple[int, Any]]:
+def _decode_packet(video: OpenVideo, packet: Any) -> list[Any]:
+    context = video.stream.codec_context
+    try:
+        return context.decode(packet)
+    except _DECODER_ERRORS:
+        # A decoder has been seen to give up, once in hundreds of times, where a new size begins.
+        if video.conceals or not packet.is_keyframe:
+            raise
+        frames = context.decode(None)
+        context.flush_buffers()
+        return frames + context.decode(packet)
+
+
+def _packets_from(
+    video: OpenVideo, index: PacketIndex, entry: int, last: int, *, conceals: bool
+) -> Iterator[tuple[int, Any]]:
     """Yield (position, packet) from the entry to the last one, each of them checked against the index."""
-    _go_to(video, index, entry)
+    _go_to(video, index, entry, conceals=conceals)
     position = None
     expected: list[tuple[int, int]] = []  # (time stamp, size) of the packets still to come, the next one last
     try:
         for packet in video.packets():
+            stamp = packet.dts if index.has_decoding_stamps else packet.pts
+            stamp = NO_STAMP if stamp is None else stamp
             if position is None:
-                position = _position_of(index, packet.pts, entry)
+                position = _position_of(index, stamp, entry)
                 if position is None:  # the rest of a packet that the seek cut in two
                     continue
                 if position > entry:
                     raise IndexMismatchError(f"the seek for packet {entry} went to packet {position}")
                 coming = slice(position, last + 1)
-                expected = list(zip(index.pts[coming].tolist(), index.sizes[coming].tolist(), strict=True))[::-1]
-            if (packet.pts, packet.size) != expected.pop():
+                expected = list(zip(index.stamps[coming].tolist(), index.sizes[coming].tolist(), strict=True))[::-1]
+            if (stamp, packet.size) != expected.pop():
                 raise IndexMismatchError(f"another packet in the place of packet {position}")
             if position >= entry:
+                packet.pts = position
                 yield position, packet
             if position == last:
                 return
             position += 1
-    except CutOffError as error:
-        raise DamagedPacketError(position or entry, describe(error)) from error
+    except av.FFmpegError as error:
+        raise IndexMismatchError(f"packet {position or entry} cannot be read: {describe(error)}") from error
     raise IndexMismatchError(f"the file ends before packet {last}")
 
 
-def _position_of(index: PacketIndex, pts: int | None, guess: int) -> int | None:
+def _position_of(index: PacketIndex, stamp: int, guess: int) -> int | None:
     """Return the packet with that time stamp, if there is one."""
-    if index.pts[guess] == pts:
+    if index.stamps[guess] == stamp:
         return guess
-    if pts is None:
-        return None
-    places = np.flatnonzero(index.pts == pts)
-    return int(places[0]) if len(places) else None
+    places = np.flatnonzero(index.stamps == stamp)
+    return int(places[0]) if len(places) and stamp != NO_STAMP else None
 
 
-def _go_to(video: OpenVideo, index: PacketIndex, entry: int) -> None:
-    if entry == 0 and (video.is_at_start or not video.can_seek):
+def _go_to(video: OpenVideo, index: PacketIndex, entry: int, *, conceals: bool) -> None:
+    if conceals != video.conceals:
+        video.restart(conceals=conceals)
+    # Where the file's times are of little use, a seek to the first of them is not to be trusted.
+    is_only_entry = index.is_decoded and len(index.entries) == 1
+    if entry == 0 and (video.is_at_start or not video.can_seek or is_only_entry):
         if not video.is_at_start:
             video.reopen()
         return
@@ -153,8 +202,8 @@ def _go_to(video: OpenVideo, index: PacketIndex, entry: int) -> None:
             video.reopen()
         try:
             video.stream.codec_context.decode(next(video.packets()))
-        except av.FFmpegError as error:
-            raise DamagedPacketError(0, describe(error)) from error
+        except _DECODER_ERRORS as error:
+            raise DamagedPacketError(0, f"packet 0 cannot be decoded: {describe(error)}") from error
         video.is_primed = True
     try:
         video.seek(int(index.seek_times[entry]))
@@ -162,91 +211,45 @@ def _go_to(video: OpenVideo, index: PacketIndex, entry: int) -> None:
         raise IndexMismatchError(f"no seek to packet {entry}: {describe(error)}") from error
 
 
-def decode_all(video: OpenVideo) -> Iterator[Any]:
+def _raise_damaged(position: int, reason: str) -> None:
+    raise DamagedPacketError(position, reason)
+
+
+def decode_all(
+    video: OpenVideo,
+    *,
+    on_packet: Callable[[Any], None] = lambda packet: None,
+    on_error: Callable[[int, str], None] = _raise_damaged,
+) -> Iterator[Any]:
     """Decode the whole file from its start, in the decoder's order of output.
 
-    Frames at the beginning that refer to what the file does not hold are left out.
+    Args:
+        video: the open file; where it conceals damage, what cannot be decoded is passed over, as FFmpeg does.
+        on_packet: called with each packet before it is decoded.
+        on_error: called with the packet's number and the reason where one cannot be decoded and damage is not
+            concealed; decoding goes on when it returns.
 
     Raises:
-        DamagedPacketError: after the last frame before the damage.
+        DamagedPacketError: a packet cannot be decoded, damage is not concealed, and there is no other `on_error`.
     """
+    on_error = (lambda position, reason: None) if video.conceals else on_error
     if not video.is_at_start:
         video.reopen()
-    context = video.stream.codec_context
-    position, packet = -1, None
-    first_key: Any = None
-    first_position = 0
-    drops_orphans = False
+    position = -1
     try:
         for position, packet in enumerate(video.packets()):
-            if packet.is_corrupt:
-                if first_key is None:
-                    continue
-                raise DamagedPacketError(position, "its data is incomplete")
-            if first_key is None and packet.is_keyframe:
-                first_key, first_position = packet, position
-                drops_orphans = refers_back(video.stream.codec.canonical_name, bytes(packet), context.extradata)
+            on_packet(packet)
+            packet.pts = position
             try:
-                frames = context.decode(packet)
-            except av.FFmpegError:
-                if _is_orphan(packet, first_key) or (drops_orphans and position <= first_position + MAX_REFERENCES):
-                    continue
-                if position == first_position or not packet.is_keyframe:
-                    raise
-                frames = _decode_afresh(context, packet)
-            yield from (frame for frame in frames if not (drops_orphans and _is_orphan(frame, first_key)))
-        yield from context.decode(None)
-    except CutOffError as error:
-        yield from context.decode(None)
-        raise DamagedPacketError(position + 1, describe(error)) from error
-    except (av.FFmpegError, DamagedPacketError) as error:
-        yield from _frames_before(video, packet)
-        if isinstance(error, DamagedPacketError):
-            raise
-        raise DamagedPacketError(max(position, 0), describe(error)) from error
-
-
-def _decode_afresh(context: Any, packet: Any) -> list[Any]:
-    """Return what the decoder still holds back and what a key frame gives that it refused in its present state.
-
-    A decoder has been seen to give up, once in hundreds of times, where a new size begins.
-    """
-    frames = context.decode(None)
-    context.flush_buffers()
-    return frames + context.decode(packet)
-
-
-def _is_orphan(packet: Any, first_key: Any) -> bool:
-    """Whether the packet comes before the file's first key frame, in the order of decoding or of presentation."""
-    if first_key is None:
-        return True
-    return first_key.pts is not None and packet.pts is not None and packet.pts < first_key.pts
-
-
-def _frames_before(video: OpenVideo, damaged: Any) -> Iterator[Any]:
-    """Yield what the decoder still holds back from before the damage; without time stamps nothing tells it apart."""
-    if damaged is None or damaged.pts is None:
-        return
+                yield from _decode_packet(video, packet)
+            except _DECODER_ERRORS as error:
+                on_error(position, f"packet {position} cannot be decoded: {describe(error)}")
+    except av.FFmpegError as error:  # the container's: nothing follows
+        on_error(position + 1, f"packet {position + 1} cannot be read: {describe(error)}")
     try:
-        held_back = video.stream.codec_context.decode(None)
-    except av.FFmpegError:
-        return
-    for frame in held_back:
-        if frame.pts is None or frame.pts >= damaged.pts:
-            return
-        yield frame
-
-
-def count_frames(video: OpenVideo) -> PacketIndex:
-    """Decode the whole file, keeping nothing but the frames' times."""
-    damage = None
-    times: list[int | None] = []
-    try:
-        for frame in decode_all(video):
-            times.append(frame.pts)
-    except DamagedPacketError as error:
-        damage = f"packet {error.position} cannot be decoded: {error.reason}"
-    return counted_index(times, video, damage)
+        yield from video.stream.codec_context.decode(None)
+    except _DECODER_ERRORS as error:
+        on_error(max(position, 0), f"packet {position} cannot be decoded: {describe(error)}")
 
 
 def decode_counted(video: OpenVideo, index: PacketIndex, frames: list[int]) -> Iterator[tuple[int, Any]]:
@@ -256,14 +259,17 @@ def decode_counted(video: OpenVideo, index: PacketIndex, frames: list[int]) -> I
         IndexMismatchError: frames do not come as the index says.
     """
     remaining = set(frames)
-    numbers, times = index.packet_frames.tolist(), index.pts.tolist()
+    positions = index.stamps.tolist()
+    conceals = len(index.damaged) > 0
+    if conceals != video.conceals:
+        video.restart(conceals=conceals)
     try:
-        for place, frame in enumerate(decode_all(video)):
-            if place >= len(numbers) or (frame.pts is not None and index.has_times and frame.pts != times[place]):
-                raise IndexMismatchError(f"decoded frame {place} is another one")
-            if numbers[place] in remaining:
-                remaining.discard(numbers[place])
-                yield numbers[place], frame
+        for number, frame in enumerate(decode_all(video)):
+            if number >= len(positions) or frame.pts not in (positions[number], None):
+                raise IndexMismatchError(f"decoded frame {number} is another one")
+            if number in remaining:
+                remaining.discard(number)
+                yield number, frame
                 if not remaining:
                     return
     except DamagedPacketError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_VERSION = 1
+_VERSION = 2
 _HEADER = struct.Struct(
     "<4sBII"
 )  # mark, version, length of the description, checksum of that length and all that follows

@@ -66,13 +66,21 @@ class Stopwatch:
 
 
 @contextmanager
-def memory_bound(name: str) -> Iterator[None]:
-    """Turn memory that runs out over a video into a VideoError."""
+def faults_of(name: str) -> Iterator[None]:
+    """Turn whatever a video makes the libraries raise into a VideoError: no file may end the work on the others."""
     try:
         yield
+    except VideoError:
+        raise
     except MemoryError as error:
         raise VideoError(
             f"{name} (more than the memory there is)",
             expected="frames that fit into memory",
             hint="read fewer at once, or leave this file out",
+        ) from error
+    except Exception as error:
+        raise VideoError(
+            f"{name} ({type(error).__name__}: {' '.join(str(error).split())})",
+            expected="a video that PyAV reads",
+            hint="leave this file out, or convert it to H.264 in an MP4 file",
         ) from error

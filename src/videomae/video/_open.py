@@ -25,10 +25,6 @@ _MIN_PIXELS_FOR_THREADS = 200_000
 _MAX_AUTOMATIC_THREADS = 4
 
 
-class CutOffError(Exception):
-    """The last packet is not whole, which FFmpeg does not notice."""
-
-
 class OpenVideo:
     """An open container with its video stream and a decoder that has been fed nothing since the last seek.
 
@@ -45,6 +41,7 @@ class OpenVideo:
 
     container: Any = None
     stream: Any = None
+    conceals = False  # decoding passes over damage, as FFmpeg's programs do, instead of raising an error
 
     def __init__(
         self,
@@ -59,13 +56,14 @@ class OpenVideo:
         self.name = self.source.name
         self.limits = limits or ReadLimits()
         self.stopwatch = Stopwatch(self.name, self.limits.max_seconds)
-        self._num_threads = num_threads
+        self.num_threads = num_threads
         self._skips_probing = known_format in _TELLING_FORMATS
         self.is_at_start = False
         self.is_primed = False
         self.can_seek = True
         self.reopen()
-        self._is_cut_off = _breaks_off(self.source, self.container.format.name)
+        # The last packet is then not whole, which FFmpeg does not notice.
+        self.is_cut_off = _breaks_off(self.source, self.container.format.name)
 
     def reopen(self) -> None:
         """Stand at the first packet with a new decoder: the one way of going back that works for every container."""
@@ -100,16 +98,23 @@ class OpenVideo:
             self._skips_probing = False
             self.reopen()
             return
-        # A damaged frame must be an error, not a guess at what it may have shown.
-        context.options = {"err_detect": "explode"} | max_pixels
+        # Damage must be noticed, where it is not known already.
+        context.options = max_pixels if self.conceals else {"err_detect": "explode"} | max_pixels
         if context.name == "h264":
             # Frames then wait for the longest reordering that the level allows: none is lost or out of order.
             context.options |= {"strict": "1"}
-        context.thread_count = self._num_threads or _threads_for(context.width * context.height)
+        # What a decoder makes up for damaged data may depend on its threads.
+        context.thread_count = 1 if self.conceals else self.num_threads or _threads_for(context.width * context.height)
         if context.thread_count > 1:
             context.thread_type = "FRAME"
         self.is_at_start = True
         self.is_primed = False
+
+    def restart(self, *, conceals: bool, num_threads: int | None = None) -> None:
+        """Stand at the first packet with a decoder that conceals damage, or does not."""
+        self.conceals = conceals
+        self.num_threads = num_threads or self.num_threads
+        self.reopen()
 
     @property
     def size_clause(self) -> str:
@@ -126,22 +131,15 @@ class OpenVideo:
         """Yield the stream's packets that hold data, from where the file stands.
 
         Raises:
-            CutOffError: in place of the last packet, where the file breaks off within it.
+            av.FFmpegError: the container cannot be read further.
             VideoError: the call has used up its time.
         """
         self.is_at_start = False
-        previous = None
         try:
             for packet in self._demux():
                 self.stopwatch.check()
-                if not packet.size:
-                    continue
-                if not self._is_cut_off:
+                if packet.size:
                     yield packet
-                    continue
-                if previous is not None:
-                    yield previous
-                previous = packet
         except IndexError:
             # PyAV's table of streams does not grow with those that a container announces on the way. It then skips
             # their packets, and may end in this way, after the last packet.
@@ -151,8 +149,6 @@ class OpenVideo:
             self.stopwatch.check()
             raise
         self.source.check()
-        if self._is_cut_off:
-            raise CutOffError("the file breaks off within it")
 
     def _demux(self) -> Iterator[Any]:
         return self.container.demux(self.stream)
@@ -167,6 +163,8 @@ class OpenVideo:
         streams = [
             stream for stream in self.container.streams.video if not stream.disposition & Disposition.attached_pic
         ]
+        # As FFmpeg's programs choose: the default one, then the largest, then the first.
+        streams.sort(key=lambda stream: (not stream.disposition & Disposition.default, -_num_pixels(stream)))
         if not streams or self.container.format.name in _TEXT_FORMATS:
             kinds = sorted({stream.type for stream in self.container.streams}) or ["nothing"]
             raise VideoError(
@@ -188,6 +186,11 @@ class OpenVideo:
                 expected=f"at most {self.limits.max_pixels} pixels a frame",
                 hint="skip this file, or convert it to a smaller size",
             )
+
+
+def _num_pixels(stream: Any) -> int:
+    context = stream.codec_context
+    return context.width * context.height if context is not None else 0
 
 
 def _threads_for(num_pixels: int) -> int:

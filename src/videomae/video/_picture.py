@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import av
@@ -135,8 +136,7 @@ def rotation_degrees(frame: Any) -> int:
 
 def display_axes(frame: Any) -> tuple[int, int, int, int]:
     """Return (a, b, c, d), each -1, 0 or 1: a pixel is shown at x' = a x + c y, y' = b x + d y (y points down)."""
-    # The frame's own `side_data` would tie it into a reference cycle, and megabytes of pixels to the garbage collector.
-    side_data = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
+    side_data = _side_data(frame).get("DISPLAYMATRIX")
     if side_data is None:
         return 1, 0, 0, 1
     matrix = np.frombuffer(bytes(side_data), dtype=np.int32)[[0, 1, 3, 4]].astype(np.float64)
@@ -145,3 +145,23 @@ def display_axes(frame: Any) -> tuple[int, int, int, int]:
     is_turn = (abs(a), abs(b), abs(c), abs(d)) in ((1, 0, 0, 1), (0, 1, 1, 0))
     is_exact = largest > 0 and np.abs(matrix / largest - (a, b, c, d)).max() < 0.01
     return (a, b, c, d) if is_turn and is_exact else (1, 0, 0, 1)
+
+
+def _side_data(frame: Any) -> SideDataContainer:
+    """The frame's side data, without kinds that PyAV has no name for (EXIF before PyAV 19): it would raise."""
+    while True:
+        try:
+            # The frame's own `side_data` would tie it into a reference cycle, and its pixels to the garbage collector.
+            return SideDataContainer(frame)  # type: ignore[call-arg]
+        except ValueError as error:
+            kind = re.match(r"(\d+) is not a valid", str(error))
+            if kind is None:
+                raise
+            graph = Graph()
+            source = graph.add(
+                "buffer", video_size=f"{frame.width}x{frame.height}", pix_fmt=frame.format.name, time_base="1/1"
+            )
+            sink = graph.add("buffersink")
+            graph.link_nodes(source, graph.add("sidedata", f"mode=delete:type={kind[1]}"), sink).configure()
+            source.push(frame)
+            frame = sink.pull()

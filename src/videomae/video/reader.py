@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -17,14 +17,15 @@ from ._decode import (
     MAX_REFERENCES,
     DamagedPacketError,
     IndexMismatchError,
-    count_frames,
+    WrongOrderError,
     decode_counted,
     decode_run,
     is_sound,
 )
-from ._index import PacketIndex, build_index
-from ._limits import ReadLimits, memory_bound
+from ._index import PacketIndex
+from ._limits import ReadLimits, faults_of
 from ._open import OpenVideo
+from ._packets import build_index, learn_index, repair_index
 from ._picture import Converter, picture_shape, rotation_degrees, to_rgb
 from ._requests import check_indices, size_text
 
@@ -48,7 +49,7 @@ class VideoInfo:
         frames_per_second: on average; None where the file does not say.
         duration_seconds: None where the file does not say.
         codec: the coding format, by FFmpeg's name.
-        damage: where and why the file breaks off before its end, if it does.
+        damage: where and why data is missing or cannot be decoded, as far as it was met; None for a sound file.
     """
 
     path: str
@@ -65,11 +66,12 @@ class VideoInfo:
 class VideoReader:
     """An open video file whose frames are read by number, in any order, as often as wanted.
 
-    Frame i is the i-th frame that a player shows: in the order of presentation, without what an edit list cuts away,
+    Frame i is the i-th frame that FFmpeg shows: in the decoder's order of output, without what an edit list cuts away,
     rotated as the file asks, and bit for bit what decoding the whole file gives. Decoding starts at the nearest key
     frame from which the wanted one comes out right, skips frames that nothing refers to, and stops after the last
-    wanted one. Where packets do not tell which frames there are, or the file cannot be sought in, the file is decoded
-    from its start.
+    wanted one. Where packets do not tell which frames there are or in which order they are shown, opening the file
+    decodes it once; a kept `index` spares that. Of a damaged file, all frames are read that FFmpeg shows, as FFmpeg
+    makes them up, and `damage` says what is wrong.
 
     Use it as a context manager, or call `close`. One thread at a time.
 
@@ -106,16 +108,12 @@ class VideoReader:
         )
         self._distrusted: set[int] = set()  # entries from which decoding did not come out right
         self._tolerated: set[int] = set()  # packets whose errors mean nothing
+        self._has_replaced_index = False
         self._converter = Converter(self._video.name)
         try:
-            with memory_bound(self._video.name):
-                self.index = index or build_index(self._video) or count_frames(self._video)
-            if self.num_frames == 0:
-                raise VideoError(
-                    f"{self._video.name} (0 frames{_clause(self.index.damage)}{self._video.size_clause})",
-                    expected="a video with at least one frame that can be decoded",
-                    hint="leave this file out, or copy it again",
-                )
+            with faults_of(self._video.name):
+                self.index = index or build_index(self._video)
+            self._check_not_empty()
         except BaseException:
             self.close()
             raise
@@ -124,6 +122,11 @@ class VideoReader:
     def num_frames(self) -> int:
         """How many frames can be read."""
         return self.index.num_frames
+
+    @property
+    def damage(self) -> str | None:
+        """Where and why data is missing or cannot be decoded, as far as it was met; None as long as none was."""
+        return self.index.damage
 
     @property
     def frame_times(self) -> np.ndarray:
@@ -162,7 +165,7 @@ class VideoReader:
             VideoError: a number outside the video, a damaged file, frames of unequal sizes.
         """
         numbers = self._check_indices(indices)
-        with memory_bound(self._video.name):
+        with faults_of(self._video.name):
             try:
                 return self._read(numbers)
             except _IndexProvedWrongError:
@@ -182,7 +185,7 @@ class VideoReader:
             VideoError: a number outside the video, a damaged file, or an index of another file.
         """
         for number, frame in self.stream_decoded(indices):
-            with memory_bound(self._video.name):
+            with faults_of(self._video.name):
                 picture = to_rgb(frame, self._converter)
             yield number, picture
 
@@ -244,11 +247,11 @@ class VideoReader:
         index = self.index
         decoded = self._decode(frames)
         while True:
-            with memory_bound(self._video.name):
+            with faults_of(self._video.name):
                 number, frame = next(decoded, (-1, None))
             if frame is None:
                 return
-            if self.index is not index and given:
+            if self.index is not index and not _agree(self.index, index, given):
                 raise _IndexProvedWrongError
             index = self.index
             if number not in given:
@@ -257,6 +260,14 @@ class VideoReader:
                 yield number, frame
                 stopwatch.resume(seconds_left)
 
+    def _check_not_empty(self) -> None:
+        if self.num_frames == 0:
+            raise VideoError(
+                f"{self._video.name} (0 frames{_clause(self.index.damage)}{self._video.size_clause})",
+                expected="a video with at least one frame that can be decoded",
+                hint="leave this file out, or copy it again",
+            )
+
     def _check_indices(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         return check_indices(
             indices, num_frames=self.num_frames, name=self._video.name, note=_clause(self.index.damage)
@@ -264,36 +275,48 @@ class VideoReader:
 
     def _decode(self, frames: list[int]) -> Iterator[tuple[int, Any]]:
         """Yield (number, decoded frame) for ascending numbers; all again where the index proves wrong."""
-        if not self.index.is_counted:
+        while True:
             try:
-                for entry, run in self.index.plan(frames, distrusted=self._distrusted):
-                    yield from self._decode_run(self.index, entry, run)
+                if self.index.is_counted:
+                    yield from decode_counted(self._video, self.index, frames)
+                else:
+                    for entry, run in self.index.plan(frames, distrusted=self._distrusted):
+                        yield from self._decode_run(self.index, entry, run)
                 return
-            except IndexMismatchError:
-                self._recount(frames)
-        try:
-            yield from decode_counted(self._video, self.index, frames)
-        except IndexMismatchError:
-            self._recount(frames)
-            try:
-                yield from decode_counted(self._video, self.index, frames)
+            except DamagedPacketError as error:
+                self._mend_index(error)
             except IndexMismatchError as error:
-                raise VideoError(
-                    f"{self._video.name} (decodes differently every time)",
-                    expected="undamaged data",
-                    hint=f"copy or download the file again ({error})",
-                ) from error
+                self._replace_index(error)
+            self._check_not_empty()
+            self._check_indices(frames)
 
-    def _recount(self, frames: list[int]) -> None:
-        self.index = count_frames(self._video)
-        self._check_indices(frames)
+    def _mend_index(self, error: DamagedPacketError) -> None:
+        """Find out what FFmpeg shows in spite of a packet that cannot be decoded."""
+        if self._video.num_threads != 1:  # which packet it is, a single thread will say
+            self._video.restart(conceals=False, num_threads=1)
+        elif error.position in self.index.damaged:
+            self._replace_index(error)
+        else:
+            self.index = repair_index(self._video, self.index, error.position, error.reason)
+
+    def _replace_index(self, error: Exception) -> None:
+        """Decode the whole file to find out which frames there are."""
+        if self._has_replaced_index:
+            raise VideoError(
+                f"{self._video.name} (decodes differently every time)",
+                expected="undamaged data",
+                hint=f"copy or download the file again ({error})",
+            ) from error
+        self._has_replaced_index = self.index.is_decoded
+        self.index = learn_index(self._video, is_counted=self.index.is_decoded)
+        self._distrusted.clear()
 
     def _decode_run(self, index: PacketIndex, entry: int, run: list[int]) -> Iterator[tuple[int, Any]]:
         """Decode from the entry; where that fails, from the one before, and at last from the start with a new decoder.
 
         Raises:
             IndexMismatchError: the index is wrong about this file.
-            VideoError: the data is damaged.
+            DamagedPacketError: a packet cannot be decoded.
         """
         remaining = list(run)
         while True:
@@ -302,11 +325,13 @@ class VideoReader:
                     remaining = [other for other in remaining if other != number]
                     yield number, frame
                 return
+            except WrongOrderError:
+                raise
             except DamagedPacketError as error:
                 if entry == 0 and not self._video.can_seek:
-                    raise self._damaged(index, error, remaining) from error
+                    raise
                 if error.position < entry or (entry and not self._is_sound(index, entry, error.position)):
-                    raise self._damaged(index, error, remaining) from error
+                    raise
                 if entry and error.position <= entry + MAX_REFERENCES and error.position not in self._tolerated:
                     self._tolerated.add(error.position)
                     continue
@@ -327,18 +352,6 @@ class VideoReader:
         except (IndexMismatchError, DamagedPacketError):
             self._video.can_seek = False
             return is_sound(self._video, index, 0, position)
-
-    def _damaged(self, index: PacketIndex, error: DamagedPacketError, remaining: list[int]) -> VideoError:
-        unread = index.packet_frames[error.position :]
-        first_lost = int(unread[unread >= 0].min(initial=index.num_frames))
-        readable = f"frames up to {first_lost - 1} can be read" if first_lost else "no frame can be read"
-        lost = next((frame for frame in remaining if frame >= first_lost), remaining[-1])
-        return VideoError(
-            f"frame {lost} of {self._video.name}",
-            expected=f"undamaged data, but packet {error.position} cannot be decoded "
-            f"({error.reason}{self._video.size_clause})",
-            hint=f"{readable}; copy or download the file again",
-        )
 
 
 def read_video(
@@ -363,18 +376,6 @@ def read_video(
     Raises:
         VideoError: no such file, not a readable video, a number outside it, damaged data.
     """
-    if num_threads is None and isinstance(source, str | os.PathLike):
-        try:
-            return _read_once(source, indices, num_threads=None)
-        except VideoError:
-            # What is damaged, and where, is for a single decoder to say.
-            pass
-    return _read_once(source, indices, num_threads=num_threads or 1)
-
-
-def _read_once(
-    source: str | os.PathLike[str] | BinaryIO, indices: Sequence[int] | np.ndarray, *, num_threads: int | None
-) -> np.ndarray:
     with VideoReader(source, num_threads=num_threads) as reader:
         return reader.read(indices)
 
@@ -387,6 +388,16 @@ def probe_video(source: str | os.PathLike[str] | BinaryIO) -> VideoInfo:
     """
     with VideoReader(source) as reader:
         return reader.info
+
+
+def _agree(one: PacketIndex, other: PacketIndex, frames: Iterable[int]) -> bool:
+    """Whether the frames of these numbers are the same by both indices."""
+    numbers = np.fromiter(frames, dtype=np.int64)
+    if not len(numbers):
+        return True
+    if one.is_counted != other.is_counted or numbers.max() >= min(one.num_frames, other.num_frames):
+        return False
+    return bool((one.frame_packets[numbers] == other.frame_packets[numbers]).all())
 
 
 def _clause(damage: str | None) -> str:

@@ -156,7 +156,7 @@ class TorchcodecReader:
         if self._decoder is None:
             return None
         index = self.index
-        times = index.pts[index.frame_packets[numbers]] * float(index.time_base)
+        times = index.times[numbers] * float(index.time_base)
         try:
             batch = self._decoder.get_frames_at(numbers.tolist())
             if np.allclose(batch.pts_seconds.numpy(), times, rtol=1e-9, atol=_TIME_TOLERANCE_SECONDS):
@@ -189,9 +189,9 @@ def _can_be_exact(plain: VideoReader) -> bool:
     """Whether torchcodec may be trusted with a file, as far as that can be told without decoding."""
     index, stream = plain.index, plain._video.stream
     context = stream.codec_context
-    if index.is_counted or index.damage or not index.has_times:
+    if index.is_decoded or index.damage or not index.has_times:
         return False
-    if index.container == "avi" and len(index.entries) < len(index.pts):  # no time stamps: each FFmpeg makes its own
+    if index.container == "avi" and len(index.entries) < len(index.stamps):  # no time stamps: each FFmpeg makes its own
         return False
     # It seeks before it has seen the first packet, without which MPEG-4 and old 4:4:4 H.264 decode in another way.
     return not index.needs_first_packet or (stream.codec.canonical_name == "h264" and context.pix_fmt == "yuv420p")
@@ -199,7 +199,7 @@ def _can_be_exact(plain: VideoReader) -> bool:
 
 def _frame_mappings(index: PacketIndex) -> str:
     """The index in the form of `ffprobe -show_entries frame=pts,duration,key_frame`."""
-    pts = index.pts[index.frame_packets]
+    pts = index.times
     durations = np.diff(pts, append=pts[-1] + 1)
     is_entry = np.isin(index.frame_packets, index.entries)
     frames = zip(pts.tolist(), durations.tolist(), is_entry.astype(int).tolist(), strict=True)
