@@ -75,11 +75,13 @@ class Sample:
         clips: (V, T, C, H, W) uint8.
         index: place in the data set.
         label: class index, -1 for none.
+        damage: what is wrong with the video, which was read all the same; None for a sound one.
     """
 
     clips: Tensor
     index: int
     label: int
+    damage: str | None = None
 
 
 def label_indices(entries: Sequence[VideoEntry], class_names: Sequence[str]) -> list[int]:
@@ -131,6 +133,7 @@ class VideoClips(Dataset[Sample | Broken]):
         self.limits = limits or ReadLimits()
         self.backend = backend
         self.catalog = catalog
+        self.damage: dict[str, str] = {}  # path → what is wrong, of the videos that a loader has reported
         self._indices = IndexMemory(catalog)
 
     @property
@@ -153,11 +156,12 @@ class VideoClips(Dataset[Sample | Broken]):
         augmentation: SampleAugmentation | None = None,
     ) -> Sample | Broken:
         try:
-            clips, _ = self._cut(index, choose_frames, choose_boxes, augmentation)
+            clips, _, damage = self._cut(index, choose_frames, choose_boxes, augmentation)
         except VideoError as error:
             return Broken(index, error)
         views = clips.flatten(0, 1)
-        return Sample(views if augmentation is None else augmentation.change_clips(views), index, self.labels[index])
+        views = views if augmentation is None else augmentation.change_clips(views)
+        return Sample(views, index, self.labels[index], damage)
 
     def _cut(
         self,
@@ -165,8 +169,8 @@ class VideoClips(Dataset[Sample | Broken]):
         choose_frames: _ChooseFrames,
         choose_boxes: _ChooseBoxes,
         augmentation: SampleAugmentation | None = None,
-    ) -> tuple[Tensor, np.ndarray]:
-        """Clips uint8 (K, V, T, C, H, W): V boxes out of K clips, and the frame numbers (K, T) in the whole video."""
+    ) -> tuple[Tensor, np.ndarray, str | None]:
+        """Clips uint8 (K, V, T, C, H, W): V boxes out of K clips; the frame numbers (K, T); the video's damage."""
         entry = self.entries[index]
         known = self._indices.find(entry.path)
         try:
@@ -188,7 +192,7 @@ class VideoClips(Dataset[Sample | Broken]):
                 expected="frames that fit into memory",
                 hint="convert it to a smaller size, or lower --num-workers",
             ) from error
-        return clips, frames
+        return clips, frames, reader.index.damage if reader.index is not None else None
 
 
 def _choose(reader: Any, entry: VideoEntry, sampling: ClipSampling, choose_frames: _ChooseFrames) -> np.ndarray:

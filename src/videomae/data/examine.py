@@ -77,15 +77,16 @@ def reason_of(error: VideoError, source: VideoSource) -> str:
 
 def _describe(reader: VideoReader | FrameFolderReader, *, full: bool) -> VideoRecord:
     info = reader.info
-    last = reader.num_frames - 1
-    numbers = list(range(last + 1)) if full else sorted({0, last // 2, last})
-    for number, picture in reader.stream(numbers):
-        if picture.shape[:2] != (info.height, info.width):
-            raise VideoError(
-                f"frame {number} ({picture.shape[1]}x{picture.shape[0]})",
-                expected=f"the first frame's size, {info.width}x{info.height}",
-                hint="the size changes midway: convert the video to a single one",
-            )
+    is_checked = False
+    while not is_checked:
+        last, index = reader.num_frames - 1, reader.index
+        try:
+            _check_frames(reader, list(range(last + 1)) if full else sorted({0, last // 2, last}))
+            is_checked = True
+        except VideoError:
+            # Damage that decoding meets may leave fewer frames; the reader knows by then.
+            if reader.index is index:
+                raise
     return VideoRecord(
         num_frames=reader.num_frames,
         duration_seconds=info.duration_seconds or _duration(reader.frame_times),
@@ -96,8 +97,19 @@ def _describe(reader: VideoReader | FrameFolderReader, *, full: bool) -> VideoRe
         rotation_degrees=info.rotation_degrees,
         has_variable_rate=_is_uneven(reader.frame_times),
         is_fully_decoded=full or last < 3,
-        damage=info.damage,
+        damage=getattr(reader, "damage", None),
     )
+
+
+def _check_frames(reader: VideoReader | FrameFolderReader, numbers: list[int]) -> None:
+    info = reader.info
+    for number, picture in reader.stream(numbers):
+        if picture.shape[:2] != (info.height, info.width):
+            raise VideoError(
+                f"frame {number} ({picture.shape[1]}x{picture.shape[0]})",
+                expected=f"the first frame's size, {info.width}x{info.height}",
+                hint="the size changes midway: convert the video to a single one",
+            )
 
 
 @contextmanager

@@ -50,5 +50,8 @@ class ListedClips(VideoClips):
     def __getitem__(self, index: int) -> Sample | Broken:
         """The clips of one item: `clips` (K, T, C, H, W)."""
         return self._sample(
-            index, lambda _, __: self.frames[index], lambda height, width: test_crop_boxes(height, width, 1)
+            index,
+            # Damage that is met while decoding may leave fewer frames than were counted.
+            lambda num_frames, _: np.minimum(self.frames[index], num_frames - 1),
+            lambda height, width: test_crop_boxes(height, width, 1),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -17,8 +19,12 @@ from videomae.core.machine import usable_cores
 from videomae.data.clips import Sample
 from videomae.data.order import BatchOrder, require_rank, share_of
 from videomae.data.workers import Broken, Failure, Watch, WatchedItems, watched_batches
+from videomae.video._source import display_path
+
+logger = logging.getLogger("videomae")
 
 MAX_AUTOMATIC_WORKERS = 8
+_MAX_DAMAGE_REPORTED = 20
 # Two batches of each worker wait to be used, which evens out files of unequal cost; one where that is more than this.
 _MAX_WAITING_BYTES = 4 * 2**30
 
@@ -33,6 +39,7 @@ class ClipBatch:
         indices: (B,) int64 places in the data set.
         places: (B,) int64 places in what was asked for, where broken videos have a place too.
         broken: the videos of this batch that could not be read; they are not among the B.
+        damaged: (index, what is wrong) of videos that are damaged, and were read as far as FFmpeg shows them.
     """
 
     clips: Tensor
@@ -40,6 +47,7 @@ class ClipBatch:
     indices: Tensor
     places: Tensor
     broken: tuple[Broken, ...] = ()
+    damaged: tuple[tuple[int, str], ...] = ()
 
     def pin_memory(self) -> ClipBatch:
         """The batch in page-locked memory, from where a GPU can fetch it while it computes."""
@@ -130,6 +138,7 @@ def collate(samples: Sequence[Sample | Broken]) -> ClipBatch | Failure:
         indices=torch.tensor([sample.index for sample in whole], dtype=torch.int64),
         places=torch.tensor([n for n, sample in enumerate(samples) if isinstance(sample, Sample)], dtype=torch.int64),
         broken=tuple(sample for sample in samples if isinstance(sample, Broken)),
+        damaged=tuple((sample.index, sample.damage) for sample in whole if sample.damage is not None),
     )
 
 
@@ -155,7 +164,8 @@ def _batches(
     excluded = {} if excluded is None else excluded
     options: dict[str, Any] = {"collate_fn": collate, "pin_memory": pin_memory}
     if not workers:
-        return _here(DataLoader(WatchedItems(dataset, excluded), batch_sampler=order, **options))
+        batches: Iterable[ClipBatch] = DataLoader(WatchedItems(dataset, excluded), batch_sampler=order, **options)
+        return _reporting(batches, dataset, note or logger.warning)
     paths = getattr(dataset, "paths", None)
     watch = Watch(
         name_of=lambda index: paths[index] if paths is not None else f"video {index}",
@@ -166,8 +176,23 @@ def _batches(
     batch_size = order.batch_size if isinstance(order, BatchOrder) else max(map(len, order), default=0)
     waiting = 2 * workers * batch_size * getattr(dataset, "sample_num_bytes", 0)
     options["prefetch_factor"] = 2 if waiting <= _MAX_WAITING_BYTES else 1
-    return watched_batches(dataset, order, num_workers=workers, watch=watch, options=options)
+    batches = watched_batches(dataset, order, num_workers=workers, watch=watch, options=options)
+    return _reporting(batches, dataset, note or logger.warning)
 
 
-def _here(batches: Iterable[ClipBatch]) -> Generator[ClipBatch, None, None]:
-    yield from batches
+def _reporting(
+    batches: Iterable[ClipBatch], dataset: Any, note: Callable[[str], object]
+) -> Generator[ClipBatch, None, None]:
+    """Report each damaged video once for each data set, up to a number."""
+    with contextlib.closing(iter(batches)) if isinstance(batches, Generator) else contextlib.nullcontext(batches) as it:
+        for batch in it:
+            for index, damage in batch.damaged:
+                path = str(dataset.paths[index])
+                if path in dataset.damage:
+                    continue
+                dataset.damage[path] = damage
+                if len(dataset.damage) <= _MAX_DAMAGE_REPORTED:
+                    note(f"damaged video, read as far as possible: {display_path(path)} ({damage})")
+                elif len(dataset.damage) == _MAX_DAMAGE_REPORTED + 1:
+                    note("further damaged videos are not listed here: videomae scan lists all")
+            yield batch

@@ -52,6 +52,8 @@ def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
         return lambda packet, is_key: PacketTraits(1, is_key, False)
     if codec in _INTRA_CODECS:
         return lambda packet, is_key: PacketTraits(1, is_key, is_key)
+    if codec == "mpeg4" and _is_interlaced_mpeg4(extradata or b""):
+        return None
     if codec in ("h264", "hevc"):
         inspect, offset = (_inspect_h264, 4) if codec == "h264" else (_inspect_hevc, 21)
         length_size = _length_size(extradata, offset)
@@ -225,9 +227,47 @@ def _inspect_mpeg4(data: bytes, is_key: bool) -> PacketTraits:
     # A second picture in the packet, or one of a few bytes that stands for none: B-frames packed into AVI.
     start = data.find(b"\x00\x00\x01\xb6")
     num_pictures = data.count(b"\x00\x00\x01\xb6")
-    is_picture = num_pictures == 1 and len(data) > max(7, start + 4)
+    is_picture = num_pictures == 1 and len(data) > max(7, start + 4) and not _is_interlaced_mpeg4(data)
     is_bidirectional = is_picture and data[start + 4] >> 6 == 2
     return PacketTraits(1 if is_picture else -1, is_key, is_bidirectional, is_bidirectional=is_bidirectional)
+
+
+def _is_interlaced_mpeg4(data: bytes) -> bool:
+    """Whether a video object layer in the data is interlaced (section 6.2.3).
+
+    FFmpeg then decodes B-frames by the distance of the first B-frame that it met, so that decoding has to begin at the
+    start of the file, with none left out.
+    """
+    start = data.find(b"\x00\x00\x01\x20")
+    if start < 0:
+        return False
+    header = data[start + 4 : start + 36]
+    bits = int.from_bytes(header, "big")
+    left = 8 * len(header)
+
+    def read(num_bits: int) -> int:
+        nonlocal left
+        left -= num_bits
+        return (bits >> left) & ((1 << num_bits) - 1) if left >= 0 else 0
+
+    read(9)
+    if read(1):  # is_object_layer_identifier
+        read(7)
+    if read(4) == 15:  # extended aspect ratio
+        read(16)
+    if read(1):  # vol_control_parameters
+        read(3)
+        if read(1):
+            read(79)
+    is_rectangular = read(2) == 0
+    read(1)
+    ticks_per_second = read(16)
+    read(1)
+    if read(1):  # fixed_vop_rate
+        read(max((ticks_per_second - 1).bit_length(), 1))
+    if is_rectangular:
+        read(29)
+    return bool(read(1))
 
 
 def _inspect_mpeg2(data: bytes, is_key: bool) -> PacketTraits:

@@ -13,6 +13,8 @@ import numpy as np
 from ._index_bytes import pack_arrays, unpack_arrays
 
 _MAX_PACKETS_READ_ON = 16
+# What FFmpeg makes up for damaged data may depend on all that came before it. As far into a file, it is decoded.
+_MAX_PACKETS_BEFORE_DAMAGE = 1000
 NO_STAMP = -(2**62)  # stands for a time stamp that is missing
 
 
@@ -112,7 +114,8 @@ class PacketIndex:
 
         It comes before the frame in the order of presentation as well as of decoding: a frame that is shown before the
         key frame it follows in the file (an open group of pictures) refers back beyond it. Where data is damaged on the
-        way, one more group is decoded, so that what FFmpeg makes up for it comes out as in decoding the whole file.
+        way, decoding starts at the beginning, or one group earlier where that is far, so that what FFmpeg makes up
+        comes out as in decoding the whole file.
         """
         position = int(self.frame_packets[frame])
         nearest = None
@@ -122,6 +125,8 @@ class PacketIndex:
                 continue
             if nearest is not None or not self.is_damaged(entry, position):
                 return entry
+            if position < _MAX_PACKETS_BEFORE_DAMAGE:
+                return 0
             nearest = entry
         return 0
 
@@ -149,8 +154,9 @@ class PacketIndex:
     def around(self, position: int) -> tuple[int, int]:
         """Return [first, stop): the packets that damage at one packet may spoil, and a group before them."""
         place = bisect_right(self.entries, position)
+        first = int(self.entries[max(place - 2, 0)]) if position >= _MAX_PACKETS_BEFORE_DAMAGE else 0
         stop = int(self.entries[place]) if place < len(self.entries) else len(self.stamps)
-        return int(self.entries[max(place - 2, 0)]), stop
+        return first, stop
 
     def with_damage(self, position: int, shown: Collection[int], damage: str) -> PacketIndex:
         """Return the index of the same file when it is known what damage at a packet leaves of `around` it.
