@@ -83,7 +83,7 @@ def test_json(commands: Commands, mixed: Path) -> None:
     assert broken["paths"] == [str(mixed / "train" / "red" / "bad.mp4")]
     assert "no video" in broken["reason"]
     assert len(leak["paths"]) == 2
-    for name in ("conflicts", "repeated", "duplicates", "cut_off", "too_short"):
+    for name in ("conflicts", "repeated", "duplicates", "damaged", "too_short"):
         assert document[name] == []
     assert document["catalog"] == str(Catalog().path)
     assert document["catalog_problem"] is None

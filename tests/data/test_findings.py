@@ -41,9 +41,9 @@ def test_a_part_beyond_the_end_is_broken() -> None:
     assert "begins at 12 s, and the video ends at 10.00 s" in reason
 
 
-def test_cut_off() -> None:
+def test_damaged() -> None:
     assert found((entry("a"), record(damage="packet 7 cannot be read"))) == [
-        ("cut_off", "a", "packet 7 cannot be read; its 100 frames before can be read")
+        ("damaged", "a", "packet 7 cannot be read; 100 frames can be read")
     ]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from video_files import encode
 
 from videomae.core.errors import VideoError
 from videomae.data import loader
@@ -88,6 +89,20 @@ def test_the_same_training_clips_with_any_number_of_workers(paths: list[Path]) -
     assert_same(training_batches(paths, 1), alone)
     assert_same(training_batches(paths, 2), alone)
     assert_same(training_batches(paths, 2, first_step=3), alone[3:])
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_damaged_videos_are_read_and_reported_once(
+    num_workers: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = encode(tmp_path / "cut.ts", "libx264", num_frames=30, key_distance=12)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3 + 1])
+    dataset = ViewClips([VideoEntry(path), VideoEntry(path)], sampling=SAMPLING, image_size=16)
+    for _ in range(2):
+        (batch,) = view_loader(dataset, batch_size=2, num_workers=num_workers, pin_memory=False)
+        assert batch.indices.tolist() == [0, 1]
+    assert caplog.text.count("damaged video, read as far as possible") == 1
+    assert "cut.ts (the file breaks off within its last packet)" in caplog.text
 
 
 def test_broken_videos_arrive_from_workers_with_their_error(paths: list[Path]) -> None:

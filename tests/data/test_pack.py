@@ -194,6 +194,21 @@ def test_outputs_that_are_refused(place: Callable[..., Path], tmp_path: Path) ->
     assert [path.name for path in data.rglob("*")] == ["1.mp4"]
 
 
+def test_what_was_packed_in_the_wrong_order_is_packed_again(
+    place: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, out = place("1.mp4", "2.mp4"), tmp_path / "out"
+    assert pack(data, out).num_packed == 2
+    journal = out / ".pack" / "journal.jsonl"
+    first, *records = journal.read_text().splitlines()
+    settings = json.loads(first)["settings"]
+    del settings["frame_order"]  # as the version wrote it that went by time stamps alone
+    journal.write_text("\n".join([json.dumps({"settings": settings}), *records]) + "\n")
+    assert pack(data, out).num_packed == 2
+    assert "packing all its videos again" in caplog.text
+    assert pack(data, out).num_packed == 0
+
+
 def test_other_settings_need_overwrite(place: Callable[..., Path], tmp_path: Path) -> None:
     data, out = place("1.mp4", "2.mp4"), tmp_path / "out"
     pack(data, out)

@@ -248,7 +248,7 @@ def test_an_index_that_is_damaged_or_of_another_version(data: Path, tmp_path: Pa
     pack(data, out)
     header, table = (out / "index.json").read_text(), (out / "videos.csv").read_text()
     for content, message in (
-        (header.replace('"version": 1', '"version": 7'), "version 7"),
+        (header.replace('"version": 2', '"version": 7'), "version 7"),
         (header.replace("videomae-packed", "other"), "format 'other'"),
         ("[]", "index of a packed data set"),
         ("{", "index of a packed data set"),
@@ -264,6 +264,17 @@ def test_an_index_that_is_damaged_or_of_another_version(data: Path, tmp_path: Pa
     (out / "videos.csv").unlink()
     with pytest.raises(DataError, match="No such file"):
         read_shard_entries(out)
+
+
+def test_an_index_of_the_version_that_could_misorder_frames_is_read_with_a_warning(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    pack(data, out)
+    header = out / "index.json"
+    header.write_text(header.read_text().replace('"version": 2', '"version": 1'))
+    assert read_shard_entries(out)
+    assert "run `videomae pack` again" in caplog.text
 
 
 def test_a_shard_that_cannot_be_written(tmp_path: Path) -> None:

@@ -93,7 +93,10 @@ def print_report(report: PackReport, settings: PackSettings) -> None:
         if value:
             print(f"{name:<9} {value}")
     _print_list("broken, left out", [(broken.path, broken.reason) for broken in report.broken])
-    _print_list("cut off, packed up to there", [(record.source, str(record.damage)) for record in report.damaged])
+    _print_list(
+        "damaged, packed as far as they can be decoded",
+        [(record.source, str(record.damage)) for record in report.damaged],
+    )
     _print_list(
         "little like their source: look at them, or give a smaller --crf",
         [(record.source, f"{record.psnr:.1f} dB") for record in report.low],

@@ -33,7 +33,7 @@ _KINDS: dict[FindingKind, tuple[str, str]] = {
     "conflict": ("conflicts", "in two classes at once"),
     "repeated": ("repeated", "listed several times: counted as often"),
     "duplicate": ("duplicates", "copies: counted as often as there are files"),
-    "cut_off": ("cut_off", "cut off: what comes before can be used"),
+    "damaged": ("damaged", "damaged: data is missing or cannot be decoded; used as far as possible"),
     "too_short": ("too_short", "shorter than a clip"),
 }
 # What `--strict` refuses.
@@ -104,7 +104,7 @@ def print_report(report: ScanReport, catalog: Catalog, *, csv: Path | None) -> N
     kinds = [kind for kind in _KINDS if kind != "too_short"]
     sections = [_overview(report), *(_listed(report, kind, csv) for kind in kinds)]
     if not any(sections[1:]):
-        sections.append(["no video is broken, cut off, there twice or in two splits"])
+        sections.append(["no video is broken, damaged, there twice or in two splits"])
     sections.append([f"note: {note}" for note in (*_on_length(report), *report.notes)])
     sections.append(_on_files(report, catalog, csv))
     print("\n\n".join("\n".join(lines) for lines in sections if lines))

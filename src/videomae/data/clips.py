@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -35,6 +36,8 @@ from videomae.video.source import VideoSource
 
 # Frames of no more than this in all are cut at once; of 208 × 208 pixels and more, each by itself.
 _GATHERED_BYTES = 1 << 18
+
+logger = logging.getLogger("videomae")
 
 
 @dataclass(frozen=True)
@@ -390,7 +393,9 @@ class ViewClips(VideoClips):
         Raises:
             VideoError: if the video cannot be read.
         """
-        clips, frames = self._cut(index, self._choose_frames, self._choose_boxes)
+        clips, frames, damage = self._cut(index, self._choose_frames, self._choose_boxes)
+        if damage is not None:
+            logger.warning("damaged video, read as far as possible: %s (%s)", self.paths[index], damage)
         return clips.flatten(0, 1), frames
 
     def _choose_frames(self, num_frames: int, times: np.ndarray | None) -> np.ndarray:

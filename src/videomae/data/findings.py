@@ -11,7 +11,7 @@ from typing import Literal
 from videomae.data.catalog import VideoRecord
 from videomae.data.manifest import Manifest, VideoEntry
 
-FindingKind = Literal["broken", "cut_off", "too_short", "leak", "conflict", "repeated", "duplicate"]
+FindingKind = Literal["broken", "damaged", "too_short", "leak", "conflict", "repeated", "duplicate"]
 Known = tuple[VideoEntry, VideoRecord]
 
 _FEW_VIDEOS = 5
@@ -25,7 +25,7 @@ class Finding:
     """Something wrong with one video, or between several.
 
     Args:
-        kind: "broken": it cannot be used; "cut_off": it breaks off before its end; "too_short": it has fewer frames
+        kind: "broken": it cannot be used; "damaged": data is missing or cannot be decoded; "too_short": fewer frames
             than a clip spans; "leak": the same content in several splits; "conflict": under several classes;
             "repeated": the same file and part, listed several times; "duplicate": the same content in several files.
         entries: the videos.
@@ -51,7 +51,7 @@ def find_problems(known: Sequence[Known], *, clip_span: int) -> tuple[Finding, .
         *broken,
         *_between(usable),
         *(
-            Finding("cut_off", (entry,), f"{record.damage}; its {record.num_frames} frames before can be read")
+            Finding("damaged", (entry,), f"{record.damage}; {record.num_frames} frames can be read")
             for entry, record in usable
             if record.damage
         ),

@@ -22,7 +22,7 @@ from videomae.data.pack_shards import assemble_shards, shard_members
 from videomae.data.pack_worker import pack_one, printable
 from videomae.data.pool import WorkerFailure, run_in_workers
 from videomae.data.shards import PackedFile, write_index
-from videomae.video.packing import CRF, LAYOUT_NAME, SHORT_SIDE
+from videomae.video.packing import CRF, FRAME_ORDER, LAYOUT_NAME, SHORT_SIDE
 
 # Below this a person sees that it is another picture; noise and dither come near it.
 LOW_PSNR = 25.0
@@ -61,7 +61,13 @@ class PackSettings:
     def as_dict(self) -> dict[str, Any]:
         """What has to be the same for videos to go into one folder; the size of shards has not."""
         shards = "none" if self.shard_bytes is None else "tar"
-        return {"short_side": self.short_side, "crf": self.crf, "layout": LAYOUT_NAME, "shards": shards}
+        return {
+            "short_side": self.short_side,
+            "crf": self.crf,
+            "layout": LAYOUT_NAME,
+            "shards": shards,
+            "frame_order": FRAME_ORDER,
+        }
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 from videomae.core.errors import DataError, InputError
 from videomae.core.files import append_text, write_text
 from videomae.core.lock import FolderLock
+
+logger = logging.getLogger("videomae")
 
 # Hidden, so that reading the folder as DATA does not see it.
 WORK_FOLDER = ".pack"
@@ -33,7 +36,7 @@ class PackedRecord:
         height: of a frame in pixels.
         num_bytes: of the packed file.
         psnr: dB against the source.
-        damage: where and why the source breaks off, if it does.
+        damage: where and why the source is damaged, if it is.
         packets: the packet index as bytes, in base64.
         shard: the tar file that it went into, and its place there.
         about: what the shard says of it.
@@ -149,6 +152,13 @@ class Journal:
     def _begin(self, out: Path, settings: dict[str, Any], *, overwrite: bool) -> None:
         self._settings = settings
         found = self._read()
+        if found is not None and "frame_order" not in found:
+            logger.warning(
+                "%s was packed by an earlier version, which could misorder frames (of AVI files, among others): "
+                "packing all its videos again",
+                out,
+            )
+            overwrite = True
         if found is not None and found != settings:
             if not overwrite:
                 changed = [name for name in settings | found if settings.get(name) != found.get(name)]

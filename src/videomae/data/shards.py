@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import tarfile
 from collections.abc import Iterable, Sequence
@@ -33,8 +34,11 @@ from videomae.video.source import ShardMember, VideoSource
 INDEX_NAME = "index.json"
 TABLE_NAME = "videos.csv"
 PACKETS_NAME = "packets.bin"
+logger = logging.getLogger("videomae")
+
 _FORMAT = "videomae-packed"
-_VERSION = 1
+_VERSION = 2
+_VERSION_OF_ANY_ORDER = 1  # packed when frames of some videos (AVI, among others) came in the wrong order
 
 
 @dataclass(frozen=True)
@@ -308,7 +312,13 @@ def _check_header(base: str) -> None:
         raise DataError(
             place, expected="the index of a packed data set", hint="give what `videomae pack` wrote"
         ) from error
-    if found != _FORMAT or version != _VERSION:
+    if found == _FORMAT and version == _VERSION_OF_ANY_ORDER:
+        logger.warning(
+            "%s was packed by an earlier version, which could misorder frames (of AVI files, among others): "
+            "run `videomae pack` again",
+            base,
+        )
+    elif found != _FORMAT or version != _VERSION:
         raise DataError(
             f"{place} (format {found!r}, version {version!r})",
             expected=f"{_FORMAT!r}, version {_VERSION}",

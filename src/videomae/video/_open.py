@@ -20,7 +20,7 @@ _TELLING_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"}
 # Demuxers that make pictures out of any text.
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 # Metadata is of no interest; before PyAV 19, text in it that is no UTF-8 was an error unless told otherwise.
-_METADATA_OPTIONS = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+_METADATA_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _MIN_PIXELS_FOR_THREADS = 200_000
 _MAX_AUTOMATIC_THREADS = 4
 

@@ -22,7 +22,7 @@ class _Packets:
     """What the packets of a file say, gathered while they go by, in the order of decoding."""
 
     def __init__(self, video: OpenVideo) -> None:
-        # Matroska looks key frames up by the time at which they are shown, the others by that at which they are decoded.
+        # Matroska looks key frames up by the time at which they are shown, others by that at which they are decoded.
         self._seeks_by_pts = "matroska" in video.container.format.name
         context = video.stream.codec_context
         self._codec = video.stream.codec.canonical_name
@@ -108,7 +108,12 @@ class _Packets:
         """
         pts, dts = np.array(self.pts), np.array(self.dts)
         known = dts[dts != NO_STAMP]
-        if (pts == NO_STAMP).any() or len(np.unique(pts)) < len(pts) or (np.diff(known) < 0).any() or pts.min() < pts[0]:
+        if (
+            (pts == NO_STAMP).any()
+            or len(np.unique(pts)) < len(pts)
+            or (np.diff(known) < 0).any()
+            or pts.min() < pts[0]
+        ):
             return False
         ranks = np.argsort(np.argsort(pts))
         distance = np.abs(ranks - np.arange(len(pts))).max()

@@ -76,6 +76,8 @@ def x264_layout(
 
 # Raise the number with any change of the layout: what was packed with another one is told apart by it.
 LAYOUT_NAME = "h264-1"
+# How frames of the source are ordered. Version 1 went by time stamps, which are wrong in files that have none (AVI).
+FRAME_ORDER = 2
 LAYOUT = x264_layout(key_distance=32, num_b_frames=7)
 
 
@@ -90,7 +92,7 @@ class PackedVideo:
         size_bytes: of the file.
         psnr: dB between the file and the source brought to its size, over several frames; at most 100.
         index: the file's packet index.
-        damage: where and why the source breaks off before its end, if it does; what comes before was packed.
+        damage: where and why the source is damaged, if it is; what FFmpeg shows of it was packed.
     """
 
     num_frames: int
