@@ -16,7 +16,7 @@ _GRAVE: dict[FindingKind, str] = {
     "broken": "broken",
     "leak": "in several splits",
     "conflict": "under several classes",
-    "cut_off": "cut off before the end",
+    "damaged": "damaged",
 }
 
 
