@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,25 @@ def test_finetuning_as_json(commands: Commands, colours: Path, tmp_path: Path) -
     assert document["total_seconds"] > 0
     # The run itself begins in the same folder as in a new one.
     assert commands(*words[:-1]) == 0, commands.err
+
+
+def test_nothing_is_left_in_the_data(
+    commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(colours / "train", data)
+    before = sorted(data.rglob("*"))
+    monkeypatch.chdir(data)
+    for words in (["pretrain", "."], ["finetune", data, "--init", "scratch"]):
+        message = commands.refused(*words, "--output", "run", *RUN)
+        assert f"--output run and DATA {words[1]}: expected two folders" in message
+        assert "--output run and DATA" in commands.refused(*words, "--output", "run", *RUN, "--dry-run")
+    document = commands.json("pretrain", ".", *RUN, "--dry-run")
+    picture = Path(document["picture"])
+    assert picture.is_file()
+    assert not picture.is_relative_to(data)
+    shutil.rmtree(picture.parent)
+    assert sorted(data.rglob("*")) == before
 
 
 def test_without_an_output_the_picture_is_drawn_here(

@@ -115,6 +115,7 @@ def test_unlabelled_videos_beside_splits(place: Place) -> None:
         "unlabelled/e.mp4",
         "unlabelled/x/d.mp4",
     ]
+    assert manifest.for_pretraining().used == "train 2, in no split 2; not used: val 1"
     (notice,) = manifest.notices
     assert "unlabelled beside train, val, in no split (2 videos): pretrain uses them, finetune" in notice
 
@@ -133,18 +134,16 @@ def test_the_splits_that_are_used_are_told(place: Place, tmp_path: Path) -> None
         "test: 2 videos; not used: train 2, val 1, in no split 2"
     )
     train, _ = read_train_and_val(folder)
-    assert train.notices[-1] == "train: 2 videos; validation: val, 1 video; not used: test 2, in no split 2"
+    assert train.used == "train: 2 videos; validation: val, 1 video; not used: test 2, in no split 2"
     train, _ = read_train_and_val(folder, val=folder / "test")
-    assert train.notices[-1] == (
+    assert train.used == (
         f"train: 2 videos; validation: {folder / 'test'}, 2 videos; not used: val 1, test 2, in no split 2"
     )
     train, _ = read_train_and_val(folder / "train")
-    assert train.notices == ()  # all of it, and nothing validates
+    assert train.used == ""  # all of it, and nothing validates
     (folder / "val").rename(folder / "extra")
     train, _ = read_train_and_val(folder)
-    assert train.notices[-1] == (
-        "train: 2 videos; validation: none, there is no split val; not used: test 2, in no split 3"
-    )
+    assert train.used == ("train: 2 videos; validation: none, there is no split val; not used: test 2, in no split 3")
     plain = read_manifest(folder / "train")
     assert evaluated_split(plain, plain) == ""
 

@@ -28,13 +28,13 @@ def run_dry(
 
     Args:
         prepare: gives the run, kept in a folder, and telling a monitor.
-        output: of the run, for the picture; None for the current folder.
+        output: of the run, for the picture; None for the current folder, or where that is DATA a temporary one.
         recipe: as the user gave it.
         as_json: print the result on stdout.
     """
     console = stderr_console()
     monitor = ProgressMonitor(console)
-    found = dry_run(lambda folder: prepare(folder, monitor), Path() if output is None else output)
+    found = dry_run(lambda folder: prepare(folder, monitor), output)
     if as_json:
         values = {**dataclasses.asdict(found), "total_bytes": found.total_bytes, "picture": str(found.picture)}
         print_json(values)

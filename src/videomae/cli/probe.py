@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -97,6 +97,7 @@ def run(arguments: list[str]) -> int:
             count_broken_as_wrong=options.count_broken_as_wrong,
             on_video=lambda: progress.advance(bar),
         )
+    console.print(train.used, markup=False)
     for _, error in result.broken:
         console.print(f"cannot be read: {error}", markup=False)
     if options.json:
@@ -118,10 +119,9 @@ def _train_and_test(options: ProbeCommandOptions) -> tuple[Manifest, Manifest]:
             hint="give --val DATA, or put the videos into train/ and val/",
         )
     train, test = whole.take_split("train"), judging.take_split("test", "val")
-    used = used_splits(whole, train, test, purpose="test")
-    for notice in (*dict.fromkeys((*whole.notices, *judging.notices)), used):
+    for notice in dict.fromkeys((*whole.notices, *judging.notices)):
         stderr_console().print(notice, markup=False)
-    return train, test
+    return replace(train, used=used_splits(whole, train, test, purpose="test")), test
 
 
 def _as_json(result: ProbeResult, options: ProbeCommandOptions) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -52,8 +53,13 @@ def run(arguments: list[str]) -> int:
     if not 0 < options.mask_ratio < 1:
         raise UsageError(f"--mask-ratio {options.mask_ratio}", expected="a share between 0 and 1", hint="try 0.9")
     require_at_least(0, "--seed", options.seed)
+    if os.path.realpath(options.output) == os.path.realpath(options.video):
+        raise UsageError(
+            f"--output {options.output}, which is VIDEO", expected="another file", hint="the video would be replaced"
+        )
 
     from videomae.core.device import choose_device
+    from videomae.data.entries import has_video_suffix
     from videomae.data.order import generator_for
     from videomae.inference.reconstruct import reconstruct_video
     from videomae.loading.checkpoint import open_checkpoint
@@ -68,7 +74,13 @@ def run(arguments: list[str]) -> int:
         precision=options.run.precision,
     )
     _draw(rebuilt, options.output)
-    stderr_console().print(f"{options.output}: {rebuilt.caption}", markup=False)
+    console = stderr_console()
+    console.print(f"{options.output}: {rebuilt.caption}", markup=False)
+    folder = os.path.realpath(options.output.parent)
+    if has_video_suffix(options.output.name) and folder == os.path.realpath(options.video.parent):
+        console.print(
+            f"{options.output} lies beside VIDEO: with this folder as DATA it is one of its videos", markup=False
+        )
     if options.json:
         print_json(
             {

@@ -33,12 +33,14 @@ class Manifest:
         entries: the videos.
         class_names: names of their classes, sorted, by value where all are numbers.
         notices: what the user should know before these are used, one line each.
+        used: of what was taken for a run: which splits are used and which are not; "" where that is all there is.
     """
 
     source: Path | str
     entries: tuple[VideoEntry, ...]
     class_names: tuple[str, ...]
     notices: tuple[str, ...] = ()
+    used: str = ""
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -72,7 +74,12 @@ class Manifest:
         if not self.splits:
             return self
         entries = tuple(entry for entry in self.entries if entry.split in (None, "train"))
-        return replace(self, entries=entries) if entries else self.take_split("train")
+        if not entries:
+            return self.take_split("train")
+        counts = Counter(entry.split or "in no split" for entry in entries)
+        used = ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), reverse=True))
+        unused = self.others_than("train", None)
+        return replace(self, entries=entries, used=f"{used}; not used: {unused}" if unused else used)
 
     def others_than(self, *splits: str | None) -> str:
         """How many videos are in other splits, for people: `test 40, in no split 6`; "" where there are none."""

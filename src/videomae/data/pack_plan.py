@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from videomae.core.errors import DataError
+from videomae.data.apart import is_within, require_apart
 from videomae.data.entries import bare_name
 from videomae.data.manifest import Manifest
 from videomae.video.source import FrameFolder, ShardMember, VideoSource
@@ -61,31 +62,9 @@ def plan_jobs(manifest: Manifest, *, for_shards: bool) -> tuple[list[PackJob], l
 
 def check_output(out: Path, manifest: Manifest) -> None:
     """Raise a DataError where packing into `out` would read or overwrite what it writes or reads."""
-    here = os.path.realpath(out)
-    data = os.path.realpath(manifest.source)
-    if os.path.isdir(data) and (_is_within(here, data) or _is_within(data, here)):
-        raise DataError(
-            f"OUT {out} and DATA {manifest.source}",
-            expected="two folders of which neither lies in the other",
-            hint="pack into a folder beside DATA",
-        )
-    inside = next((entry for entry in manifest.entries if _is_within(_real_place(entry.path), here)), None)
-    if inside is not None:
-        raise DataError(
-            f"{inside.named} in OUT {out}",
-            expected="a folder that holds none of the videos to pack",
-            hint="pack into another folder",
-        )
+    require_apart(out, manifest, option="OUT", follows_links=True)
     if out.exists() and not out.is_dir():
         raise DataError(f"OUT {out}", expected="a folder", hint="this is a file; choose another name")
-
-
-def _real_place(source: VideoSource) -> str:
-    return os.path.realpath(_place(source).partition("::")[0])
-
-
-def _is_within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _place(source: VideoSource) -> str:
@@ -99,7 +78,7 @@ def _place(source: VideoSource) -> str:
 
 def _base(manifest: Manifest, places: list[str]) -> str:
     folder = os.path.abspath(manifest.source)
-    if os.path.isdir(folder) and all(_is_within(place, folder) for place in places):
+    if os.path.isdir(folder) and all(is_within(place, folder) for place in places):
         return folder
     # Made names have a meaning for people only below the folder that holds all videos.
     try:
@@ -110,7 +89,7 @@ def _base(manifest: Manifest, places: list[str]) -> str:
 
 def _wanted_name(place: str, base: str, key: tuple[VideoSource, tuple[float | None, ...]]) -> str:
     source, part = key
-    name = os.path.relpath(place, base) if _is_within(place, base) else os.path.basename(place)
+    name = os.path.relpath(place, base) if is_within(place, base) else os.path.basename(place)
     name = PurePath(name).as_posix()
     if isinstance(source, FrameFolder) and (source.first_frame or source.num_frames is not None):
         first = source.first_frame

@@ -67,7 +67,7 @@ def read_train_and_val(
         entries, sources = (*train, *other_side), [whole.source, validation.source]
     options = "" if root is None else f" --video-root {shlex.quote(str(root))}"
     problems = known_problems(entries, *sources, options=options)
-    manifest = replace(manifest, notices=tuple(filter(None, (*manifest.notices, *told, problems, used))))
+    manifest = replace(manifest, notices=tuple(filter(None, (*manifest.notices, *told, problems))), used=used)
     if validation is None:
         return manifest, None
     return manifest, validation.require_classes(manifest.class_names, multi_label=manifest.is_multi_label)

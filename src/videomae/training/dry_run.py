@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +15,7 @@ from torch import Tensor
 from videomae.core.device import synchronize
 from videomae.core.errors import DataError
 from videomae.core.precision import autocast
+from videomae.data.apart import is_within, require_apart
 from videomae.data.clips import Sample
 from videomae.data.loader import ClipBatch, automatic_workers, collate
 from videomae.data.order import epoch_order
@@ -80,21 +82,36 @@ class DryRun:
         return self.weight_bytes + self.gradient_bytes + self.optimizer_bytes + self.activation_bytes
 
 
-def dry_run(prepare: Callable[[Path], Prepared], output: str | Path) -> DryRun:
+def dry_run(prepare: Callable[[Path], Prepared], output: str | Path | None) -> DryRun:
     """Measure a run, and write `inputs.png` into `output`; nothing else is left behind.
 
     Args:
         prepare: gives the run, kept in the folder that it is handed.
-        output: the folder for the picture, made if absent.
+        output: the folder for the picture, made if absent; None for the current one, or a new temporary one where the
+            current folder lies in the data.
 
     Raises:
         InputError: as the run itself would.
     """
     with tempfile.TemporaryDirectory() as aside:
         prepared = prepare(Path(aside))
+        folder = _picture_folder(prepared, output)
         batch, decode_seconds = _first_clips(prepared.training)
-        picture = _draw(prepared, batch, Path(output))
+        picture = _draw(prepared, batch, folder)
         return _measure(prepared, batch, decode_seconds, picture)
+
+
+def _picture_folder(prepared: Prepared, output: str | Path | None) -> Path:
+    """Where the picture goes, which is never into the data."""
+    manifests = [read for read in (prepared.manifest, prepared.validation) if read is not None]
+    if output is not None:
+        for manifest in manifests:
+            require_apart(Path(output), manifest, option="--output")
+        return Path(output)
+    here = os.path.realpath(Path())
+    if any(is_within(here, os.path.realpath(manifest.source)) for manifest in manifests):
+        return Path(tempfile.mkdtemp(prefix="videomae-dry-run-"))
+    return Path()
 
 
 def _first_clips(training: Training) -> tuple[ClipBatch, float]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from videomae.core.errors import ConfigError
+from videomae.data.apart import require_apart
 from videomae.data.augmentation import Augmentation
 from videomae.data.balance import balanced_order
 from videomae.data.clips import Crop, TrainingClips, multi_hot
@@ -201,6 +202,8 @@ def prepare_finetuning(
     manifest, validation = read_train_and_val(
         data, val=val, val_share=val_share, group=group, root=video_root, seed=recipe.seed
     )
+    for read in filter(None, (manifest, validation)):
+        require_apart(Path(output), read, option="--output")
     if validation is None:
         require_no_empty_val(data)
     else:
@@ -386,6 +389,7 @@ def _summary(manifest: Manifest, validation: Manifest | None, training: Training
     counts = ", ".join(f"{name} {count}" for name, count in list(manifest.class_counts().items())[:10])
     start = "new weights" if init == SCRATCH else f"the encoder of {init}"
     judged = f"{len(validation)} videos judge each epoch" if validation is not None else "no validation videos"
+    judged += f" ({manifest.used})" if manifest.used else ""
     return (
         f"fine-tuning {start} on {len(manifest)} videos of {len(manifest.class_names)} classes ({counts}); {judged}; "
         f"{training.summary()}"

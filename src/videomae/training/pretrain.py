@@ -12,6 +12,7 @@ from torch import Tensor
 from videomae.core.errors import ConfigError
 from videomae.core.masks import running_cell_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
+from videomae.data.apart import require_apart
 from videomae.data.clips import Crop, TrainingClips
 from videomae.data.known import known_packets
 from videomae.data.loader import ClipBatch
@@ -152,12 +153,10 @@ def prepare_pretraining(
     recipe.validate()
     check_trackers(recipe.trackers)
     whole = read_manifest(data, root=video_root)
+    require_apart(Path(output), whole, option="--output")
     manifest = whole.for_pretraining()
     for notice in manifest.notices:
         monitor.note(notice)
-    if whole.splits:
-        unused = whole.others_than("train", None)
-        monitor.note(f"train: {manifest.others_than()} videos" + (f"; not used: {unused}" if unused else ""))
     asked = recipe = fit_batch(recipe, len(manifest), monitor)
     device = team.processes.device(recipe.device)
     recipe, precision = settle_precision(recipe, output, device, team)
@@ -299,4 +298,5 @@ def _make_training(
 
 def _summary(manifest: Manifest, model: Any, training: Training) -> str:
     weights = f"{model.num_parameters() / 1e6:.1f} M weights"
-    return f"pre-training {weights} on {len(manifest)} videos; {training.summary()}"
+    splits = f" ({manifest.used})" if manifest.used else ""
+    return f"pre-training {weights} on {len(manifest)} videos{splits}; {training.summary()}"
