@@ -39,7 +39,8 @@ def test_pretrain_says_what_it_does_and_what_comes_next(commands: Commands, colo
     assert commands.out == ""
     lines = commands.err.splitlines()
     assert lines[0].startswith(
-        "pre-training 1.1 M weights on 18 videos (train 18; not used: val 6); 2 epochs = 6 steps of 6 clips, on cpu in fp32"
+        "pre-training 1.1 M weights on 18 videos (train 18; not used: val 6); 2 epochs = 6 steps of 6 clips, "
+        "on cpu in fp32"
     )
     assert lines[-4].startswith("step 6/6  epoch 2  loss ")
     assert lines[-3:] == [

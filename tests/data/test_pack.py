@@ -19,7 +19,7 @@ from small_runs import command_environment
 from video_files import encode, moving_texture
 
 from videomae.core.errors import ConfigError, DataError
-from videomae.data import pack_plan
+from videomae.data import apart, pack_plan
 from videomae.data.manifest import Manifest, VideoEntry, read_manifest
 from videomae.data.pack import BrokenSource, PackReport, PackSettings, pack_videos
 from videomae.data.pack_plan import plan_jobs
@@ -183,7 +183,7 @@ def test_outputs_that_are_refused(place: Callable[..., Path], tmp_path: Path) ->
         pack(data, tmp_path / "link" / "packed")
     table = tmp_path / "list.csv"
     table.write_text("path,label\ndata/1.mp4,x\n")
-    with pytest.raises(DataError, match="none of the videos to pack"):
+    with pytest.raises(DataError, match="none of the videos"):
         pack(table, data)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").write_bytes(b"")
@@ -366,7 +366,8 @@ def test_training_reads_it_as_data(place: Callable[..., Path], tmp_path: Path) -
 
 
 def test_names_are_the_same_where_paths_have_backslashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pack_plan, "os", SimpleNamespace(path=ntpath, sep="\\"))
+    for module in (pack_plan, apart):
+        monkeypatch.setattr(module, "os", SimpleNamespace(path=ntpath, sep="\\"))
     monkeypatch.setattr(pack_plan, "PurePath", PureWindowsPath)
-    name = pack_plan._wanted_name(r"C:\data\train\a\1.avi", r"C:\data", (Path("1.avi"), 1.0, 2.5))
+    name = pack_plan._wanted_name(r"C:\data\train\a\1.avi", r"C:\data", (Path("1.avi"), (1.0, 2.5)))
     assert name == "train/a/1_1-2.5s"
