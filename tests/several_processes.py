@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import time
 import traceback
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def _collect(pipes: list[Any], deadline: float) -> list[Any]:
         for pipe in ready:
             rank = pipes.index(pipe)
             try:
-                results[rank], problem = pipe.recv()
+                results[rank], problem = pickle.loads(pipe.recv_bytes())
             except EOFError:
                 raise AssertionError(f"process {rank} died; the others: {results}") from None
             assert problem is None, f"process {rank}: {problem}"
@@ -72,9 +73,10 @@ def _run(sender: Any, store: str, rank: int, num_processes: int, function: Any, 
             answer = function(*arguments)
         except InputError as error:
             answer = error
-        sender.send((answer, None))
+        # Pickled here: a pipe by itself sends tensors as memory of this process, which may end before they are read.
+        sender.send_bytes(pickle.dumps((answer, None)))
     except BaseException:
-        sender.send((None, traceback.format_exc()))
+        sender.send_bytes(pickle.dumps((None, traceback.format_exc())))
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

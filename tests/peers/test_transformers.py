@@ -457,6 +457,6 @@ def test_config_file_reads_as_theirs(reading_transformers, tmp_path):
     model = make_ours("VideoMAEForVideoClassification", **VARIANTS["labels"])
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["VideoMAEForVideoClassification"]
-    assert type(transformers.AutoConfig.from_pretrained(tmp_path)) is reading_transformers.VideoMAEConfig
+    assert type(reading_transformers.AutoConfig.from_pretrained(tmp_path)) is reading_transformers.VideoMAEConfig
     theirs = reading_transformers.AutoModelForVideoClassification.from_pretrained(tmp_path)
     assert_same_outputs(theirs, model)

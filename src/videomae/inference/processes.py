@@ -97,9 +97,9 @@ class Processes:
             return [list(numbers)]
         import torch.distributed as dist
 
-        gathered = torch.empty(self.world_size * len(numbers), dtype=torch.int64)
-        dist.all_gather_into_tensor(gathered, torch.tensor(numbers, dtype=torch.int64))
-        return gathered.view(self.world_size, len(numbers)).tolist()
+        gathered = torch.empty(self.world_size, len(numbers), dtype=torch.int64)
+        dist.all_gather(list(gathered), torch.tensor(numbers, dtype=torch.int64))  # into its rows
+        return gathered.tolist()
 
     def any_of(self, *flags: bool) -> list[bool]:
         """Whether each of them holds in any process; one message for all."""
