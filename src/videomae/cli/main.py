@@ -10,6 +10,7 @@ from videomae import __version__
 from videomae.cli.arguments import UsageError
 from videomae.cli.console import EXIT_DONE, accept_any_text, run_guarded
 from videomae.cli.launcher import refuse_wrong_launch
+from videomae.cli.versions import warn_of_untested
 from videomae.core.errors import InputError
 
 # name → (one line for the list, example)
@@ -71,6 +72,7 @@ def _run(name: str, *arguments: str) -> int:
             hint=f"did you mean {close[0]}?" if close else "see videomae --help",
         )
     refuse_wrong_launch(name, arguments)
+    warn_of_untested()
     try:
         status: int = import_module(f"videomae.cli.{name.replace('-', '_')}").run(list(arguments))
     except InputError as error:
