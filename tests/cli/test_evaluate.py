@@ -196,3 +196,14 @@ def test_all_broken_videos_are_named_at_once(commands: Commands, finetuned: Fine
     assert "broken.mp4" in line
     assert "empty.mp4 (empty, 0 bytes)" in line
     assert "--count-broken-as-wrong" in line
+
+
+def test_the_split_that_is_evaluated_is_printed(
+    commands: Commands, finetuned: FinetuneResult, colours: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(colours, tmp_path / "data")
+    assert commands("evaluate", tmp_path / "data", "--model", finetuned.folder, *FAST) == 0
+    assert "val: 6 videos; not used: train 18\n" in commands.err
+    shutil.copytree(colours / "val", tmp_path / "data" / "test")
+    assert commands("evaluate", tmp_path / "data", "--model", finetuned.folder, *FAST) == 0
+    assert "test: 6 videos; not used: train 18, val 6\n" in commands.err

@@ -85,6 +85,20 @@ def test_a_negative_seed(commands: Commands, pretrained: PretrainResult, clip: P
     assert "--seed -1: expected 0 or more" in commands.refused("demo", "--seed", "-1")
 
 
+def test_the_video_itself_is_not_replaced(
+    commands: Commands, pretrained: PretrainResult, clip: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "a.mp4"
+    copy.write_bytes(clip.read_bytes())
+    (tmp_path / "b.mp4").symlink_to(copy)
+    for output in (copy, tmp_path / "b.mp4"):
+        words = ["reconstruct", copy, "--model", pretrained.folder, "--output", output, *CPU]
+        assert "which is VIDEO: expected another file" in commands.refused(*words)
+    assert copy.read_bytes() == clip.read_bytes()
+    assert commands("reconstruct", copy, "--model", pretrained.folder, "--output", tmp_path / "c.gif", *CPU) == 0
+    assert "c.gif lies beside VIDEO: with this folder as DATA it is one of its videos" in commands.err
+
+
 def test_a_classifier_rebuilds_nothing(
     commands: Commands, finetuned: FinetuneResult, clip: Path, tmp_path: Path
 ) -> None:
