@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import CLIP_WORDS, SPEED_WORDS, Commands, Recorder, tiny_finetune_recipe, tiny_pretrain_recipe
+from small_runs import (
+    CLIP_WORDS,
+    SPEED_WORDS,
+    Commands,
+    Recorder,
+    command_environment,
+    tiny_finetune_recipe,
+    tiny_pretrain_recipe,
+)
 
 from videomae.cli.dry_run import lines_of
 from videomae.core.grid import TubeletGrid
+from videomae.data.loader import ClipBatch
+from videomae.training import measured
 from videomae.training.dry_run import DryRun, dry_run
 from videomae.training.finetune import prepare_finetuning
 from videomae.training.pretrain import prepare_pretraining
@@ -26,11 +40,11 @@ def test_pretraining(commands: Commands, colours: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     assert commands("pretrain", colours, "--output", output, *RUN, "--dry-run") == 0, commands.err
     told = {line.split("  ")[0]: line.split("  ", 1)[1].strip() for line in commands.err.splitlines()}
-    assert told["clips"] == "18 to learn from, 0 that judge"
+    assert told["clips"] == "18 for training, 0 for validation"
     assert told["steps"] == "6 = 2 epochs × 3, of 6 clips"
     assert told["learning rate"] == "0.0015 × 6 / 256 = 3.52e-05"
-    assert "measured with 4 clips" in told["time"]
-    assert "weights 4.2 MiB" in told["memory"]
+    assert "measured in steps of up to 6 clips" in told["time"]
+    assert "in the training process (measured in steps of 6 clips; weights 4.2 MiB" in told["memory"]
     assert [path.name for path in output.iterdir()] == ["inputs.png"]
     assert np.asarray(Image.open(output / "inputs.png")).std() > 10
 
@@ -116,12 +130,64 @@ def test_activations_grow_with_the_clips_and_shrink_with_accumulation(colours: P
     assert activations(batch_size=12, accumulation=2) == one
 
 
+def _measured(commands: list[str]) -> tuple[dict[str, Any], float]:
+    """The document that a command prints, and the peak memory of its process in bytes."""
+    code = (
+        "import resource, sys; from videomae.cli.main import main; assert main(sys.argv[1:]) == 0; "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr)"
+    )
+    words = [sys.executable, "-c", code, *commands, "--json"]
+    done = subprocess.run(words, env=command_environment(), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout), float(done.stderr.splitlines()[-1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux alone")
+def test_the_estimate_is_what_the_run_needs(colours: Path, tmp_path: Path) -> None:
+    """A real run in a process of its own: its peak is the reference."""
+    words = ["pretrain", str(colours), "--output", str(tmp_path / "run"), *RUN, "--ema-decay", "0.9"]
+    estimate, _ = _measured([*words, "--dry-run"])
+    _, peak = _measured(words)
+    assert estimate["total_bytes"] == estimate["process_bytes"] == pytest.approx(peak, rel=0.2)
+
+
+def test_workers_are_named_separately(colours: Path, tmp_path: Path) -> None:
+    recipe = tiny_pretrain_recipe(num_workers=2)
+    found = dry_run(lambda folder: prepare_pretraining(colours, folder, recipe, monitor=Recorder()), tmp_path)
+    assert found.num_workers == 2
+    assert found.worker_bytes is not None
+    assert found.process_bytes is not None
+    assert 2**20 < found.worker_bytes < found.process_bytes
+    assert found.total_bytes == found.process_bytes + 2 * found.worker_bytes
+    assert "2 decode workers of " in dict(lines_of(found, recipe))["memory"]
+
+
+def test_what_takes_too_long_is_estimated(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured, "_MAX_STEP_SECONDS", 0.0)
+    recipe = tiny_pretrain_recipe(batch_size=12)
+    shown: list[str] = []
+    found = dry_run(
+        lambda folder: prepare_pretraining(colours, folder, recipe, monitor=Recorder()), tmp_path, progress=shown.append
+    )
+    assert (found.num_measured, found.micro_batch_size) == (4, 12)
+    assert "measured in steps of 4 clips, estimated for 12" in dict(lines_of(found, recipe))["memory"]
+    assert shown[:2] == ["preparing the run", "reading the first clips"]
+    assert shown[-1] == "a step of 4 clips"
+
+
+def test_clips_are_repeated_for_a_whole_micro_batch() -> None:
+    clips = torch.arange(3).view(3, 1, 1, 1, 1, 1).to(torch.uint8)
+    batch = ClipBatch(clips, torch.tensor([5, 6, 7]), torch.tensor([1, 2, 3]), torch.tensor([0, 1, 2]), ())
+    five = measured.repeated(batch, 5)
+    assert five.clips.flatten().tolist() == [0, 1, 2, 0, 1]
+    assert (five.labels.tolist(), five.places.tolist()) == ([5, 6, 7, 5, 6], [0, 1, 2, 3, 4])
+
+
 def test_one_clip_is_enough(colours: Path, tmp_path: Path) -> None:
     recipe = tiny_finetune_recipe(batch_size=1, ema_decay=0.9)
     found = dry_run(
         lambda folder: prepare_finetuning(colours, folder, recipe, init="scratch", monitor=Recorder()), tmp_path
     )
-    assert found.num_measured == 1
+    assert (found.num_measured, found.micro_batch_size) == (1, 1)
     assert 3 * found.weight_bytes < found.optimizer_bytes < 3.01 * found.weight_bytes
 
 

@@ -11,7 +11,7 @@ from videomae.training.monitor import StepReport
 
 
 def _report(step: int, loss: float | None = 0.5, wait: float = 0.0) -> StepReport:
-    return StepReport(step, (step - 1) // 10, loss, 1e-3, 12.34, wait)
+    return StepReport(step, (step - 1) // 10 + 1, loss, 1e-3, 12.34, wait)
 
 
 def _console(is_terminal: bool) -> tuple[Console, io.StringIO]:
@@ -28,7 +28,7 @@ def test_a_log_gets_a_line_for_each_tenth() -> None:
     monitor.finish()
     lines = text.getvalue().splitlines()
     assert [line.split()[1] for line in lines] == [f"{step}/100" for step in range(10, 101, 10)]
-    assert lines[0] == "step 10/100  epoch 1  loss 0.500  12.3 clips/s  0% waiting for clips"
+    assert lines[0] == "step 10/100  epoch 1  loss 0.500  12.3 clips/s  0% data wait"
 
 
 def test_a_long_run_soon_tells_how_long_it_takes_without_many_lines() -> None:
@@ -41,7 +41,7 @@ def test_a_long_run_soon_tells_how_long_it_takes_without_many_lines() -> None:
         monitor.step(_report(step))
     lines = text.getvalue().splitlines()
     assert [line.split()[1] for line in lines] == ["503/1500", "509/1500", "521/1500", "545/1500", "593/1500"]
-    assert lines[0].endswith("waiting for clips  about 5.5 hours left")
+    assert lines[0].endswith("data wait  about 5.5 hours left")
 
 
 def test_a_run_that_goes_on_counts_from_where_it_was() -> None:
@@ -65,7 +65,7 @@ def test_a_loss_that_was_not_read_leaves_the_last_one() -> None:
     assert "loss …" in first
     assert "loss 0.250" in second
     assert "loss 0.250" in third
-    assert third.endswith("50% waiting for clips")
+    assert third.endswith("50% data wait")
 
 
 def test_a_second_run_starts_without_the_loss_of_the_first() -> None:

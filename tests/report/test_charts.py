@@ -57,19 +57,19 @@ def test_loss_curves_name_each_series_with_its_last_value() -> None:
     )
 
     texts = texts_of(svg)
-    assert {"The losses", "epoch", "loss", "validation: 0.75"} <= set(texts)
-    assert f"pre-training: {falling_loss(20)[-1][1]:.3g}" in texts
+    assert {"The losses", "epoch", "loss", "validation: last 0.75"} <= set(texts)
+    assert f"pre-training: last {falling_loss(20)[-1][1]:.3g}" in texts
 
 
 def test_long_series_are_smoothed_and_say_so() -> None:
-    assert "a: 0.61 (mean of the last 5)" in texts_of(loss_curves({"a": falling_loss(200)}))
-    assert "a: 0.609" in texts_of(loss_curves({"a": falling_loss(200)}, smoothing_points=1))
+    assert "a: last 0.61 (mean of 5)" in texts_of(loss_curves({"a": falling_loss(200)}))
+    assert "a: last 0.609" in texts_of(loss_curves({"a": falling_loss(200)}, smoothing_points=1))
 
 
 def test_values_that_are_not_finite_are_counted() -> None:
     svg = loss_curves({"a": [(0, 1.0), (1, float("nan")), (2, float("inf")), (3, 0.5)], "b": [(0, float("nan"))]})
 
-    assert {"a: 0.5, 2 not finite", "b (1 not finite)"} <= set(texts_of(svg))
+    assert {"a: last 0.5, 2 not finite", "b (1 not finite)"} <= set(texts_of(svg))
 
 
 @pytest.mark.parametrize("series", [{}, {"a": []}, {"a": [(0, float("nan"))]}])
@@ -82,7 +82,7 @@ def test_names_are_drawn_as_they_are() -> None:
 
     texts = "\n".join(texts_of(loss_curves(series)))
 
-    assert "_hidden: 1" in texts
+    assert "_hidden: last 1" in texts
     assert "$a_b$" in texts
     assert "tab here (no values)" in texts
     assert "half \\udcff" in texts

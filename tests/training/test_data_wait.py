@@ -68,8 +68,8 @@ def test_a_run_says_so_in_one_line(colours: Path, tmp_path: Path, monkeypatch: p
 
     pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=10, batch_size=6), monitor=monitor)
 
-    (line,) = [note for note in monitor.notes if "waiting for clips" in note]
-    assert "of the time goes by waiting for clips; what helps: --num-workers 6, or `videomae pack" in line
+    (line,) = [note for note in monitor.notes if "data wait" in note]
+    assert "over the last steps; what helps: --num-workers 6, or `videomae pack" in line
     assert line.endswith(f"`videomae bench-data {colours}` measures it")
     assert "\n" not in line
 

@@ -71,7 +71,7 @@ def test_the_colours_are_learnt(finetuned: FinetuneResult, colours: Path) -> Non
 
 def test_validation_lines_of_the_metrics(finetuned: FinetuneResult) -> None:
     lines = read_metrics(finetuned.folder, "val")
-    assert [(line["step"], line["epoch"]) for line in lines] == [(3, 0), (6, 1), (9, 2)]
+    assert [(line["step"], line["epoch"]) for line in lines] == [(3, 1), (6, 2), (9, 3)]
     for line in lines:
         measured = {"step", "epoch", "split", "loss", "top1", "top5", "mean_class_accuracy"}
         assert {name for name, value in line.items() if value is not None} == measured
@@ -158,7 +158,7 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
 
 def test_validation_every_second_epoch_and_at_the_end(colours: Path, tmp_path: Path) -> None:
     finetune(colours, tmp_path, tiny_finetune_recipe(epochs=5, val_every=2), init="scratch")
-    assert [line["epoch"] for line in read_metrics(tmp_path, "val")] == [1, 3, 4]
+    assert [line["epoch"] for line in read_metrics(tmp_path, "val")] == [2, 4, 5]
 
 
 def test_validation_from_another_folder(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_speed_and_memory_have_curves(pretrained: PretrainResult, finetuned: Fin
     for folder in (pretrained.folder, finetuned.folder):
         page = (folder / "report.html").read_text()
         assert "Learning rate, speed and memory" in page
-        assert "learning rate, clips per second, % of the time waiting for clips, peak memory (GiB) over steps" in page
+        assert "learning rate, clips per second, data wait (% of the time), peak memory (GiB) over steps" in page
         assert "steps skipped so far" not in page  # none was
 
 

@@ -201,6 +201,7 @@ def _draw(report: BenchReport, path: Path) -> None:
         x_label="worker processes",
         y_label="clips/s",
         smoothing_points=1,
+        value_name="with the most workers",
         image_format="svg" if path.suffix.lower() == ".svg" else "png",
     )
     write_bytes(path, image)

@@ -24,17 +24,22 @@ def run_dry(
     *,
     as_json: bool,
 ) -> int:
-    """Tell what the run would be.
+    """Print what the run would be.
 
     Args:
-        prepare: gives the run, kept in a folder, and telling a monitor.
+        prepare: gives the run, kept in a folder, with a monitor for its notes.
         output: of the run, for the picture; None for the current folder, or where that is DATA a temporary one.
         recipe: as the user gave it.
         as_json: print the result on stdout.
     """
     console = stderr_console()
     monitor = ProgressMonitor(console)
-    found = dry_run(lambda folder: prepare(folder, monitor), output)
+    with console.status("dry run") as status:  # nothing but on a terminal
+        found = dry_run(
+            lambda folder: prepare(folder, monitor),
+            output,
+            progress=lambda text: status.update(f"dry run: {text}"),
+        )
     if as_json:
         values = {**dataclasses.asdict(found), "total_bytes": found.total_bytes, "picture": str(found.picture)}
         print_json(values)
@@ -49,31 +54,18 @@ def lines_of(run: DryRun, recipe: TrainingRecipe) -> list[tuple[str, str]]:
     counts = [f"{name} {count}" for name, count in run.class_counts.items()]
     more = "" if len(counts) <= _MAX_CLASSES else ", …"
     rate = f"{recipe.learning_rate:g} × {run.batch_size} / 256 = {run.learning_rate:.3g}"
-    memory = ", ".join(
-        f"{name} {_size(number)}"
-        for name, number in (
-            ("weights", run.weight_bytes),
-            ("gradients", run.gradient_bytes),
-            ("optimiser", run.optimizer_bytes),
-            ("activations", run.activation_bytes),
-        )
-    )
     epochs = "1 epoch" if run.epochs == 1 else f"{run.epochs} epochs"
     lines = [
-        ("clips", f"{run.num_videos} to learn from, {run.num_validation} that judge"),
+        ("clips", f"{run.num_videos} for training, {run.num_validation} for validation"),
         ("classes", f"{len(counts)}: {', '.join(counts[:_MAX_CLASSES])}{more}"),
         ("steps", f"{run.total_steps} = {epochs} × {run.steps_per_epoch}, of {run.batch_size} clips"),
         ("learning rate", rate),
         (
             "time",
             f"about {duration(run.total_seconds)} on {run.device}: {run.step_seconds:.3g} s a step and "
-            f"{run.decode_seconds:.3g} s for reading a clip, measured with {run.num_measured} clips",
+            f"{run.decode_seconds:.3g} s for reading a clip, measured in steps of up to {_clips(run.num_measured)}",
         ),
-        (
-            "memory",
-            f"about {_size(run.total_bytes)}: {memory} (activations measured with one and two clips, and scaled; "
-            "intermediate results come on top)",
-        ),
+        ("memory", _memory(run)),
         ("inputs", str(run.picture)),
     ]
     if run.device == "cpu" and run.total_seconds > _LONG_SECONDS:
@@ -82,6 +74,30 @@ def lines_of(run: DryRun, recipe: TrainingRecipe) -> list[tuple[str, str]]:
         quicker = f"--recipe {kind}-{number}-cpu, fewer --epochs, a smaller --size or --image-size, or a GPU"
         lines.append(("to be quicker", quicker))
     return [line for line in lines if counts or line[0] != "classes"]
+
+
+def _memory(run: DryRun) -> str:
+    """Peaks of the process, the GPU and the workers, and what is known of their parts."""
+    parts = (
+        ("weights", run.weight_bytes),
+        ("gradients", run.gradient_bytes),
+        ("optimizer", run.optimizer_bytes),
+        ("activations", run.activation_bytes),
+    )
+    how = f"measured in steps of {_clips(run.num_measured)}"
+    if run.num_measured < run.micro_batch_size:
+        how += f", estimated for {run.micro_batch_size}"
+    peaks = [] if run.device_bytes is None else [f"about {_size(run.device_bytes)} on the GPU"]
+    if run.process_bytes is not None:
+        peaks.append(f"about {_size(run.process_bytes)} in the training process")
+    if run.num_workers:
+        each = "" if run.worker_bytes is None else f" of {_size(run.worker_bytes)} each"
+        peaks.append(f"{run.num_workers} decode worker{'s' if run.num_workers > 1 else ''}{each}")
+    return f"{', '.join(peaks)} ({how}; {', '.join(f'{name} {_size(number)}' for name, number in parts)})"
+
+
+def _clips(number: int) -> str:
+    return "1 clip" if number == 1 else f"{number} clips"
 
 
 def _size(num_bytes: int) -> str:

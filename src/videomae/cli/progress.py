@@ -16,7 +16,7 @@ _FIRST_LINE_SECONDS = 60.0
 
 
 class ProgressMonitor(Monitor):
-    """A bar with loss, clips/s, the share of time spent waiting for clips, and the time left.
+    """A bar with loss, the run's clips/s and data wait so far, and the time left.
 
     Where stderr is no terminal, a line for each tenth of the run takes its place, and of a long run lines after one
     minute, two more, four more and so on: soon it can be seen how long it will take.
@@ -63,14 +63,14 @@ class ProgressMonitor(Monitor):
         """Move the bar."""
         if report.loss is not None:
             self._loss = f"{report.loss:.3f}"
-        speed = f"{report.clips_per_second:.1f} clips/s  {report.data_wait_share:.0%} waiting for clips"
+        speed = f"{report.clips_per_second:.1f} clips/s  {report.data_wait_share:.0%} data wait"
         text = f"loss {self._loss}  {speed}"
         if self._progress is not None and self._steps is not None:
             self._progress.update(self._steps, completed=report.step, text=text)
         elif self._is_line_due(report.step):
             left = (self._clock() - self._begin) / (report.step - self._first_step) * (self._total - report.step)
             text += f"  about {duration(left)} left" if left >= _FIRST_LINE_SECONDS else ""
-            self.console.print(f"step {report.step}/{self._total}  epoch {report.epoch + 1}  {text}")
+            self.console.print(f"step {report.step}/{self._total}  epoch {report.epoch}  {text}")
 
     def _is_line_due(self, step: int) -> bool:
         tenths, now = 10 * step // self._total, self._clock()

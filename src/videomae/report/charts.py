@@ -42,6 +42,7 @@ def loss_curves(
     x_label: str = "step",
     y_label: str = "loss",
     smoothing_points: int | None = None,
+    value_name: str = "last",
     image_format: ImageFormat = "svg",
 ) -> bytes:
     """Lines of values over steps, one per series, each named in the legend with its last value.
@@ -56,6 +57,7 @@ def loss_curves(
         y_label: what a value is.
         smoothing_points: width of the centred running mean; 1 turns it off; default a fortieth of the series, and none
             for a series under 60 points.
+        value_name: what the legend calls a series' last value.
         image_format: "svg" or "png".
 
     Returns:
@@ -65,7 +67,10 @@ def loss_curves(
         figure, axes = _new_chart(height_inches=3.6 + 0.24 * len(series), title=title)
         names: list[str] = []
         for index, (name, pairs) in enumerate(series.items()):
-            names.append(_draw_series(axes, name, pairs, index=index, smoothing_points=smoothing_points))
+            legend_text = _draw_series(
+                axes, name, pairs, index=index, smoothing_points=smoothing_points, value_name=value_name
+            )
+            names.append(legend_text)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.grid(color=GRID, linewidth=0.8)
@@ -251,7 +256,13 @@ def _encode(figure: Figure, image_format: ImageFormat) -> bytes:
 
 
 def _draw_series(
-    axes: Axes, name: str, pairs: Sequence[tuple[float, float]], *, index: int, smoothing_points: int | None
+    axes: Axes,
+    name: str,
+    pairs: Sequence[tuple[float, float]],
+    *,
+    index: int,
+    smoothing_points: int | None,
+    value_name: str = "last",
 ) -> str:
     """Draw one line and return its text for the legend."""
     colour = _COLOURS[index % len(_COLOURS)]
@@ -275,7 +286,7 @@ def _draw_series(
         axes.plot(
             steps, raw, color=colour, linestyle=style, linewidth=1.8, marker=marker, markersize=4, rasterized=many
         )
-        return f"{label}: {', '.join([_number(values[finite][-1]), *notes])}"
+        return f"{label}: {', '.join([f'{value_name} {_number(values[finite][-1])}', *notes])}"
     smooth = running_mean(values[finite], width)
     axes.plot(steps, raw, color=colour, linewidth=0.7, alpha=0.35, rasterized=many, gid="raw")
     stride = max(1, num_finite // _MAX_VECTOR_POINTS)
@@ -283,7 +294,7 @@ def _draw_series(
     axes.plot(steps[finite][shown], smooth[shown], color=colour, linestyle=style, linewidth=2)
     window = min(width // 2 * 2 + 1, num_finite)
     tail = float(values[finite][-window:].mean())
-    return f"{label}: {', '.join([f'{_number(tail)} (mean of the last {window})', *notes])}"
+    return f"{label}: {', '.join([f'{value_name} {_number(tail)} (mean of {window})', *notes])}"
 
 
 def _handles(axes: Axes) -> tuple[list[Any], list[str]]:

@@ -1,4 +1,4 @@
-"""When training waits for clips more than it should: find out, and say what would help."""
+"""When the data wait is larger than it should be: find out, and print what would help."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def describe_data_wait(training: Training, share: float) -> str:
         is_packed=isinstance(training.dataset.catalog, PackedIndices),
     )
     measure = f"`videomae bench-data {shlex.quote(training.data)}` measures it"
-    return f"{share:.0%} of the time goes by waiting for clips; what helps: {', or '.join(remedies)}; {measure}"
+    return f"data wait {share:.0%} over the last steps; what helps: {', or '.join(remedies)}; {measure}"
 
 
 def list_remedies(*, data: str, num_workers: int, num_cores: int, num_views: int, is_packed: bool) -> list[str]:

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from videomae.core.device import synchronize
 from videomae.core.errors import DataError
 from videomae.core.precision import autocast
 from videomae.data.apart import is_within, require_apart
@@ -21,6 +20,7 @@ from videomae.data.loader import ClipBatch, automatic_workers, collate
 from videomae.data.order import epoch_order
 from videomae.report.pictures import contact_sheet, save_png
 from videomae.training.loop import Training
+from videomae.training.measured import measured_steps, measured_worker_bytes
 from videomae.training.setup import Prepared
 from videomae.training.step import Part
 
@@ -37,23 +37,30 @@ class DryRun:
     """What a run would be.
 
     Args:
-        num_videos: that are learnt.
-        num_validation: videos that judge.
+        num_videos: that are trained on.
+        num_validation: of the validation set.
         class_counts: videos of each class; empty without classes.
         epochs: of the run.
-        steps_per_epoch: optimiser steps of one.
+        steps_per_epoch: optimizer steps of one.
         total_steps: of the run.
         batch_size: clips of a step.
+        micro_batch_size: clips that go through the network at once.
         learning_rate: the highest one, for this batch.
         device: where it would run.
-        num_measured: clips that went through the network for the estimates.
-        step_seconds: estimate of one step without waiting for clips, from these clips.
+        num_measured: clips of the largest step that was taken for the estimates.
+        step_seconds: estimate of one step without data wait.
         decode_seconds: mean time for reading one clip, measured in one process.
         total_seconds: estimate of the whole run, validation included.
+        process_bytes: peak memory of the training process: this one's after real steps, with what saving adds; where
+            `num_measured` is less than a micro-batch, extrapolated. None where the system does not report it.
+        device_bytes: peak memory that torch reserves on a GPU, measured like this; None on a CPU.
+        num_workers: processes that decode, beside the training process.
+        worker_bytes: peak memory of each that it does not share with others, measured; None without workers, or where
+            the system does not report it.
         weight_bytes: of the weights.
         gradient_bytes: of their gradients.
-        optimizer_bytes: of the optimiser's state and of the average, where there is one.
-        activation_bytes: of what is kept for the backward pass, measured for few clips and scaled to those of a part.
+        optimizer_bytes: of the optimizer's state and of the average, where there is one.
+        activation_bytes: of what is kept for the backward pass of a micro-batch, from those of one and two clips.
         picture: clips and masks as the model would see them.
     """
 
@@ -64,12 +71,17 @@ class DryRun:
     steps_per_epoch: int
     total_steps: int
     batch_size: int
+    micro_batch_size: int
     learning_rate: float
     device: str
     num_measured: int
     step_seconds: float
     decode_seconds: float
     total_seconds: float
+    process_bytes: int | None
+    device_bytes: int | None
+    num_workers: int
+    worker_bytes: int | None
     weight_bytes: int
     gradient_bytes: int
     optimizer_bytes: int
@@ -78,27 +90,35 @@ class DryRun:
 
     @property
     def total_bytes(self) -> int:
-        """All that the estimates know of."""
-        return self.weight_bytes + self.gradient_bytes + self.optimizer_bytes + self.activation_bytes
+        """The processor's memory of the run: its process and its workers, as far as they are known."""
+        return (self.process_bytes or 0) + self.num_workers * (self.worker_bytes or 0)
 
 
-def dry_run(prepare: Callable[[Path], Prepared], output: str | Path | None) -> DryRun:
+def dry_run(
+    prepare: Callable[[Path], Prepared],
+    output: str | Path | None,
+    *,
+    progress: Callable[[str], object] = lambda text: None,
+) -> DryRun:
     """Measure a run, and write `inputs.png` into `output`; nothing else is left behind.
 
     Args:
         prepare: gives the run, kept in the folder that it is handed.
         output: the folder for the picture, made if absent; None for the current one, or a new temporary one where the
             current folder lies in the data.
+        progress: is given what is being done; large networks take minutes.
 
     Raises:
         InputError: as the run itself would.
     """
     with tempfile.TemporaryDirectory() as aside:
+        progress("preparing the run")
         prepared = prepare(Path(aside))
         folder = _picture_folder(prepared, output)
+        progress("reading the first clips")
         batch, decode_seconds = _first_clips(prepared.training)
         picture = _draw(prepared, batch, folder)
-        return _measure(prepared, batch, decode_seconds, picture)
+        return _measure(prepared, batch, decode_seconds, picture, progress)
 
 
 def _picture_folder(prepared: Prepared, output: str | Path | None) -> Path:
@@ -134,7 +154,7 @@ def _first_clips(training: Training) -> tuple[ClipBatch, float]:
         raise DataError(
             f"{training.data}, of whose first {len(tried)} videos none can be read",
             expected="videos that can be read",
-            hint="videomae scan tells what is wrong with them",
+            hint="videomae scan shows what is wrong with them",
         )
     batch = collate(found)
     assert isinstance(batch, ClipBatch)
@@ -157,20 +177,21 @@ def _part(training: Training, batch: ClipBatch) -> Part:
     return Part(rows=rows, num_rows=training.recipe.batch_size * training.recipe.views)
 
 
-def _measure(prepared: Prepared, batch: ClipBatch, decode_seconds: float, picture: Path) -> DryRun:
+def _measure(
+    prepared: Prepared, batch: ClipBatch, decode_seconds: float, picture: Path, progress: Callable[[str], object]
+) -> DryRun:
     training, recipe = prepared.training, prepared.training.recipe
-    num_clips = len(batch.indices)
+    workers = automatic_workers() if recipe.num_workers < 0 else recipe.num_workers
+    progress(f"starting {workers} decode workers")
+    worker_bytes = measured_worker_bytes(training, workers)
     training.model.train()
+    progress("measuring activations")
     activation_bytes = _activation_bytes(training, batch)
-    _seconds(training, lambda: _forward_and_backward(training, batch))
-    clip_seconds = _seconds(training, lambda: _forward_and_backward(training, batch)) / num_clips
-    parameters = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
-    gradients = sum(_bytes([parameter.grad]) for parameter in parameters if parameter.grad is not None)
-    update_seconds = _seconds(training, training.optimizer.step)
-    step_seconds = clip_seconds * recipe.batch_size + update_seconds
+    steps = measured_steps(training, batch, activation_bytes, progress)
     kept = [value for state in training.optimizer.state.values() for value in state.values()]
     average = training.average.state_dict()["shadow"].values() if training.average is not None else []
     validation = prepared.validation
+    weight_bytes = _bytes(training.model.parameters())
     total = DryRun(
         num_videos=len(prepared.manifest),
         num_validation=0 if validation is None else len(validation),
@@ -179,40 +200,38 @@ def _measure(prepared: Prepared, batch: ClipBatch, decode_seconds: float, pictur
         steps_per_epoch=training.steps_per_epoch,
         total_steps=training.total_steps,
         batch_size=recipe.batch_size,
+        micro_batch_size=recipe.batch_size // recipe.accumulation,
         learning_rate=training.schedule.peak,
         device=training.device.type,
-        num_measured=num_clips,
-        step_seconds=step_seconds,
+        num_measured=steps.num_clips,
+        step_seconds=steps.fixed_seconds + steps.clip_seconds * recipe.batch_size,
         decode_seconds=decode_seconds,
         total_seconds=0.0,
-        weight_bytes=_bytes(training.model.parameters()),
-        gradient_bytes=gradients,
+        process_bytes=steps.process_bytes,
+        device_bytes=steps.device_bytes,
+        num_workers=workers,
+        worker_bytes=worker_bytes,
+        weight_bytes=weight_bytes,
+        gradient_bytes=_bytes(p for p in training.model.parameters() if p.requires_grad),
         optimizer_bytes=_bytes([*kept, *average]),
         activation_bytes=activation_bytes,
         picture=picture,
     )
-    return replace(total, total_seconds=_total_seconds(total, training, clip_seconds))
+    return replace(total, total_seconds=_total_seconds(total, training, steps.clip_seconds))
 
 
 def _total_seconds(run: DryRun, training: Training, clip_seconds: float) -> float:
     """Steps and validation; a GPU computes while clips are read, where there is none the same cores do both."""
     recipe = training.recipe
-    workers = automatic_workers() if recipe.num_workers < 0 else recipe.num_workers
-    read_seconds = run.decode_seconds / max(1, workers)
+    read_seconds = run.decode_seconds / max(1, run.num_workers)
 
     def together(compute: float, num_clips: int) -> float:
         reading = num_clips * read_seconds
-        return max(compute, reading) if workers and run.device != "cpu" else compute + reading
+        return max(compute, reading) if run.num_workers and run.device != "cpu" else compute + reading
 
     training_seconds = run.total_steps * together(run.step_seconds, recipe.batch_size)
-    judged = -(-recipe.epochs // getattr(recipe, "val_every", 1)) * run.num_validation
-    return training_seconds + together(judged * clip_seconds / recipe.views * _FORWARD_SHARE, judged)
-
-
-def _forward_and_backward(training: Training, batch: ClipBatch) -> None:
-    for parameter in training.model.parameters():
-        parameter.grad = None
-    _loss(training, batch).backward()
+    validated = -(-recipe.epochs // getattr(recipe, "val_every", 1)) * run.num_validation
+    return training_seconds + together(validated * clip_seconds / recipe.views * _FORWARD_SHARE, validated)
 
 
 def _loss(training: Training, batch: ClipBatch) -> Tensor:
@@ -222,16 +241,8 @@ def _loss(training: Training, batch: ClipBatch) -> Tensor:
     return total / weight
 
 
-def _seconds(training: Training, work: Callable[[], object]) -> float:
-    synchronize(training.device)
-    begin = time.perf_counter()
-    work()
-    synchronize(training.device)
-    return time.perf_counter() - begin
-
-
 def _activation_bytes(training: Training, batch: ClipBatch) -> int:
-    """What one part of a step keeps for its backward pass: of one clip, and what the second adds for each further one.
+    """What one micro-batch keeps for its backward pass: of one clip, and what the second adds for each further one.
 
     The first pass has what does not grow with the clips, such as weights in half precision.
     """

@@ -153,7 +153,18 @@ class Training:
             f"{epochs} = {self.total_steps} steps of {recipe.batch_size} clips, on {self.device.type} "
             f"in {self.precision or recipe.precision}; "
             f"learning rate {recipe.learning_rate:g} × {recipe.batch_size} / 256 = {self.schedule.peak:.3g}"
+            f"{self._cut_warmup()}"
         )
+
+    def _cut_warmup(self) -> str:
+        asked, used = self.recipe.warmup_epochs, self.used_warmup_epochs
+        return "" if used == asked else f"; warm-up cut from {asked:g} to {used:.3g} epochs, half of the run"
+
+    @property
+    def used_warmup_epochs(self) -> float:
+        """The recipe's, but at most half of the run."""
+        asked, used = self.recipe.warmup_epochs, self.schedule.warmup_steps / self.steps_per_epoch
+        return used if used < asked and self.schedule.warmup_steps == self.total_steps // 2 else asked
 
     @property
     def is_judging_due(self) -> bool:
@@ -195,6 +206,8 @@ def run_to_end(training: Training, *, summary: str, write_report: Callable[[], o
         TrainingStopped, VideoError, ConfigError: as `train`.
     """
     _refuse_fewer_steps(training)
+    if training.used_warmup_epochs != training.recipe.warmup_epochs:
+        training.folder.description["used"] = {"warmup_epochs": training.used_warmup_epochs}
     with training.folder.opened():
         return _run_to_end(training, summary, write_report)
 

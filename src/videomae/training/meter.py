@@ -1,10 +1,11 @@
-"""Measures the speed of training and the waiting for clips, and writes the lines of metrics.jsonl."""
+"""Measures the speed of training and the data wait, and writes the lines of metrics.jsonl."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from videomae.data.loader import ClipBatch
 from videomae.training.data_wait import DataWaitWatch, describe_data_wait
 from videomae.training.memory import peak_memory_gib
 from videomae.training.monitor import StepReport
+from videomae.training.speed import Speed
 
 if TYPE_CHECKING:
     from videomae.training.loop import Training
@@ -27,6 +29,7 @@ class Meter:
 
     def __init__(self, training: Training) -> None:
         self.training = training
+        self._run = Speed()  # of the lines that are written
         self.restart()
         self._outcomes = Outcomes(training.device, training.recipe.log_every)
         self._watch = DataWaitWatch()
@@ -35,7 +38,7 @@ class Meter:
         self._computing: torch.cuda.Event | None = None
 
     def restart(self) -> None:
-        """Begin a new measurement: what happened between (validation, saving) is not training."""
+        """Begin a new line: what happened in between (validation, saving) is not training."""
         self._begin = self._step_begin = time.perf_counter()
         self._waited = 0.0
         self._clips = 0
@@ -57,7 +60,7 @@ class Meter:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Within it other processes are waited for, which wait for their clips: it counts as waiting for clips."""
+        """Within it other processes are waited for, which wait for their clips: it counts as data wait."""
         begin = time.perf_counter()
         yield
         is_free = self._computing is not None and not self._computing.query()
@@ -85,32 +88,35 @@ class Meter:
         # Reading waits for a GPU, so it is done when a line is due; on the CPU it costs nothing.
         if due or training.device.type == "cpu":
             self._read()
-        seconds = max(time.perf_counter() - self._begin, 1e-9)
+        line = Speed(self._clips, time.perf_counter() - self._begin, self._waited)
+        run = self._run + line
         report = StepReport(
             step=training.step,
-            epoch=(training.step - 1) // training.steps_per_epoch,
+            epoch=(training.step - 1) // training.steps_per_epoch + 1,
             loss=self._outcomes.mean_loss,
             learning_rate=rate,
-            clips_per_second=self._clips / seconds,
-            data_wait_share=min(1.0, self._waited / seconds),
+            clips_per_second=run.clips_per_second,
+            data_wait_share=run.data_wait_share,
             skipped_steps=self._outcomes.num_skipped,
             memory_gib=peak_memory_gib(training.device),
         )
         training.monitor.step(report)
         self._look_at_waiting()
         if due:
-            training.folder.log({"split": "train", **vars(report)})
+            training.folder.log({"split": "train", **vars(report), **line.logged()})
+            self._run = run
             self._outcomes.begin_line()
             self.restart()
 
     def state_dict(self) -> dict[str, Any]:
         """For the run state: what the next line of metrics.jsonl will tell of steps taken already; waits for a GPU."""
         self._read()
-        return self._outcomes.state_dict()
+        return {**self._outcomes.state_dict(), "speed": asdict(self._run)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a run state."""
+        """Go on from a run state; those written before there was a speed of the run begin to count here."""
         self._outcomes.load_state_dict(state)
+        self._run = Speed(**state.get("speed", {}))
 
     @property
     def num_skipped(self) -> int:

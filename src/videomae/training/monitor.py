@@ -1,4 +1,4 @@
-"""What a run tells while it goes on. The command line shows it; a program may pass its own monitor or none."""
+"""What a run reports while it goes on. The command line shows it; a program may pass its own monitor or none."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class StepReport:
 
     Args:
         step: steps done, from 1.
-        epoch: epoch of this step, from 0.
+        epoch: epoch of this step, from 1.
         loss: mean loss since the last report that had one; None where reading it would make the device wait.
         learning_rate: the peak group's rate.
-        clips_per_second: over the last steps.
-        data_wait_share: share of the last steps' time spent waiting for clips, 0–1.
+        clips_per_second: of the whole run so far, see `training.speed.Speed`.
+        data_wait_share: of the whole run so far, 0–1.
         skipped_steps: steps of the run so far that changed nothing, because loss or gradient was not finite; on a GPU
             as of the last report with a loss.
         memory_gib: the most memory so far, see `peak_memory_gib`; of the main process' device.

@@ -183,7 +183,9 @@ def prepare_pretraining(
     def write_report() -> None:
         # The weights of the folder: a sharded model computes nothing in one process alone.
         pictures = reconstruct_first(open_checkpoint(folder.path, task="pretraining"), manifest.entries, recipe, device)
-        write_pretrain_report(folder, recipe, manifest, training.broken, pictures)
+        write_pretrain_report(
+            folder, recipe, manifest, training.broken, pictures, hidden_share=float(masks.draw(1, 0)[0].float().mean())
+        )
 
     def show(clips: Tensor, batch: ClipBatch, step: int, part: Part) -> list[TitledClip]:
         hidden, not_rebuilt = masks.of(part, step)

@@ -19,6 +19,7 @@ from videomae.report.html import KeyFigure, Report
 from videomae.report.pictures import contact_sheet, reconstruction_sheet
 from videomae.training.pictures import read_progress
 from videomae.training.run_folder import RunFolder
+from videomae.training.speed import speed_of_run
 from videomae.video.source import VideoSource
 
 _MAX_BROKEN_LISTED = 50
@@ -26,7 +27,7 @@ _MAX_BROKEN_LISTED = 50
 _SPEED_PANELS = (
     ("learning rate", "learning_rate", 1),
     ("clips per second", "clips_per_second", 1),
-    ("% of the time waiting for clips", "data_wait_share", 100),
+    ("data wait (% of the time)", "data_wait_share", 100),
     ("peak memory (GiB)", "memory_gib", 1),
     ("steps skipped so far", "skipped_steps", 1),
 )
@@ -38,13 +39,17 @@ def write_pretrain_report(
     manifest: Manifest,
     broken: Mapping[str, str],
     pictures: Sequence[tuple[VideoSource, Reconstruction]],
+    *,
+    hidden_share: float,
 ) -> Path:
-    """Loss curve, reconstructions and settings of a pre-training run."""
+    """Loss curve, reconstructions and settings of a pre-training run.
+
+    `hidden_share` is the share of the tubelets that its masks hide: of a small grid not quite the recipe's ratio.
+    """
     records = folder.read_metrics()
     report = Report("Pre-training", subtitle=f"{len(manifest)} videos of {manifest.source}")
-    report.key_figures(
-        [*_training_figures(records, manifest, broken), KeyFigure("mask", f"{recipe.mask} {recipe.mask_ratio:.0%}")]
-    )
+    mask = KeyFigure("mask", f"{recipe.mask} {hidden_share:.0%}", f"hidden; mask_ratio is {recipe.mask_ratio:g}")
+    report.key_figures([*_training_figures(records, manifest, broken), mask])
     _add_curves(report, records)
     _add_progress(report, folder.path, pictures)
     report.section("Reconstructions")
@@ -74,7 +79,7 @@ def write_finetune_report(
     report = Report("Fine-tuning", subtitle=f"from {init}, {len(manifest)} videos of {manifest.source}")
     figures = _training_figures(records, manifest, broken)
     if best is not None:
-        figures = [*_validation_figures(best), *figures]
+        figures = [*_validation_figures(best, extra["best_epoch"]), *figures]
     report.key_figures(figures)
     kept = (
         f"the weights of epoch {extra['best_epoch']}, the best on validation" if best is not None else "the last epoch"
@@ -116,12 +121,11 @@ def _training_figures(
     lines = [record for record in records if record["split"] == "train" and record["loss"] is not None]
     if not lines:
         return []
-    speed = sorted(line["clips_per_second"] for line in lines)[len(lines) // 2]
-    waiting = sum(line["data_wait_share"] for line in lines) / len(lines)
+    speed = speed_of_run(records)
     figures = [
         KeyFigure("last training loss", f"{lines[-1]['loss']:.3f}", f"{lines[0]['loss']:.3f} at the start"),
         KeyFigure("steps", f"{lines[-1]['step']}", f"{len(manifest)} videos"),
-        KeyFigure("clips per second", f"{speed:.1f}", f"{waiting:.0%} of the time waiting for clips"),
+        KeyFigure("clips per second", f"{speed.clips_per_second:.1f}", f"data wait {speed.data_wait_share:.0%}"),
     ]
     if num_skipped := max(record.get("skipped_steps") or 0 for record in records):
         figures.append(KeyFigure("skipped", str(num_skipped), "steps whose loss or gradient was not finite"))
@@ -130,15 +134,16 @@ def _training_figures(
     return figures
 
 
-def _validation_figures(best: Evaluation | MultiLabelEvaluation) -> list[KeyFigure]:
+def _validation_figures(best: Evaluation | MultiLabelEvaluation, epoch: int) -> list[KeyFigure]:
+    """Of the best epoch, whose weights are kept; the curves show the last one too."""
     if isinstance(best, MultiLabelEvaluation):
         value = f"{best.metrics.mean_average_precision:.1%}"
-        return [KeyFigure("validation mAP", value, f"{best.metrics.num_videos} videos")]
+        return [KeyFigure("best validation mAP", value, f"epoch {epoch}; {best.metrics.num_videos} videos")]
     metrics = best.metrics
-    about = f"{metrics.num_videos} videos; 95 % interval {interval_text(best)}"
+    about = f"epoch {epoch}; {metrics.num_videos} videos; 95 % interval {interval_text(best)}"
     return [
-        KeyFigure("validation top-1", f"{metrics.top1:.1%}", about),
-        KeyFigure("mean class accuracy", f"{metrics.mean_class_accuracy:.1%}"),
+        KeyFigure("best validation top-1", f"{metrics.top1:.1%}", about),
+        KeyFigure("mean class accuracy", f"{metrics.mean_class_accuracy:.1%}", f"of the same epoch {epoch}"),
     ]
 
 
@@ -157,8 +162,13 @@ def _add_accuracy(report: Report, records: Sequence[Mapping[str, Any]]) -> None:
         for title, name in names.items()
         if all(name in record for record in judged)
     }
+    main = "mAP" if "mAP" in series else "top-1"  # what chooses the best epoch
+    series = {
+        f"{title} (best {max(value for _, value in curve):.1f})" if title == main else title: curve
+        for title, curve in series.items()
+    }
     report.section("Accuracy on validation")
-    y_label = "average precision (%)" if "mAP" in series else "right (%)"
+    y_label = "average precision (%)" if main == "mAP" else "right (%)"
     report.picture(loss_curves(series, y_label=y_label), alt="validation accuracy over steps")
 
 
@@ -197,7 +207,12 @@ def _add_speed(report: Report, records: Sequence[Mapping[str, Any]]) -> None:
 
 def _add_settings(report: Report, folder: RunFolder, recipe: TrainingRecipe, broken: Mapping[str, str]) -> None:
     report.section("Settings")
-    report.table(["setting", "value"], [[name, str(value)] for name, value in recipe.to_dict().items()])
+    used = folder.description.get("used", {})  # where it is not what the recipe has
+    rows = [
+        [name, f"{value} (used: {used[name]:.3g})" if name in used else str(value)]
+        for name, value in recipe.to_dict().items()
+    ]
+    report.table(["setting", "value"], rows)
     if broken:
         report.section("Videos that could not be read")
         listed = list(broken.items())[:_MAX_BROKEN_LISTED]

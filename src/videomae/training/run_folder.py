@@ -155,7 +155,7 @@ class RunFolder:
                 os.fsync(file.fileno())
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All lines of `metrics.jsonl`; what a kill or a full disk left half-written is left out."""
+        """All lines of `metrics.jsonl`, epochs from 1; what a kill or a full disk left half-written is skipped."""
         path = self.path / METRICS_NAME
         if not path.exists():
             return []
@@ -167,6 +167,8 @@ class RunFolder:
                 continue
             if isinstance(record, dict) and isinstance(record.get("step"), int):
                 records.append(record)
+        if any(record.get("epoch") == 0 for record in records):  # written when epochs counted from 0
+            records = [{**record, "epoch": record["epoch"] + 1} for record in records]
         return records
 
     def drop_metrics_after(self, step: int, *, is_judged: bool = True) -> None:

@@ -59,7 +59,7 @@ class Validation:
                 named[str(path)] = str(error)
                 self.monitor.note(f"counts as wrong, cannot be read: {error}")
         unmeasured = dict.fromkeys(("learning_rate", "clips_per_second", "data_wait_share"))
-        self.folder.log({"step": training.step, "epoch": epoch, "split": "val", **metrics.logged(), **unmeasured})
+        self.folder.log({"step": training.step, "epoch": epoch + 1, "split": "val", **metrics.logged(), **unmeasured})
         score, best_score = getattr(metrics, metrics.main), f"best_{metrics.main}"
         # Of two epochs that judge alike, the lower loss decides.
         if "best_epoch" not in best or (score, -metrics.loss) > (best[best_score], -best["best_loss"]):

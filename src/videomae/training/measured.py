@@ -1,0 +1,168 @@
+"""Time and memory of a run, measured by taking steps of it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
+from importlib import import_module
+
+import torch
+
+from videomae.core.allocator import freed_memory_kept
+from videomae.core.device import random_state_kept, synchronize
+from videomae.core.machine import peak_memory_bytes
+from videomae.data.loader import ClipBatch, hard_limit_seconds, training_loader
+from videomae.data.order import BatchOrder
+from videomae.training.background import HostCopy
+from videomae.training.loop import Training
+from videomae.training.saving import run_state
+from videomae.training.step import Stepper
+
+# A step of a whole micro-batch is taken where it needs no longer than this; else it is estimated from a smaller one.
+_MAX_STEP_SECONDS = 45.0
+
+
+@dataclass(frozen=True)
+class MeasuredSteps:
+    """What steps of a run need.
+
+    Args:
+        num_clips: of the largest step that was taken.
+        clip_seconds: of a step, for each clip.
+        fixed_seconds: of a step, whatever its clips.
+        process_bytes: peak memory of this process with a whole micro-batch; None where the system does not report it.
+        device_bytes: peak memory reserved on the GPU; None on a CPU.
+    """
+
+    num_clips: int
+    clip_seconds: float
+    fixed_seconds: float
+    process_bytes: int | None
+    device_bytes: int | None
+
+
+def measured_steps(
+    training: Training, batch: ClipBatch, activation_bytes: int, progress: Callable[[str], object]
+) -> MeasuredSteps:
+    """Take steps of one clip, of those of `batch`, and of a whole micro-batch where that is quick enough.
+
+    The network learns from them, so the run must not take place afterwards.
+
+    Args:
+        training: the run, with no step taken.
+        batch: some clips, repeated for a whole micro-batch.
+        activation_bytes: of a whole micro-batch: how memory grows where it is not measured.
+        progress: is given what is being done.
+    """
+    micro_batch = training.recipe.batch_size // training.recipe.accumulation
+    stepper = Stepper(training, batch_order(training))
+    is_cpu = training.device.type == "cpu"
+
+    def seconds(num_clips: int) -> float:
+        progress(f"a step of {num_clips} {'clip' if num_clips == 1 else 'clips'}")
+        part = repeated(batch, num_clips)
+        # Where a step has several micro-batches, gradients are there already when the second one begins.
+        parts = [part] * min(2, training.recipe.accumulation)
+        synchronize(training.device)
+        begin = time.perf_counter()
+        stepper.take(parts, training.schedule.peak)
+        synchronize(training.device)
+        return (time.perf_counter() - begin) / len(parts)
+
+    with freed_memory_kept() if is_cpu else nullcontext(), random_state_kept(training.device):
+        seconds(1)  # what is made once: state of the optimizer, memory, kernels
+        one = seconds(1)
+        host_copy = HostCopy()  # a run saves while it goes on, from a copy that it keeps
+        host_copy.take(run_state(training))
+        largest, last = 1, one
+        peaks = {1: _peaks(training)}
+        for num_clips in (min(len(batch.indices), micro_batch), micro_batch):
+            if num_clips > largest and (
+                num_clips <= len(batch.indices) or num_clips * last / largest < _MAX_STEP_SECONDS
+            ):
+                last, largest = seconds(num_clips), num_clips
+                peaks[num_clips] = _peaks(training)
+        del host_copy
+    clip_seconds = max(0.0, last - one) / (largest - 1) if largest > 1 else one
+    growth = round((micro_batch - largest) * activation_bytes / micro_batch)
+    # The writer turns the weights into bytes of their own.
+    written = sum(parameter.nbytes for parameter in training.model.parameters())
+    process, device = peaks[largest]
+    return MeasuredSteps(
+        num_clips=largest,
+        clip_seconds=clip_seconds,
+        fixed_seconds=max(0.0, one - clip_seconds),
+        process_bytes=None if process is None else process + written + (growth if is_cpu else 0),
+        device_bytes=None if device is None else device + growth,
+    )
+
+
+def measured_worker_bytes(training: Training, num_workers: int) -> int | None:
+    """What a decode worker holds for itself once the first batch is there; the largest of all workers."""
+    if not num_workers:
+        return None
+    recipe = training.recipe
+    before = {process.pid for process in multiprocessing.active_children()}
+    batches = training_loader(
+        training.dataset,
+        batch_order(training),
+        num_workers=num_workers,
+        pin_memory=False,
+        limit_seconds=hard_limit_seconds(recipe.read_limit_seconds),
+        excluded=dict(training.left_out.excluded),
+        note=lambda text: None,
+    )
+    with closing(batches):
+        next(batches)
+        found = [_own_bytes(child.pid) for child in multiprocessing.active_children() if child.pid not in before]
+    known = [number for number in found if number is not None]
+    return max(known, default=None)
+
+
+def batch_order(training: Training) -> BatchOrder:
+    """The order of the run, in one process."""
+    recipe = training.recipe
+    return BatchOrder(
+        len(training.dataset),
+        batch_size=recipe.batch_size,
+        epochs=recipe.epochs,
+        seed=recipe.seed,
+        num_parts=recipe.accumulation,
+        order_of=training.order_of,
+    )
+
+
+def repeated(batch: ClipBatch, num_clips: int) -> ClipBatch:
+    """`num_clips` clips: the first of the batch, and again from its beginning."""
+    rows = torch.arange(num_clips) % len(batch.indices)
+    return replace(
+        batch,
+        clips=batch.clips[rows],
+        labels=batch.labels[rows],
+        indices=batch.indices[rows],
+        places=torch.arange(num_clips),
+    )
+
+
+def _peaks(training: Training) -> tuple[int | None, int | None]:
+    """Peak bytes of this process, and those reserved on its GPU."""
+    is_cuda = training.device.type == "cuda"
+    reserved = torch.cuda.max_memory_reserved(training.device) if is_cuda else None
+    return peak_memory_bytes(), reserved
+
+
+def _own_bytes(pid: int | None) -> int | None:
+    """Memory that a process shares with no other; None where the system does not report it."""
+    try:
+        psutil = import_module("psutil")
+        return int(psutil.Process(pid).memory_full_info().uss)
+    except (ImportError, OSError, AttributeError):
+        return None
+    except Exception as error:  # psutil's own errors: the process has ended, or belongs to somebody else
+        if type(error).__module__.partition(".")[0] == "psutil":
+            return None
+        raise
+
