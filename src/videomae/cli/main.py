@@ -8,9 +8,8 @@ from importlib import import_module
 
 from videomae import __version__
 from videomae.cli.arguments import UsageError
-from videomae.cli.console import EXIT_DONE, accept_any_text, run_guarded
+from videomae.cli.console import EXIT_DONE, accept_any_text, is_main_process, run_guarded
 from videomae.cli.launcher import refuse_wrong_launch
-from videomae.cli.versions import warn_of_untested
 from videomae.core.errors import InputError
 
 # name → (one line for the list, example)
@@ -71,8 +70,9 @@ def _run(name: str, *arguments: str) -> int:
             expected=" or ".join(COMMANDS),
             hint=f"did you mean {close[0]}?" if close else "see videomae --help",
         )
+    if "--help" not in arguments and "-h" not in arguments:
+        _warn_of_untested_versions()
     refuse_wrong_launch(name, arguments)
-    warn_of_untested()
     try:
         status: int = import_module(f"videomae.cli.{name.replace('-', '_')}").run(list(arguments))
     except InputError as error:
@@ -80,6 +80,13 @@ def _run(name: str, *arguments: str) -> int:
 
         raise adapted(error, name) from error
     return status
+
+
+def _warn_of_untested_versions() -> None:
+    from videomae.core.versions import warning_line
+
+    if is_main_process() and (line := warning_line()):
+        print(f"videomae: {line}", file=sys.stderr)
 
 
 def _help() -> str:
