@@ -70,6 +70,11 @@ def test_the_line(commands: Commands, words: str, line: str) -> None:
     ("words", "line"),
     [
         ("pretrain d --output o --epochs 0", "epochs=0: expected at least 1; change --epochs"),
+        (
+            "pretrain d --output o --epochs 0 --accumulation 0 --mask-ratio 1.5",
+            "epochs=0, accumulation=0, mask_ratio=1.5: expected epochs at least 1, accumulation at least 1, mask_ratio "
+            "a share between 0 and 1; change --epochs, change --accumulation, change --mask-ratio",
+        ),
         ("pretrain d --output o --mask-ratio 1.5", "mask_ratio=1.5: expected a share between 0 and 1;"),
         ("finetune d --output o --init i --layer-decay 2", "layer_decay=2.0: expected a share above 0, up to 1;"),
         ("predict v --model m --top-k 0", "--top-k 0: expected 1 or more;"),

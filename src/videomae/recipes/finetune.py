@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from videomae.recipes.recipe import TrainingRecipe, require
+from videomae.core.errors import ConfigError
+from videomae.recipes.recipe import TrainingRecipe, out_of_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +60,17 @@ class FinetuneRecipe(TrainingRecipe):
     val_every: int = 1
     """Epochs between validations."""
 
-    def validate(self) -> None:
-        """As `TrainingRecipe.validate`."""
-        super().validate()
-        require(self, "layer_decay", 0 < self.layer_decay <= 1, "a share above 0, up to 1")
+    def faults(self) -> Iterator[ConfigError]:
+        """As `TrainingRecipe.faults`."""
+        yield from super().faults()
+        yield from out_of_range(self, "layer_decay", 0 < self.layer_decay <= 1, "a share above 0, up to 1")
         for name in ("label_smoothing", "drop_path", "head_dropout"):
-            require(self, name, 0 <= getattr(self, name) < 1, "a share from 0 to below 1")
+            yield from out_of_range(self, name, 0 <= getattr(self, name) < 1, "a share from 0 to below 1")
         for name in ("erasing", "cutmix_probability", "class_balance"):
-            require(self, name, 0 <= getattr(self, name) <= 1, "a share from 0 to 1")
+            yield from out_of_range(self, name, 0 <= getattr(self, name) <= 1, "a share from 0 to 1")
         for name in ("mixup", "cutmix"):
-            require(self, name, 0 <= getattr(self, name) < math.inf, "0 or more")
-        require(self, "init_scale", 0 < self.init_scale < math.inf, "a number above 0")
-        require(self, "max_crop_ratio", 1 <= self.max_crop_ratio < math.inf, "1 or more")
-        require(self, "min_crop_area", 0 < self.min_crop_area <= 1, "a share above 0, up to 1")
-        require(self, "val_every", self.val_every >= 1, "at least 1")
+            yield from out_of_range(self, name, 0 <= getattr(self, name) < math.inf, "0 or more")
+        yield from out_of_range(self, "init_scale", 0 < self.init_scale < math.inf, "a number above 0")
+        yield from out_of_range(self, "max_crop_ratio", 1 <= self.max_crop_ratio < math.inf, "1 or more")
+        yield from out_of_range(self, "min_crop_area", 0 < self.min_crop_area <= 1, "a share above 0, up to 1")
+        yield from out_of_range(self, "val_every", self.val_every >= 1, "at least 1")

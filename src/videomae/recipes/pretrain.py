@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from videomae.recipes.recipe import TrainingRecipe, require
+from videomae.core.errors import ConfigError
+from videomae.recipes.recipe import TrainingRecipe, out_of_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +43,12 @@ class PretrainRecipe(TrainingRecipe):
     crop: Literal["multi-scale", "center"] = "multi-scale"
     """multi-scale takes a random crop of the published kind, center the largest square in the middle."""
 
-    def validate(self) -> None:
-        """As `TrainingRecipe.validate`."""
-        super().validate()
+    def faults(self) -> Iterator[ConfigError]:
+        """As `TrainingRecipe.faults`."""
+        yield from super().faults()
         for name in ("decoder_depth", "decoder_width"):
-            require(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
-        require(self, "mask_ratio", 0 < self.mask_ratio < 1, "a share between 0 and 1")
-        require(self, "decoder_mask_ratio", self.decoder_mask_ratio in (0, 0.25, 0.5, 0.75), "0, 0.25, 0.5 or 0.75")
+            yield from out_of_range(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
+        yield from out_of_range(self, "mask_ratio", 0 < self.mask_ratio < 1, "a share between 0 and 1")
+        yield from out_of_range(
+            self, "decoder_mask_ratio", self.decoder_mask_ratio in (0, 0.25, 0.5, 0.75), "0, 0.25, 0.5 or 0.75"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -106,56 +107,70 @@ class TrainingRecipe:
         """Check the ranges.
 
         Raises:
-            ConfigError: names the first field that is out of range.
+            ConfigError: names all fields that are out of range.
         """
+        faults = list(self.faults())
+        if len(faults) > 1:
+            raise ConfigError(
+                ", ".join(fault.value for fault in faults),
+                expected=", ".join(f"{fault.value.partition('=')[0]} {fault.expected}" for fault in faults),
+                hint=", ".join(fault.hint for fault in faults),
+            )
+        if faults:
+            raise faults[0]
+
+    def faults(self) -> Iterator[ConfigError]:
+        """Every field that is out of range."""
         counts = ("epochs", "batch_size", "views", "accumulation", "log_every", "max_skipped_in_a_row", "keep_states")
         for name in counts:
-            require(self, name, getattr(self, name) >= 1, "at least 1")
+            yield from out_of_range(self, name, getattr(self, name) >= 1, "at least 1")
         rates = ("learning_rate", "min_learning_rate", "start_learning_rate")
         for name in (*rates, "weight_decay", "clip_grad", "warmup_epochs"):
-            require(self, name, 0 <= getattr(self, name) < math.inf, "0 or more")
+            yield from out_of_range(self, name, 0 <= getattr(self, name) < math.inf, "0 or more")
         for name in ("beta1", "beta2", "ema_decay"):
-            require(self, name, 0 <= getattr(self, name) < 1, "a share from 0 to below 1")
-        require(
+            yield from out_of_range(self, name, 0 <= getattr(self, name) < 1, "a share from 0 to below 1")
+        yield from out_of_range(
             self,
             "accumulation",
-            self.batch_size % self.accumulation == 0,
+            self.accumulation < 1 or self.batch_size % self.accumulation == 0,
             f"a number that divides the batch of {self.batch_size} clips",
         )
-        require(self, "save_minutes", self.save_minutes > 0, "a number above 0")
-        require(self, "num_workers", self.num_workers >= -1, "-1 (automatic) or more")
+        yield from out_of_range(self, "save_minutes", self.save_minutes > 0, "a number above 0")
+        yield from out_of_range(self, "num_workers", self.num_workers >= -1, "-1 (automatic) or more")
         for name in ("num_frames", "image_size", "frame_stride"):
-            require(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
+            yield from out_of_range(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         rate = self.frame_rate
-        require(self, "frame_rate", rate is None or 0 < rate < math.inf, "a number above 0")
+        yield from out_of_range(self, "frame_rate", rate is None or 0 < rate < math.inf, "a number above 0")
         if rate is not None and self.frame_stride is not None:
-            raise ConfigError(
+            yield ConfigError(
                 f"frame_stride={self.frame_stride} and frame_rate={rate}",
                 expected="one of them",
                 hint="leave --frame-stride or --frame-rate out",
             )
         if rate is not None and self.sampling not in (None, "dense"):
-            raise ConfigError(
+            yield ConfigError(
                 f"frame_rate={rate} with sampling={self.sampling!r}",
                 expected="dense sampling, the one that has a rate",
                 hint="leave --sampling or --frame-rate out",
             )
         # Each process would judge by itself whether the scale of the loss is too large.
         fits = self.sharding == "none" or self.precision != "fp16"
-        require(self, "sharding", fits, "none with --precision fp16, or --precision bf16")
-        require(self, "read_limit_seconds", 0 < self.read_limit_seconds < math.inf, "a number above 0")
-        require(self, "max_broken", 0 <= self.max_broken <= 1, "a share from 0 to 1")
-        require(self, "seed", 0 <= self.seed < 2**32, "a number from 0 to 2³² − 1")
+        yield from out_of_range(self, "sharding", fits, "none with --precision fp16, or --precision bf16")
+        yield from out_of_range(self, "read_limit_seconds", 0 < self.read_limit_seconds < math.inf, "a number above 0")
+        yield from out_of_range(self, "max_broken", 0 <= self.max_broken <= 1, "a share from 0 to 1")
+        yield from out_of_range(self, "seed", 0 <= self.seed < 2**32, "a number from 0 to 2³² − 1")
         for name, kind in get_type_hints(type(self)).items():
             choices = [
                 choice for part in (kind, *get_args(kind)) if get_origin(part) is Literal for choice in get_args(part)
             ]
             if get_origin(kind) is tuple:
-                require(self, name, set(getattr(self, name)) <= set(choices), "of " + ", ".join(choices))
+                yield from out_of_range(
+                    self, name, set(getattr(self, name)) <= set(choices), "of " + ", ".join(choices)
+                )
             elif choices:
                 may_be_left_out = type(None) in get_args(kind)
                 fits = getattr(self, name) in choices or (may_be_left_out and getattr(self, name) is None)
-                require(self, name, fits, " or ".join(choices))
+                yield from out_of_range(self, name, fits, " or ".join(choices))
 
     def scaled(self, rate_for_256: float) -> float:
         """A learning rate given for 256 clips, for this batch (linear scaling rule, Goyal et al. 2017)."""
@@ -200,8 +215,8 @@ def _filled(recipe: object, values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def require(recipe: object, name: str, fits: bool, expected: str) -> None:
-    """Raise a ConfigError that shows the field's value unless it fits."""
+def out_of_range(recipe: object, name: str, fits: bool, expected: str) -> Iterator[ConfigError]:
+    """A ConfigError that shows the field's value unless it fits."""
     if not fits:
         option = "--" + name.replace("_", "-")
-        raise ConfigError(f"{name}={getattr(recipe, name)!r}", expected=expected, hint=f"change {option}")
+        yield ConfigError(f"{name}={getattr(recipe, name)!r}", expected=expected, hint=f"change {option}")

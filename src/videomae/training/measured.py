@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
-from importlib import import_module
 
+import psutil
 import torch
 
 from videomae.core.allocator import freed_memory_kept
@@ -157,12 +157,6 @@ def _peaks(training: Training) -> tuple[int | None, int | None]:
 def _own_bytes(pid: int | None) -> int | None:
     """Memory that a process shares with no other; None where the system does not report it."""
     try:
-        psutil = import_module("psutil")
         return int(psutil.Process(pid).memory_full_info().uss)
-    except (ImportError, OSError, AttributeError):
+    except (psutil.Error, AttributeError):  # it has ended, or the system counts otherwise
         return None
-    except Exception as error:  # psutil's own errors: the process has ended, or belongs to somebody else
-        if type(error).__module__.partition(".")[0] == "psutil":
-            return None
-        raise
-
