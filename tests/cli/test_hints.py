@@ -43,7 +43,7 @@ def _hints() -> list[tuple[str, str]]:
             values = [keyword.value for keyword in keywords if keyword.arg == "hint"]
             if isinstance(node, ast.Assign) and any(getattr(name, "id", "") == "hint" for name in node.targets):
                 values.append(node.value)
-            found += [(str(path.relative_to(SOURCE)), text) for value in values for text in _texts(value)]
+            found += [(str(path.relative_to(SOURCE)), text) for value in values for text in _texts(value) if text]
     return found
 
 
