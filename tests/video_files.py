@@ -98,21 +98,8 @@ def key_packets(path: Path) -> list[int]:
 
 
 def decode_plainly(path: Path) -> np.ndarray:
-    """All frames as FFmpeg's programs show them: of the stream that they choose, in the decoder's order of output.
-
-    What cannot be decoded is passed over. The frames are turned as they are shown.
-    """
-    with av.open(str(path)) as container:
-        streams = [stream for stream in container.streams.video if stream.codec_context is not None]
-        stream = max(streams, key=lambda stream: (bool(stream.disposition & 1), stream.width * stream.height))
-        stream.codec_context.thread_count = 1  # what is made up for damaged data may depend on threads
-        frames = []
-        for packet in [*(packet for packet in container.demux(stream) if packet.size), None]:
-            try:
-                frames += stream.codec_context.decode(packet)
-            except av.FFmpegError:
-                continue
-        return np.stack([np.rot90(filter_graph_rgb(frame), frame.rotation // 90) for frame in frames])
+    """uint8 (frames, height, width, 3): `plain_pictures` of a file whose frames have one size."""
+    return np.stack(plain_pictures(path))
 
 
 def plain_pictures(path: Path) -> list[np.ndarray]:

@@ -140,6 +140,8 @@ def test_notes_on_videos() -> None:
         (entry("b"), record(frames_per_second=25.0, rotation_degrees=90)),
         (entry("c"), record(width=48)),
         (entry("d"), VideoRecord(problem="broken", rotation_degrees=90)),
+        (entry("e"), record(sample_aspect_ratio=4 / 3, is_interlaced=True)),
+        (entry("f"), record(is_interlaced=True, is_hdr=True)),
     ]
     text = notes(*known)
     assert "frame rates differ, 10 to 25 a second" in text
@@ -148,6 +150,9 @@ def test_notes_on_videos() -> None:
     assert "(mostly 30)" in notes(*many)  # the commonest, and no rate that no video has
     assert "1 video with a variable frame rate" in text
     assert "1 video stored turned" in text
+    assert "1 video with pixels that are not square; frames are read as stored" in text
+    assert "2 videos interlaced; frames keep both fields" in text
+    assert "1 video in HDR (PQ or HLG); colors are not tone-mapped" in text
     assert "1 video with a side of less than 64 pixels" in text
 
 

@@ -524,6 +524,7 @@ def test_a_size_that_changes_midway(folder, tmp_path, monkeypatch, refuses):
                 average_rate=video.stream.average_rate,
                 guessed_rate=video.stream.guessed_rate,
                 time_base=video.stream.time_base,
+                sample_aspect_ratio=video.stream.sample_aspect_ratio,
                 duration=video.stream.duration,
             )
 

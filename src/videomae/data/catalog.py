@@ -20,7 +20,7 @@ from videomae.video.source import FrameFolder, ShardMember, VideoSource
 logger = logging.getLogger("videomae")
 
 # Raised with every change of what is stored: versions of this package do not read each other's catalogs.
-_VERSION = 2
+_VERSION = 3
 _TABLE = """CREATE TABLE IF NOT EXISTS videos
     (key BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, record TEXT, packet_index BLOB)"""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -41,6 +41,9 @@ class VideoRecord:
         codec: the coding format, by FFmpeg's name.
         rotation_degrees: by how much the stored picture is turned clockwise to be shown: 0, 90, 180 or 270.
         has_variable_rate: frames are shown for unequal times.
+        sample_aspect_ratio: width of a pixel as shown / its height; frames are not stretched by it.
+        is_interlaced: two fields of different times are woven into each frame.
+        is_hdr: brightness is coded as PQ or HLG, and not tone-mapped.
         num_bytes: size of the file, or of all images of a folder.
         content_hash: equal for videos with the same compressed pictures, whatever the container, name and metadata.
         is_fully_decoded: every frame was decoded, not only the first, the middle and the last one.
@@ -58,6 +61,9 @@ class VideoRecord:
     codec: str = ""
     rotation_degrees: int = 0
     has_variable_rate: bool = False
+    sample_aspect_ratio: float = 1.0
+    is_interlaced: bool = False
+    is_hdr: bool = False
     num_bytes: int = 0
     content_hash: str | None = None
     is_fully_decoded: bool = False

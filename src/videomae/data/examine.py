@@ -96,6 +96,9 @@ def _describe(reader: VideoReader | FrameFolderReader, *, full: bool) -> VideoRe
         codec=info.codec,
         rotation_degrees=info.rotation_degrees,
         has_variable_rate=_is_uneven(reader.frame_times),
+        sample_aspect_ratio=info.sample_aspect_ratio,
+        is_interlaced=info.is_interlaced,
+        is_hdr=info.is_hdr,
         is_fully_decoded=full or last < 3,
         damage=getattr(reader, "damage", None),
     )

@@ -216,6 +216,12 @@ def _notes_on_videos(records: Sequence[VideoRecord]) -> Iterator[str]:
         yield f"{_videos(count)} with a variable frame rate"
     if count := sum(record.rotation_degrees != 0 for record in records):
         yield f"{_videos(count)} stored turned; frames are turned as a player does"
+    if count := sum(record.sample_aspect_ratio != 1 for record in records):
+        yield f"{_videos(count)} with pixels that are not square; frames are read as stored, not stretched"
+    if count := sum(record.is_interlaced for record in records):
+        yield f"{_videos(count)} interlaced; frames keep both fields, woven line by line"
+    if count := sum(record.is_hdr for record in records):
+        yield f"{_videos(count)} in HDR (PQ or HLG); colors are not tone-mapped and look pale"
     if count := sum(min(record.width, record.height) < _SMALL_PIXELS for record in records):
         yield f"{_videos(count)} with a side of less than {_SMALL_PIXELS} pixels"
 

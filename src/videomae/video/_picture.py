@@ -16,6 +16,8 @@ from videomae.core.errors import VideoError
 
 # From these, FFmpeg's scaler has tables straight to RGB, for even heights: no filter, no chroma siting has a say.
 _TABLE_FORMATS = frozenset({"yuv420p", "yuvj420p"})
+# Transfer characteristics of high dynamic range: PQ (SMPTE 2084) and HLG (ARIB STD-B67).
+HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 
 
 class Converter:

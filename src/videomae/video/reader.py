@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -23,10 +22,11 @@ from ._decode import (
     is_sound,
 )
 from ._index import PacketIndex
+from ._info import VideoInfo
 from ._limits import ReadLimits, faults_of
 from ._open import OpenVideo
 from ._packets import build_index, learn_index, repair_index
-from ._picture import Converter, picture_shape, rotation_degrees, to_rgb
+from ._picture import HDR_TRANSFERS, Converter, picture_shape, rotation_degrees, to_rgb
 from ._requests import check_indices, size_text
 
 __all__ = ["PacketIndex", "ReadLimits", "VideoInfo", "VideoReader", "probe_video", "read_video"]
@@ -34,33 +34,6 @@ __all__ = ["PacketIndex", "ReadLimits", "VideoInfo", "VideoReader", "probe_video
 
 class _IndexProvedWrongError(Exception):
     """Frames given out already may be others than those asked for."""
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What is known of a video file.
-
-    Attributes:
-        path: the file.
-        num_frames: how many frames can be read.
-        width: of a frame in pixels, after rotation.
-        height: of a frame in pixels, after rotation.
-        rotation_degrees: by how much the stored picture is turned clockwise to be shown: 0, 90, 180 or 270.
-        frames_per_second: on average; None where the file does not say.
-        duration_seconds: None where the file does not say.
-        codec: the coding format, by FFmpeg's name.
-        damage: where and why data is missing or cannot be decoded, as far as it was met; None for a sound file.
-    """
-
-    path: str
-    num_frames: int
-    width: int
-    height: int
-    rotation_degrees: int
-    frames_per_second: float | None
-    duration_seconds: float | None
-    codec: str
-    damage: str | None = None
 
 
 class VideoReader:
@@ -140,6 +113,8 @@ class VideoReader:
         for _, frame in self._decode([0]):
             height, width = picture_shape(frame)[:2]
             rotation = rotation_degrees(frame)
+            is_interlaced, is_hdr = frame.interlaced_frame, frame.color_trc in HDR_TRANSFERS
+        ratio = self._video.stream.sample_aspect_ratio or self._video.stream.codec_context.sample_aspect_ratio or 1
         return VideoInfo(
             path=self._video.name,
             num_frames=self.num_frames,
@@ -150,6 +125,9 @@ class VideoReader:
             duration_seconds=self.index.duration_seconds,
             codec=self._video.stream.codec.canonical_name,
             damage=self.index.damage,
+            sample_aspect_ratio=float(1 / ratio if rotation in (90, 270) else ratio),
+            is_interlaced=is_interlaced,
+            is_hdr=is_hdr,
         )
 
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
