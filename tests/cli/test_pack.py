@@ -56,7 +56,8 @@ def test_json(commands: Commands, mixed: Path, tmp_path: Path) -> None:
     document = commands.json("pack", mixed, tmp_path / "out", *SMALL, "--shards", "--shard-size", "1MB", "--crf", "30")
     assert document["num_videos"] == document["num_packed"] == 6
     assert document["shards"] == ["train-000000.tar", "val-000000.tar"]
-    assert document["settings"] == {"short_side": 16, "crf": 30, "layout": "h264-1", "shards": "tar"}
+    settings = {"short_side": 16, "crf": 30, "layout": "h264-1", "shards": "tar", "frame_order": 2}
+    assert document["settings"] == settings
     assert [Path(broken["path"]).name for broken in document["broken"]] == ["bad.mp4"]
     assert document["size_share"] == pytest.approx(document["num_bytes"] / document["source_num_bytes"], abs=1e-4)
     assert document["min_psnr"] <= document["mean_psnr"]

@@ -189,7 +189,7 @@ def _position_of(index: PacketIndex, stamp: int, guess: int) -> int | None:
 
 
 def _go_to(video: OpenVideo, index: PacketIndex, entry: int, *, conceals: bool) -> None:
-    if conceals != video.conceals:
+    if conceals or video.conceals:  # what a decoder makes up may depend on frames that a flush leaves in it
         video.restart(conceals=conceals)
     # Where the file's times are of little use, a seek to the first of them is not to be trusted.
     is_only_entry = index.is_decoded and len(index.entries) == 1

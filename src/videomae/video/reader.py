@@ -110,10 +110,11 @@ class VideoReader:
     def info(self) -> VideoInfo:
         """Size, rate and so on; decodes the first frame, without which size and rotation are not certain."""
         self._video.stopwatch.start()
-        for _, frame in self._decode([0]):
-            height, width = picture_shape(frame)[:2]
-            rotation = rotation_degrees(frame)
-            is_interlaced, is_hdr = frame.interlaced_frame, frame.color_trc in HDR_TRANSFERS
+        with faults_of(self._video.name):
+            for _, frame in self._decode([0]):
+                height, width = picture_shape(frame)[:2]
+                rotation = rotation_degrees(frame)
+                is_interlaced, is_hdr = frame.interlaced_frame, frame.color_trc in HDR_TRANSFERS
         ratio = self._video.stream.sample_aspect_ratio or self._video.stream.codec_context.sample_aspect_ratio or 1
         return VideoInfo(
             path=self._video.name,
