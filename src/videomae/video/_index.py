@@ -146,6 +146,7 @@ class PacketIndex:
             entry = self.entry_for(frame, distrusted=distrusted)
             if runs and entry <= last_position + gap:
                 runs[-1][1].append(frame)
+                runs[-1] = (min(entry, runs[-1][0]), runs[-1][1])
             else:
                 runs.append((entry, [frame]))
             last_position = max(last_position, int(self.frame_packets[frame]))
