@@ -40,7 +40,8 @@ def test_lists_and_their_videos_lie_apart(
     words = ["evaluate", tmp_path / "test.csv", "--model", finetuned.folder, "--clips", "1", "--crops", "1"]
 
     assert commands(*words) == 2
-    assert "test.csv, line 1: 'blue/blue_0.mp4': expected a path of an existing file" in commands.err
+    assert "test.csv, line 1: 'blue/blue_0.mp4'; line 2: " in commands.err
+    assert "say with --video-root what the paths are relative to" in commands.err
     document = commands.json(*words, "--video-root", colours / "train")
     assert (document["num_videos"], document["top1"]) == (3, 1.0)
     assert "test.csv, line 4: the video of" in commands.err
