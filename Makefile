@@ -73,7 +73,8 @@ gpu-wheels:
 	$(PYTHON) -m pip download --disable-pip-version-check --quiet --no-deps --only-binary=:all: --dest .wheels \
 		--python-version 3.12 --implementation cp --abi cp312 --abi abi3 --abi none \
 		--platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 --platform any \
-		av tyro docstring-parser typeguard rich beartype
+		'av>=18,<20' 'tyro>=1.0' docstring-parser typeguard rich markdown-it-py mdurl pygments 'filelock>=3.30' psutil \
+		'jaxtyping>=0.3' wadler-lindig beartype pytest-xdist execnet accelerate peft
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "videomae needs Python 3.11 or newer; try: make PYTHON=python3.11")'
