@@ -49,8 +49,8 @@ def test_json(commands: Commands, finetuned: FinetuneResult, judges: Path) -> No
 
 
 def test_the_training_log_says_what_evaluate_says(commands: Commands, finetuned: FinetuneResult, colours: Path) -> None:
-    """The same code on the same views, so the same numbers to the last bit."""
-    document = commands.json("evaluate", colours, "--model", finetuned.folder, *FAST)
+    """The same code on the same views in the run's precision, so the same numbers to the last bit."""
+    document = commands.json("evaluate", colours, "--model", finetuned.folder, *FAST, "--precision", "fp32")
     lines = [json.loads(line) for line in (finetuned.folder / "metrics.jsonl").read_text().splitlines()]
     judged = [line for line in lines if line["split"] == "val"]
     names = ("top1", "top5", "mean_class_accuracy", "loss")

@@ -162,7 +162,7 @@ def test_a_generator_on_the_cpu_serves_any_device(draw: Callable[..., torch.Tens
     assert elsewhere.shape == (2, 144)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU and TEST_GPU=1")
 def test_a_generator_on_either_side_of_a_gpu(draw: Callable[..., torch.Tensor]) -> None:
     there = draw(4, (4, 6, 6), 0.5, generator=seeded(16), device="cuda")
     on_gpu = torch.Generator("cuda").manual_seed(0)

@@ -187,7 +187,7 @@ def test_processes_of_one_machine_share_its_cores(
     assert automatic_workers() == expected
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU and TEST_GPU=1")
 def test_pinned_batches_keep_their_content() -> None:
     batch = collate([sample(1), broken(0)])
 

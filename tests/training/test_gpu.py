@@ -14,7 +14,7 @@ from videomae.training.pretrain import pretrain
 from videomae.training.step import Stepper
 
 pytestmark = [
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU and TEST_GPU=1"),
     # torch says so when the watch over waiting is first set.
     pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning"),
 ]
