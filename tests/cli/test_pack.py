@@ -135,6 +135,7 @@ def test_ctrl_c_in_a_process_of_its_own(mixed: Path, tmp_path: Path) -> None:
     _, rest = process.communicate(timeout=60)
     said = "".join([*lines, rest])
     assert "Traceback" not in said
-    assert process.returncode in (0, 130), said  # it may have been done already
+    # It may have been done already, or even be about to leave, when Python no longer handles signals.
+    assert process.returncode in (0, 130, -signal.SIGINT), said
     if process.returncode == 130:
         assert "the same command goes on" in said

@@ -390,7 +390,7 @@ def _wait_for_lines(folder: Path, number: int, process: Any) -> None:
 def test_real_processes_that_are_stopped_and_killed(tmp_path: Path, commands: Commands) -> None:
     """Ctrl-C, SIGTERM and SIGKILL at moments that nobody chose; then the command runs to its end, in this process."""
     data = write_data_set(tmp_path / "data", per_class=4)
-    settings = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "12", "--batch-size", "4", "--warmup-epochs", "2"]
+    settings = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "30", "--batch-size", "4", "--warmup-epochs", "2"]
     output = tmp_path / "run"
     words = ["pretrain", data, "--output", output, *settings]
     saved = 0
@@ -403,9 +403,9 @@ def test_real_processes_that_are_stopped_and_killed(tmp_path: Path, commands: Co
         assert process.returncode == 130, err
         assert out == ""
         assert "Traceback" not in err
-        assert saved == 0 or f"going on after step {saved} of 36" in err
+        assert saved == 0 or f"going on after step {saved} of 90" in err
         saved = _saved_step(output)
-        assert f"stopped after step {saved} of 36; the state is saved in {output}." in err
+        assert f"stopped after step {saved} of 90; the state is saved in {output}." in err
         assert f"The same command goes on:\n  videomae pretrain {data} --output {output} " in err
 
     process = start_command(*words)
@@ -416,6 +416,6 @@ def test_real_processes_that_are_stopped_and_killed(tmp_path: Path, commands: Co
     assert process.returncode == -signal.SIGKILL
 
     assert commands(*words) == 0
-    assert [line["step"] for line in read_metrics(output)] == list(range(1, 37))
+    assert [line["step"] for line in read_metrics(output)] == list(range(1, 91))
     assert commands("pretrain", data, "--output", tmp_path / "whole", *settings) == 0
     _assert_equal_runs(output, tmp_path / "whole")
