@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -224,11 +225,11 @@ def loader(options: argparse.Namespace) -> Row:
     """Clips of a loader with two workers and the pre-training transform."""
     from torch.utils.data import DataLoader
 
-    from videomae.data.catalog import Catalog, VideoRecord
     from videomae.data.clips import Crop, TrainingClips
-    from videomae.data.entries import VideoEntry
     from videomae.data.loader import training_loader
     from videomae.data.order import BatchOrder
+    from videomae.datasets.catalog import Catalog, VideoRecord
+    from videomae.datasets.entries import VideoEntry
 
     v1 = load_v1(options.v1)
     if not isinstance(v1, V1):
@@ -237,7 +238,8 @@ def loader(options: argparse.Namespace) -> Row:
         indices = _files_for_v1(options, Path(folder))
         files = list(indices)
         theirs = v1.pretraining(files, Path(folder) / "list.txt")
-        catalog = Catalog(Path(folder) / "catalog.sqlite")  # as `videomae scan` leaves it
+        os.environ["VIDEOMAE_CACHE"] = folder
+        catalog = Catalog()  # as `videomae scan` leaves it
         for path, index in indices.items():
             catalog.put(path, VideoRecord(num_frames=index.num_frames), packet_index=index)
         catalog.close()
@@ -251,7 +253,6 @@ def loader(options: argparse.Namespace) -> Row:
                 image_size=224,
                 seed=0,
                 num_views=num_views,
-                catalog=catalog,
             )
             order = BatchOrder(len(files), batch_size=4, epochs=_EPOCHS, seed=0)
             for batch in training_loader(clips, order, num_workers=2, pin_memory=False):

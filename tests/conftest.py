@@ -19,4 +19,4 @@ from jaxtyping import install_import_hook
 
 install_import_hook(["videomae.core.tubelets", "videomae.core.masks"], "shape_checks.check")
 
-pytest_plugins = ["small_runs"]
+pytest_plugins = ["small_runs", "tiny_videos"]

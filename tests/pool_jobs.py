@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videomae.data.examine import Examined, examine_source
+from videomae.curation.examine import Examined, examine_source
 
 
 def double(number: int) -> int:

@@ -29,15 +29,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from results import write_results
 
+from videomae.checkpoint import open_checkpoint
 from videomae.cli.main import main as videomae
 from videomae.core.device import choose_device
-from videomae.data.manifest import read_manifest
+from videomae.datasets.manifest import read_manifest
 from videomae.evaluation.probe_data import probe_checkpoint
 from videomae.evaluation.probes import METHODS, ProbeOptions
 from videomae.evaluation.validate import evaluate_classifier
 from videomae.inference.embed import EmbedOptions
 from videomae.inference.scores import ViewOptions
-from videomae.loading.checkpoint import open_checkpoint
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.training.finetune import SCRATCH, finetune

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from videomae.data.manifest import Manifest, read_manifest
+from videomae.datasets.manifest import Manifest, read_manifest
 from videomae.video.opening import open_video
 
 BLOCK = 8

@@ -24,8 +24,8 @@ import videomae
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.data.clips import Crop, TrainingClips
 from videomae.data.loader import training_loader
-from videomae.data.manifest import read_manifest
 from videomae.data.order import BatchOrder
+from videomae.datasets.manifest import read_manifest
 from videomae.models.initialization import init_for_pretraining
 from videomae.processing.transforms import normalize
 from videomae.training.optimizer import make_optimizer, parameter_groups, set_learning_rate

@@ -21,7 +21,7 @@ _HOMES = {
     "tube_mask": "videomae.core.masks",
     "random_mask": "videomae.core.masks",
     "running_cell_mask": "videomae.core.masks",
-    "load_checkpoint": "videomae.loading.checkpoint",
+    "load_checkpoint": "videomae.checkpoint",
 }
 # transformers' examples say AutoImageProcessor; here there is one processor.
 _ALIASES = {"AutoImageProcessor": "VideoMAEImageProcessor"}
@@ -44,8 +44,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from videomae.checkpoint import load_checkpoint
     from videomae.core.masks import random_mask, running_cell_mask, tube_mask
-    from videomae.loading.checkpoint import load_checkpoint
     from videomae.models.config import VideoMAEConfig
     from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
     from videomae.models.pretrained import VideoMAEPreTrainedModel

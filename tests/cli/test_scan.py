@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from small_runs import CLASSES, Commands, start_command, write_clip
 
-from videomae.data.catalog import Catalog
+from videomae.datasets.catalog import Catalog
 
 
 @pytest.fixture(autouse=True)

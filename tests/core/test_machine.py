@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil  # noqa: F401 - before a test pretends to be on another system, where it refuses to be loaded
 import pytest
 
 from videomae.core import machine

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from videomae.core.random_keys import generator_for
 from videomae.data.augmentation import MAX_SHORT_SIDE, Augmentation, SampleAugmentation
 from videomae.data.clips import Crop, Sample, TrainingClips, cut_clips
-from videomae.data.manifest import VideoEntry
-from videomae.data.order import generator_for
+from videomae.datasets.manifest import VideoEntry
 from videomae.processing.augment import RandAugment
 from videomae.processing.transforms import CropBox, center_crop_box, crop_and_resize
 from videomae.video.sampling import ClipSampling

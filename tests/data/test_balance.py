@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from videomae.core.errors import ConfigError
-from videomae.data.balance import balanced_order
-from videomae.data.order import epoch_order
+from videomae.data.order import balanced_order, epoch_order
 
 # 100 clips of class 5, 16 of class 2, 4 of class 9, in no order.
 LABELS = np.random.default_rng(0).permutation([5] * 100 + [2] * 16 + [9] * 4)

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from videomae.core.errors import ConfigError, VideoError
-from videomae.data.catalog import Catalog, VideoRecord
+from videomae.core.random_keys import generator_for
 from videomae.data.clips import Broken, Crop, Sample, TrainingClips, ViewClips, cut_clips, label_indices
-from videomae.data.manifest import VideoEntry
-from videomae.data.order import generator_for
+from videomae.datasets.catalog import Catalog, VideoRecord
+from videomae.datasets.manifest import VideoEntry
 from videomae.processing.transforms import CropBox, crop_and_resize
 from videomae.processing.transforms import test_crop_boxes as crop_boxes
 from videomae.video.reader import VideoReader, read_video
@@ -356,14 +356,17 @@ def test_packets_are_gone_through_once_while_the_file_stays(videos: list[Path], 
     assert given[2] is None
 
 
-def test_a_catalog_spares_the_first_time_as_well(videos: list[Path], tmp_path: Path, given: list[object]) -> None:
-    catalog = Catalog(tmp_path / "catalog.sqlite")
+def test_a_catalog_spares_the_first_time_as_well(
+    videos: list[Path], tmp_path: Path, given: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
     with VideoReader(videos[0], index=None) as reader:
-        catalog.put(videos[0], VideoRecord(num_frames=30), packet_index=reader.index)
+        index = reader.index
     given.clear()
 
     plain = ViewClips([videos[0]], sampling=SAMPLING, image_size=16)[0]
-    indexed = ViewClips([videos[0]], sampling=SAMPLING, image_size=16, catalog=catalog)[0]
+    Catalog().put(videos[0], VideoRecord(num_frames=30), packet_index=index)
+    indexed = ViewClips([videos[0]], sampling=SAMPLING, image_size=16)[0]
 
     assert given[0] is None
     assert given[1] is not None

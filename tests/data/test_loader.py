@@ -15,8 +15,8 @@ from videomae.core.errors import VideoError
 from videomae.data import loader
 from videomae.data.clips import Broken, Crop, Sample, TrainingClips, ViewClips
 from videomae.data.loader import ClipBatch, automatic_workers, collate, training_loader, view_loader
-from videomae.data.manifest import VideoEntry
 from videomae.data.order import BatchOrder
+from videomae.datasets.manifest import VideoEntry
 from videomae.video.sampling import ClipSampling
 
 SAMPLING = ClipSampling("dense", num_frames=2, frame_stride=3)

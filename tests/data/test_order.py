@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from videomae.core.errors import ConfigError
-from videomae.data.order import BatchOrder, epoch_order, generator_for, num_steps_per_epoch
+from videomae.core.random_keys import generator_for
+from videomae.data.order import BatchOrder, epoch_order, num_steps_per_epoch
 
 
 def test_an_epoch_is_a_permutation_of_all_clips() -> None:

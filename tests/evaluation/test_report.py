@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from videomae.data.entries import VideoEntry
+from videomae.datasets.entries import VideoEntry
 from videomae.evaluation.metrics import classification_metrics
 from videomae.evaluation.multi_label import MultiLabelEvaluation, multi_label_metrics
 from videomae.evaluation.report import worst_classes, write_evaluation_report

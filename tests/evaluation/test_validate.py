@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from videomae.checkpoint import LoadedCheckpoint, new_processor
 from videomae.core.errors import ConfigError, DataError, VideoError
-from videomae.data.manifest import Manifest, VideoEntry
+from videomae.datasets.manifest import Manifest, VideoEntry
 from videomae.evaluation import validate
 from videomae.evaluation.validate import Evaluation, ScoredVideos, evaluate_classifier
 from videomae.inference.predict import predict_videos
 from videomae.inference.scores import VideoScores, ViewOptions
-from videomae.loading.checkpoint import LoadedCheckpoint, new_processor
 from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForVideoClassification
 from videomae.video.sampling import ClipSampling

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from videomae.loading.checkpoint import LoadedCheckpoint, new_processor
+from videomae.checkpoint import LoadedCheckpoint, new_processor
 from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification
 from videomae.video.sampling import ClipSampling

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.errors import ConfigError
-from videomae.data.entries import VideoEntry
+from videomae.datasets.entries import VideoEntry
 from videomae.inference import feature_files
 from videomae.inference.embed import Embedding, EmbedOptions, embed_clips, embed_videos
 from videomae.inference.feature_files import FeatureFile
-from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.processing.transforms import center_crop_box, crop_and_resize
 from videomae.video.reader import read_video
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.errors import VideoError
 from videomae.inference.predict import VideoPrediction, predict_videos
 from videomae.inference.scores import ViewOptions, score_videos
-from videomae.loading.checkpoint import LoadedCheckpoint
 
 CPU = torch.device("cpu")
 OPTIONS = ViewOptions(num_clips=2, precision="fp32")

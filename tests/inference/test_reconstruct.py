@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from videomae.checkpoint import LoadedCheckpoint
 from videomae.core import tubelets
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.masks import tube_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.data.clips import ViewClips
 from videomae.inference.reconstruct import Reconstruction, reconstruct_clip, reconstruct_video
-from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.models.outputs import VideoMAEForPreTrainingOutput
 from videomae.processing.image_processor import VideoMAEImageProcessor
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.errors import ConfigError, VideoError
 from videomae.data.clips import ViewClips
 from videomae.inference.scores import VideoScores, ViewOptions, score_videos, to_probabilities
-from videomae.loading.checkpoint import LoadedCheckpoint
 
 CPU = torch.device("cpu")
 

@@ -12,9 +12,9 @@ from small_runs import CLASSES, Recorder, losses, stop_after, tiny_pretrain_reci
 
 from videomae.core.errors import VideoError
 from videomae.data import workers
-from videomae.data.catalog import Catalog, VideoRecord
 from videomae.data.clips import TrainingClips
 from videomae.data.workers import Broken
+from videomae.datasets.catalog import Catalog, VideoRecord
 from videomae.training.broken import BrokenVideos
 from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import pretrain
@@ -96,12 +96,12 @@ def test_what_a_scan_found_broken_is_said_first_and_not_opened(data: Path, tmp_p
         pretrain(data, tmp_path / "strict", tiny_pretrain_recipe(max_broken=0.0))
 
 
-def dataset(paths: list[Path], catalog: Any = None) -> Any:
+def dataset(paths: list[Path]) -> Any:
     class Videos(SimpleNamespace):
         def __len__(self) -> int:
             return len(self.paths)
 
-    return Videos(paths=paths, catalog=catalog)
+    return Videos(paths=paths)
 
 
 def error(path: Path) -> VideoError:
@@ -125,12 +125,15 @@ def test_what_was_once_lethal_is_tried_again_when_it_has_changed(data: Path) -> 
     assert after.reasons == before.reasons
 
 
-def test_a_problem_that_another_try_may_not_meet_does_not_exclude(data: Path) -> None:
+def test_a_problem_that_another_try_may_not_meet_does_not_exclude(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
     paths = sorted(data.iterdir())
     catalog = Catalog()
     catalog.put(paths[0], VideoRecord(problem="took longer than 60 seconds", is_problem_certain=False))
     catalog.put(paths[1], VideoRecord(num_frames=8))
-    left_out = BrokenVideos(dataset(paths, catalog), 0.5, Recorder())
+    left_out = BrokenVideos(dataset(paths), 0.5, Recorder())
 
     left_out.count_known()
 

@@ -23,15 +23,15 @@ from small_runs import (
 )
 
 import videomae
+from videomae.checkpoint import open_checkpoint
 from videomae.core.errors import CheckpointError, ConfigError, DataError
 from videomae.data import workers
 from videomae.data.clips import ViewClips
-from videomae.data.manifest import read_manifest
+from videomae.datasets.manifest import read_manifest
 from videomae.evaluation.metrics import Metrics
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
 from videomae.inference import scores
 from videomae.inference.scores import ViewOptions
-from videomae.loading.checkpoint import open_checkpoint
 from videomae.training import finetune as module
 from videomae.training import validation
 from videomae.training.finetune import FinetuneResult, finetune, prepare_finetuning

@@ -10,8 +10,8 @@ import pytest
 import torch
 from small_runs import Recorder, losses, stop_after, tiny_finetune_recipe, tiny_pretrain_recipe, write_data_set
 
+from videomae.checkpoint import open_checkpoint
 from videomae.core.errors import ConfigError
-from videomae.loading.checkpoint import open_checkpoint
 from videomae.models.config import VideoMAEConfig
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.training.compiling import compile_layers

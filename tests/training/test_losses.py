@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from videomae.checkpoint import new_processor
 from videomae.data.loader import ClipBatch
-from videomae.loading.checkpoint import new_processor
 from videomae.models.config import VideoMAEConfig
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.training.losses import ClassifierInputs, ClassifierLoss

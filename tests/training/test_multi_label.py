@@ -15,14 +15,14 @@ from small_runs import CLASSES, Commands, Recorder, losses, read_metrics, tiny_f
 from torch.nn import functional as F
 
 import videomae
+from videomae.checkpoint import new_processor, open_checkpoint
+from videomae.core.distributed import joined_processes
 from videomae.core.errors import ConfigError, DataError
 from videomae.data.loader import ClipBatch
-from videomae.data.manifest import read_manifest
+from videomae.datasets.manifest import read_manifest
 from videomae.evaluation.multi_label import MultiLabelEvaluation, evaluate_multi_label
 from videomae.evaluation.validate import evaluate_classifier
-from videomae.inference.processes import joined_processes
 from videomae.inference.scores import ViewOptions
-from videomae.loading.checkpoint import new_processor, open_checkpoint
 from videomae.models.config import VideoMAEConfig
 from videomae.processing.transforms import CropBox
 from videomae.training.finetune import FinetuneResult, finetune

@@ -9,9 +9,9 @@ import pytest
 import torch
 from small_runs import Recorder, read_metrics, tiny_pretrain_recipe
 
-from videomae.data.manifest import VideoEntry, read_manifest
+from videomae.checkpoint import open_checkpoint
+from videomae.datasets.manifest import VideoEntry, read_manifest
 from videomae.inference.reconstruct import Reconstruction
-from videomae.loading.checkpoint import open_checkpoint
 from videomae.training import pictures
 from videomae.training.memory import peak_memory_gib
 from videomae.training.pictures import ProgressPictures, due_epochs, read_progress, reconstruct_first

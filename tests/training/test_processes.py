@@ -21,8 +21,8 @@ from small_runs import (
     write_data_set,
 )
 
+from videomae.checkpoint import load_checkpoint
 from videomae.core.errors import ConfigError
-from videomae.loading.checkpoint import load_checkpoint
 from videomae.training.finetune import finetune
 from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import pretrain

@@ -11,8 +11,8 @@ import pytest
 from small_runs import read_metrics
 
 from videomae.core.errors import ConfigError, InputError
-from videomae.data.entries import VideoEntry
-from videomae.data.manifest import Manifest
+from videomae.datasets.entries import VideoEntry
+from videomae.datasets.manifest import Manifest
 from videomae.training.run_folder import METRICS_NAME, RECIPE_NAME, RunFolder, entries_hash
 
 DESCRIPTION: dict[str, Any] = {

@@ -122,7 +122,7 @@ def test_a_damaged_recipe_has_begun_in_no_precision(tmp_path: Path, text: str) -
 
 def _settled(folder: str) -> str:
     """What a process settles on, of which the main one alone multiplies bf16."""
-    from videomae.inference.processes import joined_processes
+    from videomae.core.distributed import joined_processes
 
     precision.automatic_precision.cache_clear()
     with joined_processes("cpu") as processes:

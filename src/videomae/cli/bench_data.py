@@ -15,7 +15,7 @@ from videomae.cli.data_options import ListOptions
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from videomae.data.bench import BenchReport
+    from videomae.curation.bench import BenchReport
 
 _BAR_WIDTH = 32
 _MAX_BROKEN = 10
@@ -60,9 +60,8 @@ def run(arguments: list[str]) -> int:
             f"--output {options.output}", expected=" or ".join(_IMAGE_SUFFIXES), hint="give the file such a name"
         )
 
-    from videomae.data.bench import bench_data
-    from videomae.data.catalog import Catalog
-    from videomae.data.manifest import read_manifest
+    from videomae.curation.bench import bench_data
+    from videomae.datasets.manifest import read_manifest
     from videomae.video.sampling import ClipSampling
 
     console = stderr_console()
@@ -73,7 +72,6 @@ def run(arguments: list[str]) -> int:
             sampling=ClipSampling(num_frames=options.num_frames, frame_stride=options.frame_stride),
             image_size=options.image_size,
             seconds=options.seconds,
-            catalog=Catalog(),
             seed=options.seed,
             advance=progress.advance,
         )
@@ -117,7 +115,7 @@ class _Progress:
 
 def as_document(report: BenchReport) -> dict[str, Any]:
     """The report for programs."""
-    from videomae.data.bench import recommend
+    from videomae.curation.bench import recommend
 
     best = report.best
     return {
@@ -158,7 +156,7 @@ def _medians(report: BenchReport) -> list[tuple[Any, float]]:
 
 
 def _print(report: BenchReport, console: Console) -> None:
-    from videomae.data.bench import recommend
+    from videomae.curation.bench import recommend
 
     cores = f"{report.num_cores} core{'' if report.num_cores == 1 else 's'}"
     print(f"{_videos(report.num_videos)}, {cores}; clips cut as for pre-training")

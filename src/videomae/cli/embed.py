@@ -16,7 +16,7 @@ from videomae.cli.model_options import ViewRunOptions
 
 if TYPE_CHECKING:
     from videomae.core.errors import VideoError
-    from videomae.data.entries import VideoEntry
+    from videomae.datasets.entries import VideoEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,6 @@ def run(arguments: list[str]) -> int:
     from rich.progress import Progress
 
     from videomae.cli.models import open_for_views
-    from videomae.data.catalog import Catalog
     from videomae.inference.embed import EmbedOptions, embed_videos
     from videomae.inference.feature_files import FeatureFile
 
@@ -78,7 +77,7 @@ def run(arguments: list[str]) -> int:
     seen: set[int] = set()
     with file, Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("embedding", total=len(entries))
-        for row in embed_videos(checkpoint, entries, options=embed, device=device, catalog=Catalog()):
+        for row in embed_videos(checkpoint, entries, options=embed, device=device):
             if row.error is not None:
                 broken.append(row.error)
                 if len(entries) > 1:  # a single one ends the command with this line
@@ -99,8 +98,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _entries(paths: tuple[Path, ...], video_root: Path | None) -> list[VideoEntry]:
-    from videomae.data.entries import VIDEO_SUFFIXES, VideoEntry
-    from videomae.data.manifest import read_manifest
+    from videomae.datasets.entries import VIDEO_SUFFIXES, VideoEntry
+    from videomae.datasets.manifest import read_manifest
 
     entries: list[VideoEntry] = []
     for path in paths:

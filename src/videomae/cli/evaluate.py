@@ -15,9 +15,9 @@ from videomae.cli.data_options import ListOptions
 from videomae.cli.model_options import ViewRunOptions
 
 if TYPE_CHECKING:
+    from videomae.core.distributed import Processes
     from videomae.evaluation.multi_label import MultiLabelEvaluation
     from videomae.evaluation.validate import Evaluation
-    from videomae.inference.processes import Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
     if options.scores and options.predictions is None:
         raise UsageError("--scores without --predictions", expected="a file for them", hint="add --predictions FILE")
 
-    from videomae.inference.processes import joined_processes
+    from videomae.core.distributed import joined_processes
 
     with joined_processes(options.run.device) as processes:
         evaluation = _evaluate(options, processes)
@@ -65,7 +65,7 @@ def _evaluate(options: EvaluateOptions, processes: Processes) -> Evaluation | Mu
 
     from videomae.cli.models import open_for_views
     from videomae.core.files import require_writable
-    from videomae.data.manifest import evaluated_split, read_manifest
+    from videomae.datasets.manifest import evaluated_split, read_manifest
     from videomae.evaluation.multi_label import evaluate_multi_label, is_multi_label
     from videomae.evaluation.validate import evaluate_classifier
 

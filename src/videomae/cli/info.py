@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> int:
     """Parse, read, print."""
     options = parse(InfoOptions, arguments, command="info")
 
-    from videomae.loading.checkpoint import describe_checkpoint
+    from videomae.checkpoint import describe_checkpoint
 
     about = describe_checkpoint(options.checkpoint)
     if options.json:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import torch
 
+from videomae.checkpoint import LoadedCheckpoint, open_checkpoint, stored_task
 from videomae.cli.arguments import UsageError, require_at_least
 from videomae.cli.model_options import ViewRunOptions
 from videomae.core.device import choose_device
 from videomae.inference.scores import ViewOptions
-from videomae.loading.checkpoint import LoadedCheckpoint, open_checkpoint, stored_task
 from videomae.models.config import VideoMAEConfig
 from videomae.video.sampling import ClipSampling
 

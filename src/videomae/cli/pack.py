@@ -61,8 +61,8 @@ def run(arguments: list[str]) -> int:
     shard_bytes = _num_bytes(options.shard_size or _SHARD_SIZE) if options.shards else None
 
     from videomae.cli.pack_report import PackProgress, as_document, print_report, strict_error
-    from videomae.data.manifest import read_manifest
-    from videomae.data.pack import PackSettings, pack_videos
+    from videomae.curation.pack.packer import PackSettings, pack_videos
+    from videomae.datasets.manifest import read_manifest
 
     settings = PackSettings(short_side=options.short_side, crf=options.crf, shard_bytes=shard_bytes)
     manifest = read_manifest(options.data, root=options.lists.video_root, group=options.group)

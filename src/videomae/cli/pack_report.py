@@ -12,10 +12,10 @@ from rich.filesize import decimal
 from videomae.cli.console import one_line
 from videomae.cli.file_progress import FileProgress
 from videomae.core.errors import DataError
-from videomae.data.entries import SPLITS
-from videomae.data.pack import BrokenSource, PackReport, PackSettings
-from videomae.data.pack_journal import PackedRecord
-from videomae.data.shards import INDEX_NAME
+from videomae.curation.pack.journal import PackedRecord
+from videomae.curation.pack.packer import BrokenSource, PackReport, PackSettings
+from videomae.datasets.entries import SPLITS
+from videomae.datasets.shards import INDEX_NAME
 
 _MAX_LISTED = 20
 

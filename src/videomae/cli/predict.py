@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
         raise UsageError("no video", expected="one video or more", hint="name files or folders after `predict`")
 
     from videomae.cli.models import open_for_views
-    from videomae.data.manifest import find_videos
+    from videomae.datasets.manifest import find_videos
     from videomae.inference.predict import predict_videos
 
     paths = find_videos(options.videos)

@@ -13,7 +13,7 @@ from videomae.cli.data_options import ListOptions
 from videomae.cli.model_options import ViewRunOptions
 
 if TYPE_CHECKING:
-    from videomae.data.manifest import Manifest
+    from videomae.datasets.manifest import Manifest
     from videomae.evaluation.probe_data import ProbeResult
 
 
@@ -59,7 +59,6 @@ def run(arguments: list[str]) -> int:
     from rich.progress import Progress
 
     from videomae.cli.models import open_for_views
-    from videomae.data.catalog import Catalog
     from videomae.evaluation.probe_data import probe_checkpoint
     from videomae.evaluation.probes import ProbeOptions
     from videomae.inference.embed import EmbedOptions
@@ -93,7 +92,6 @@ def run(arguments: list[str]) -> int:
             device=device,
             per_class=options.per_class,
             num_seeds=options.seeds,
-            catalog=Catalog(),
             count_broken_as_wrong=options.count_broken_as_wrong,
             on_video=lambda: progress.advance(bar),
         )
@@ -108,7 +106,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _train_and_test(options: ProbeCommandOptions) -> tuple[Manifest, Manifest]:
-    from videomae.data.manifest import read_manifest, used_splits
+    from videomae.datasets.manifest import read_manifest, used_splits
 
     whole = read_manifest(options.data, root=options.lists.video_root)
     judging = whole if options.val is None else read_manifest(options.val, root=options.lists.video_root)

@@ -58,11 +58,11 @@ def run(arguments: list[str]) -> int:
             f"--output {options.output}, which is VIDEO", expected="another file", hint="the video would be replaced"
         )
 
+    from videomae.checkpoint import open_checkpoint
     from videomae.core.device import choose_device
-    from videomae.data.entries import has_video_suffix
-    from videomae.data.order import generator_for
+    from videomae.core.random_keys import generator_for
+    from videomae.datasets.entries import has_video_suffix
     from videomae.inference.reconstruct import reconstruct_video
-    from videomae.loading.checkpoint import open_checkpoint
 
     rebuilt = reconstruct_video(
         open_checkpoint(options.model, task="pretraining"),

@@ -58,9 +58,9 @@ def run(arguments: list[str]) -> int:
 
     from videomae.cli.file_progress import FileProgress
     from videomae.cli.scan_report import as_document, print_report, strict_error, write_csv
-    from videomae.data.catalog import Catalog
-    from videomae.data.manifest import read_manifest
-    from videomae.data.scan import scan_videos
+    from videomae.curation.scan import scan_videos
+    from videomae.datasets.catalog import Catalog
+    from videomae.datasets.manifest import read_manifest
 
     manifest = read_manifest(options.data, root=options.lists.video_root, group=options.group)
     catalog = Catalog()

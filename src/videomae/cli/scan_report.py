@@ -17,10 +17,10 @@ from rich.filesize import decimal
 from videomae.cli.console import one_line
 from videomae.core.errors import DataError
 from videomae.core.files import write_text
-from videomae.data.catalog import Catalog, VideoRecord
-from videomae.data.findings import Finding, FindingKind, clip_span, frames_of
-from videomae.data.manifest import VideoEntry
-from videomae.data.scan import ScanReport
+from videomae.curation.scan import ScanReport
+from videomae.datasets.catalog import Catalog, VideoRecord
+from videomae.datasets.findings import Finding, FindingKind, clip_span, frames_of
+from videomae.datasets.manifest import VideoEntry
 
 _MAX_FINDINGS = 20
 _MAX_CLASSES = 20

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from videomae.core.errors import ConfigError, VideoError
+from videomae.core.random_keys import generator_for
 from videomae.data.augmentation import Augmentation, SampleAugmentation
-from videomae.data.index_memory import IndexMemory, PacketIndices
-from videomae.data.manifest import VideoEntry
-from videomae.data.order import generator_for
-from videomae.data.parts import frames_of_part
+from videomae.data.index_store import IndexStore
 from videomae.data.workers import Broken
+from videomae.datasets.manifest import VideoEntry
+from videomae.datasets.parts import frames_of_part
 from videomae.processing.transforms import (
     CropBox,
     center_crop_box,
@@ -121,7 +121,6 @@ class VideoClips(Dataset[Sample | Broken]):
         *,
         sampling: ClipSampling,
         image_size: int | tuple[int, int],
-        catalog: PacketIndices | None,
         limits: ReadLimits | None,
         backend: str = "pyav",
     ) -> None:
@@ -135,9 +134,8 @@ class VideoClips(Dataset[Sample | Broken]):
         self.image_size = image_size
         self.limits = limits or ReadLimits()
         self.backend = backend
-        self.catalog = catalog
         self.damage: dict[str, str] = {}  # path → what is wrong, of the videos that a loader has reported
-        self._indices = IndexMemory(catalog)
+        self._indices = IndexStore()
 
     @property
     def paths(self) -> list[VideoSource]:
@@ -280,7 +278,6 @@ class TrainingClips(VideoClips):
         seed: of time and crop.
         num_views: crops of each decoded clip (repeated augmentation, Hoffer et al. 2020).
         augmentation: what is done to the pixels besides.
-        catalog: knows packet indices, with which files open faster.
         limits: what one file may cost.
         backend: what decodes video files, see `open_video`.
     """
@@ -296,7 +293,6 @@ class TrainingClips(VideoClips):
         seed: int,
         num_views: int = 1,
         augmentation: Augmentation | None = None,
-        catalog: PacketIndices | None = None,
         limits: ReadLimits | None = None,
         backend: str = "pyav",
     ) -> None:
@@ -305,7 +301,6 @@ class TrainingClips(VideoClips):
             label_indices(entries, class_names),
             sampling=sampling,
             image_size=image_size,
-            catalog=catalog,
             limits=limits,
             backend=backend,
         )
@@ -348,7 +343,6 @@ class ViewClips(VideoClips):
         image_size: height and width of a clip in pixels, or a (height, width) pair.
         num_clips: views in time; 1 is the video's centre.
         num_crops: views in space; 1 is the centre square.
-        catalog: knows packet indices, with which files open faster.
         limits: what one file may cost.
         backend: what decodes video files, see `open_video`.
     """
@@ -362,7 +356,6 @@ class ViewClips(VideoClips):
         image_size: int | tuple[int, int],
         num_clips: int = 1,
         num_crops: int = 1,
-        catalog: PacketIndices | None = None,
         limits: ReadLimits | None = None,
         backend: str = "pyav",
     ) -> None:
@@ -371,7 +364,6 @@ class ViewClips(VideoClips):
             labels if labels is not None else [-1] * len(videos),
             sampling=sampling,
             image_size=image_size,
-            catalog=catalog,
             limits=limits,
             backend=backend,
         )

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from videomae.data.catalog import Catalog
 from videomae.data.clips import Sample, VideoClips
-from videomae.data.manifest import VideoEntry
 from videomae.data.workers import Broken
+from videomae.datasets.manifest import VideoEntry
 from videomae.processing.transforms import test_crop_boxes
 from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
@@ -23,7 +22,6 @@ class ListedClips(VideoClips):
         frames: of each, the frame numbers (K, T) of K clips.
         sampling: what the frames were chosen by.
         image_size: height and width of a clip in pixels, or a (height, width) pair.
-        catalog: knows packet indices, with which files open faster.
         limits: what one file may cost.
     """
 
@@ -34,7 +32,6 @@ class ListedClips(VideoClips):
         *,
         sampling: ClipSampling,
         image_size: int | tuple[int, int],
-        catalog: Catalog | None = None,
         limits: ReadLimits | None = None,
     ) -> None:
         super().__init__(
@@ -42,7 +39,6 @@ class ListedClips(VideoClips):
             [-1] * len(entries),
             sampling=sampling,
             image_size=image_size,
-            catalog=catalog,
             limits=limits or ReadLimits(),
         )
         self.frames = list(frames)

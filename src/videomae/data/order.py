@@ -1,14 +1,13 @@
-"""Data order: a pure function of (seed, epoch), so that a run can go on from any step and repeat itself exactly."""
+"""Data order: a pure function of (seed, epoch), so that a run can resume at any step and repeat itself exactly."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
-import torch
 
 from videomae.core.errors import ConfigError
 
@@ -18,16 +17,53 @@ def epoch_order(num_clips: int, *, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(num_clips)
 
 
+def balanced_order(labels: Sequence[int] | np.ndarray, *, seed: int, epoch: int, power: float) -> np.ndarray:
+    """The order of epoch `epoch` in which a class of n clips takes a share proportional to n^(1 − power).
+
+    The epoch has as many clips as the data set, and each class as many of them as its share says, to less than one
+    clip. Within a class all clips come equally often, to one time more or less: a small class is gone through
+    several times, of a large one other clips are left out in each epoch.
+
+    Args:
+        labels: class of each clip.
+        seed: of the order.
+        epoch: from 0.
+        power: 0 leaves the classes as they are (`epoch_order`), 1 gives all the same share, 0.5 lies between.
+
+    Returns:
+        Indices of clips, int64, as many as there are labels.
+
+    Raises:
+        ConfigError: for a power outside 0–1.
+    """
+    if not 0 <= power <= 1:
+        raise ConfigError(
+            f"power={power} of class balance", expected="0 (as it is) to 1 (all classes alike)", hint="try 0.5 or 1"
+        )
+    if power == 0 or len(labels) == 0:
+        return epoch_order(len(labels), seed=seed, epoch=epoch)
+    # Another stream than the plain order's, which is seeded with (seed, epoch).
+    draws = np.random.default_rng((seed, epoch, 1))
+    _, class_of, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    shares = counts ** (1.0 - power)
+    ends = np.cumsum(shares) * (len(class_of) / shares.sum())
+    ends[-1] = len(class_of)
+    # One common offset rounds all shares up or down so that they are right on average and in sum.
+    numbers = np.diff(np.floor(ends + draws.random()), prepend=0.0).astype(np.int64)
+    members = np.split(np.argsort(class_of, kind="stable"), np.cumsum(counts)[:-1])
+    chosen = [_repeated(indices, number, draws) for indices, number in zip(members, numbers, strict=True)]
+    return draws.permutation(np.concatenate(chosen))
+
+
+def _repeated(indices: np.ndarray, number: int, draws: np.random.Generator) -> np.ndarray:
+    """`number` of the indices, each as often as any other, to one time; who comes once more is drawn."""
+    times, rest = divmod(number, len(indices))
+    return np.concatenate([np.tile(indices, times), draws.permutation(indices)[:rest]])
+
+
 def num_steps_per_epoch(num_clips: int, batch_size: int) -> int:
     """Batches of one epoch; the last one may be smaller, so that every clip counts once."""
     return math.ceil(num_clips / batch_size)
-
-
-def generator_for(*key: int) -> torch.Generator:
-    """A CPU generator whose stream depends on all numbers of the key, for instance (seed, epoch, index)."""
-    # One 63-bit seed hashed from the whole key: neighbouring keys give unrelated streams.
-    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
 def share_of(number: int, *, rank: int, world_size: int) -> range:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from videomae.checkpoint import open_checkpoint
 from videomae.core.device import choose_device
 from videomae.core.errors import InputError
 from videomae.core.files import write_text
-from videomae.data.manifest import read_manifest
+from videomae.datasets.manifest import read_manifest
 from videomae.demo.clips import ClipFolders, write_clips
 from videomae.demo.estimate import estimate_seconds
 from videomae.demo.settings import (
@@ -24,7 +25,6 @@ from videomae.demo.settings import (
 )
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
 from videomae.inference.scores import ViewOptions
-from videomae.loading.checkpoint import open_checkpoint
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.finetune import SCRATCH, finetune
 from videomae.training.monitor import Monitor

@@ -6,14 +6,14 @@ import json
 import shlex
 from pathlib import Path
 
+from videomae.checkpoint import open_checkpoint
 from videomae.core.device import choose_device
-from videomae.data.manifest import read_manifest
-from videomae.data.order import generator_for
+from videomae.core.random_keys import generator_for
+from videomae.datasets.manifest import read_manifest
 from videomae.demo.main_job import DemoResult
 from videomae.demo.settings import FINETUNE, PRETRAIN
 from videomae.evaluation.report import add_confusion
 from videomae.inference.reconstruct import reconstruct_video
-from videomae.loading.checkpoint import open_checkpoint
 from videomae.report.charts import bar_comparison, loss_curves
 from videomae.report.html import KeyFigure, Report
 from videomae.report.pictures import contact_sheet

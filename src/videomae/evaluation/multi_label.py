@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.errors import ConfigError, VideoError
 from videomae.data.clips import multi_hot
-from videomae.data.entries import VideoEntry
-from videomae.data.manifest import Manifest
+from videomae.datasets.entries import VideoEntry
+from videomae.datasets.manifest import Manifest
 from videomae.evaluation.validate import ScoredVideos, require_all_scored, score_manifest
-from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.video.source import VideoSource
 
 PROBLEM_TYPE = "multi_label_classification"

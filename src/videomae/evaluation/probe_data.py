@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.core.machine import total_memory_bytes
-from videomae.data.catalog import Catalog
 from videomae.data.clips import label_indices
-from videomae.data.manifest import Manifest
+from videomae.datasets.manifest import Manifest
 from videomae.evaluation.metrics import Metrics, classification_metrics
 from videomae.evaluation.probes import Features, ProbeOptions, ProbeScores, few_shot_indices, probe
 from videomae.inference.embed import EmbedOptions, embed_videos
-from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.video.source import VideoSource
 
 # Of the machine's memory, so much may be taken by the tokens of all clips.
@@ -80,7 +79,6 @@ def probe_checkpoint(
     device: torch.device,
     per_class: int | None = None,
     num_seeds: int = 1,
-    catalog: Catalog | None = None,
     count_broken_as_wrong: bool = False,
     on_video: Callable[[], None] | None = None,
 ) -> ProbeResult:
@@ -95,7 +93,6 @@ def probe_checkpoint(
         device: where the encoder runs; the probe runs on the CPU.
         per_class: few-shot: so many training videos of each class, drawn anew for each seed; None takes all.
         num_seeds: probes to train.
-        catalog: knows packet indices, with which files open faster.
         count_broken_as_wrong: count test videos that cannot be read as wrong instead of raising. Training videos that
             cannot be read are left out and named.
         on_video: called after each video.
@@ -116,7 +113,7 @@ def probe_checkpoint(
         _check_memory(checkpoint, len(train) + len(test))
     sides = []
     for manifest, must_be_whole in ((train, False), (test, not count_broken_as_wrong)):
-        sides.append(_embed(checkpoint, manifest, class_names, embed, device, catalog, must_be_whole, on_video))
+        sides.append(_embed(checkpoint, manifest, class_names, embed, device, must_be_whole, on_video))
     learnt, judged = sides
     runs = []
     for seed in range(options.seed, options.seed + num_seeds):
@@ -158,14 +155,13 @@ def _embed(
     class_names: tuple[str, ...],
     options: EmbedOptions,
     device: torch.device,
-    catalog: Catalog | None,
     must_be_whole: bool,
     on_video: Callable[[], None] | None,
 ) -> _Side:
     labels = np.array(label_indices(manifest.entries, class_names), dtype=np.int64)
     values: dict[int, torch.Tensor] = {}
     broken: dict[int, VideoError] = {}
-    for row in embed_videos(checkpoint, manifest.entries, options=options, device=device, catalog=catalog):
+    for row in embed_videos(checkpoint, manifest.entries, options=options, device=device):
         if row.values is not None:
             # Tokens in half the memory; an attentive probe reads them back in float32.
             values[row.index] = row.values.flatten(0, -2).half() if options.dense else row.values

@@ -12,8 +12,8 @@ import numpy as np
 
 from videomae.core.errors import VideoError
 from videomae.core.files import write_text
-from videomae.data.entries import LABEL_SEPARATOR, VideoEntry, readable
-from videomae.data.parts import frames_of_part
+from videomae.datasets.entries import LABEL_SEPARATOR, VideoEntry, readable
+from videomae.datasets.parts import frames_of_part
 from videomae.evaluation.multi_label import MultiLabelEvaluation, MultiLabelVerdict
 from videomae.evaluation.validate import Evaluation, Verdict
 from videomae.report.charts import confusion_matrix

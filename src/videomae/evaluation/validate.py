@@ -8,15 +8,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from videomae.checkpoint import LoadedCheckpoint
+from videomae.core.distributed import Processes
 from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.core.precision import choose_precision
 from videomae.data.clips import label_indices
-from videomae.data.known import known_packets
-from videomae.data.manifest import Manifest, VideoEntry
+from videomae.datasets.manifest import Manifest, VideoEntry
 from videomae.evaluation.metrics import Metrics, classification_metrics, worst_mistakes
-from videomae.inference.processes import Processes
 from videomae.inference.scores import ViewOptions, score_videos
-from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.video.source import VideoSource
 
 # Broken videos that an error names.
@@ -170,7 +169,6 @@ def score_manifest(
             manifest.entries,
             options=options,
             device=device,
-            catalog=known_packets(manifest),
             excluded=excluded,
             rank=processes.rank,
             world_size=processes.world_size,

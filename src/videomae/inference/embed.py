@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.device import send
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.precision import autocast
-from videomae.data.catalog import Catalog
 from videomae.data.clips import ViewClips
+from videomae.data.index_store import IndexStore
 from videomae.data.listed_clips import ListedClips
 from videomae.data.loader import hard_limit_seconds, view_loader
-from videomae.data.manifest import VideoEntry
-from videomae.data.parts import frames_of_part, whole_video
+from videomae.datasets.manifest import VideoEntry
+from videomae.datasets.parts import frames_of_part, whole_video
 from videomae.inference.scores import MAX_VIEWS_PER_FORWARD
-from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.processing.transforms import normalize
 from videomae.video.opening import open_video
 from videomae.video.reader import ReadLimits
@@ -106,7 +106,6 @@ def embed_videos(
     *,
     options: EmbedOptions,
     device: torch.device,
-    catalog: Catalog | None = None,
 ) -> Iterator[Embedding]:
     """Features of each video in order, or with `windows` of each window; a broken video comes once, with its error.
 
@@ -121,17 +120,17 @@ def embed_videos(
     settings: dict[str, Any] = {
         "sampling": checkpoint.sampling,
         "image_size": (height, width),
-        "catalog": catalog,
         "limits": limits,
     }
     if not options.windows:
         views = ViewClips(entries, num_clips=options.num_clips, num_crops=options.num_crops, **settings)
         yield from _rows(checkpoint, views, [[_whole(index)] for index in range(len(entries))], options, device)
         return
+    store = IndexStore()
     parts: list[tuple[VideoEntry, list[_Window]]] = []
     for index, entry in enumerate(entries):
         try:
-            windows = _windows(index, entry, checkpoint.sampling, options.overlap, catalog, limits)
+            windows = _windows(index, entry, checkpoint.sampling, options.overlap, store, limits)
         except VideoError as error:
             yield Embedding(index, None, error=error)
             continue
@@ -223,7 +222,7 @@ def _windows(
     entry: VideoEntry,
     sampling: ClipSampling,
     overlap: float,
-    catalog: Catalog | None,
+    store: IndexStore,
     limits: ReadLimits,
 ) -> list[_Window]:
     """The consecutive clips of a video; the last one ends with it; a shorter video repeats its last frame."""
@@ -233,7 +232,7 @@ def _windows(
             expected="dense sampling by stride",
             hint="leave --windows out: its clips reach over the whole video",
         )
-    known = catalog.packet_index(entry.path) if catalog is not None else None
+    known = store.find(entry.path)
     with open_video(entry.path, index=known, limits=limits) as reader:
         times = reader.frame_times
         part = frames_of_part(reader, entry)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.errors import VideoError
 from videomae.inference.scores import ViewOptions, score_videos
-from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.video.source import VideoSource
 
 

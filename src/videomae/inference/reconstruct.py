@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videomae.checkpoint import LoadedCheckpoint
 from videomae.core import tubelets
 from videomae.core.errors import ConfigError
 from videomae.core.masks import random_mask, tube_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.core.precision import autocast
 from videomae.data.clips import ViewClips
-from videomae.data.manifest import VideoEntry
-from videomae.loading.checkpoint import LoadedCheckpoint
+from videomae.datasets.manifest import VideoEntry
 from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.processing.transforms import normalize
 from videomae.video.source import VideoSource

@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.device import send
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.precision import autocast
 from videomae.data.clips import ViewClips
-from videomae.data.index_memory import PacketIndices
 from videomae.data.loader import hard_limit_seconds, view_loader
-from videomae.data.manifest import VideoEntry
-from videomae.loading.checkpoint import LoadedCheckpoint
+from videomae.datasets.manifest import VideoEntry
 from videomae.processing.transforms import normalize
 from videomae.video.reader import ReadLimits
 from videomae.video.source import VideoSource
@@ -76,7 +75,6 @@ def score_videos(
     *,
     options: ViewOptions,
     device: torch.device,
-    catalog: PacketIndices | None = None,
     excluded: dict[int, VideoError] | None = None,
     rank: int = 0,
     world_size: int = 1,
@@ -88,7 +86,6 @@ def score_videos(
         videos: the videos, or their entries where only a part of a video counts.
         options: views, precision, workers.
         device: where to compute.
-        catalog: knows packet indices, with which files open faster.
         excluded: index → why, of videos that are not opened but broken; those that end a worker are added.
         rank: which of several processes this is; it judges its part of the videos.
         world_size: how many share the videos.
@@ -100,7 +97,6 @@ def score_videos(
         image_size=(height, width),
         num_clips=options.num_clips,
         num_crops=options.num_crops,
-        catalog=catalog,
         limits=ReadLimits(max_seconds=options.read_limit_seconds),
     )
     num_views = options.num_clips * options.num_crops

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from videomae.core.errors import VideoError
-from videomae.data.catalog import stamp_of
 from videomae.data.workers import Broken
+from videomae.datasets.catalog import Catalog, stamp_of
 from videomae.training.monitor import Monitor
 
 
@@ -16,7 +16,7 @@ class BrokenVideos:
     """What could not be read so far.
 
     Args:
-        dataset: has `paths`, and a `catalog` that may know some of them.
+        dataset: has `paths`.
         max_broken: share of the videos, but at least one, that may be broken; 0 allows none.
         monitor: is told each one.
 
@@ -39,11 +39,9 @@ class BrokenVideos:
         Raises:
             VideoError: if there are more of them than allowed.
         """
-        find = getattr(getattr(self._dataset, "catalog", None), "find", None)
-        if find is None:
-            return
-        for index, path in enumerate(self._dataset.paths):
-            record = find(path)
+        catalog = Catalog()
+        for index, path in enumerate(self._dataset.paths if catalog.path.exists() else ()):
+            record = catalog.find(path)
             if record is not None and record.problem is not None and record.is_problem_certain:
                 self._known.add(index)
                 self.excluded[index] = VideoError(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from videomae.core.machine import usable_cores
 from videomae.data.loader import automatic_workers
-from videomae.data.shards import PackedIndices
+from videomae.datasets.shards import is_packed
+from videomae.video.remote import is_url
 
 if TYPE_CHECKING:
     from videomae.training.loop import Training
@@ -55,7 +56,7 @@ def describe_data_wait(training: Training, share: float) -> str:
         num_workers=training.recipe.num_workers,
         num_cores=usable_cores(),
         num_views=training.recipe.views,
-        is_packed=isinstance(training.dataset.catalog, PackedIndices),
+        is_packed=is_url(training.data) or is_packed(training.data),
     )
     measure = f"`videomae bench-data {shlex.quote(training.data)}` measures it"
     return f"data wait {share:.0%} over the last steps; what helps: {', or '.join(remedies)}; {measure}"

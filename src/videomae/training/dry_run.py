@@ -14,10 +14,10 @@ from torch import Tensor
 
 from videomae.core.errors import DataError
 from videomae.core.precision import autocast
-from videomae.data.apart import is_within, require_apart
 from videomae.data.clips import Sample
 from videomae.data.loader import ClipBatch, automatic_workers, collate
 from videomae.data.order import epoch_order
+from videomae.datasets.apart import is_within, require_apart
 from videomae.report.pictures import contact_sheet, save_png
 from videomae.training.loop import Training
 from videomae.training.measured import measured_steps, measured_worker_bytes

@@ -11,24 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomae.core.errors import ConfigError
-from videomae.data.apart import require_apart
-from videomae.data.augmentation import Augmentation
-from videomae.data.balance import balanced_order
-from videomae.data.clips import Crop, TrainingClips, multi_hot
-from videomae.data.known import known_packets
-from videomae.data.loader import ClipBatch
-from videomae.data.manifest import Manifest
-from videomae.data.splitting import read_train_and_val
-from videomae.evaluation.multi_label import PROBLEM_TYPE
-from videomae.inference.processes import joined_processes
-from videomae.loading.checkpoint import (
+from videomae.checkpoint import (
     LoadedCheckpoint,
     new_processor,
     open_checkpoint,
     save_checkpoint,
     stored_task,
 )
+from videomae.core.distributed import joined_processes
+from videomae.core.errors import ConfigError
+from videomae.data.augmentation import Augmentation
+from videomae.data.clips import Crop, TrainingClips, multi_hot
+from videomae.data.loader import ClipBatch
+from videomae.data.order import balanced_order
+from videomae.datasets.apart import require_apart
+from videomae.datasets.manifest import Manifest
+from videomae.datasets.splitting import read_train_and_val
+from videomae.evaluation.multi_label import PROBLEM_TYPE
 from videomae.models.config import VideoMAEConfig
 from videomae.models.initialization import init_classifier, init_for_finetuning
 from videomae.models.modeling import VideoMAEForVideoClassification
@@ -335,7 +334,6 @@ def _make_dataset(
         seed=recipe.seed,
         num_views=recipe.views,
         augmentation=augmentation,
-        catalog=known_packets(manifest),
         limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
         backend=recipe.decoder,
     )

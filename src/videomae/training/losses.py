@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videomae.core.device import send
+from videomae.core.random_keys import generator_for
 from videomae.data.loader import ClipBatch
-from videomae.data.order import generator_for
 from videomae.processing.erasing import erase_randomly_
 from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.processing.transforms import normalize

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.errors import InputError, VideoError
 from videomae.core.files import write_bytes
-from videomae.data.manifest import VideoEntry
-from videomae.data.order import generator_for
+from videomae.core.random_keys import generator_for
+from videomae.datasets.manifest import VideoEntry
 from videomae.inference.reconstruct import Reconstruction, reconstruct_video
-from videomae.loading.checkpoint import LoadedCheckpoint
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.report.pictures import Pixels, spaced_indices
 from videomae.training.ema import WeightAverage, averaged

@@ -9,18 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videomae.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint, save_checkpoint
+from videomae.core.distributed import joined_processes
 from videomae.core.errors import ConfigError
 from videomae.core.masks import running_cell_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
-from videomae.data.apart import require_apart
+from videomae.core.random_keys import generator_for
 from videomae.data.clips import Crop, TrainingClips
-from videomae.data.known import known_packets
 from videomae.data.loader import ClipBatch
-from videomae.data.manifest import Manifest, read_manifest
-from videomae.data.order import generator_for
-from videomae.inference.processes import joined_processes
+from videomae.datasets.apart import require_apart
+from videomae.datasets.manifest import Manifest, read_manifest
 from videomae.inference.reconstruct import MASKS
-from videomae.loading.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint, save_checkpoint
 from videomae.models.config import VideoMAEConfig
 from videomae.models.initialization import init_for_pretraining
 from videomae.models.modeling import VideoMAEForPreTraining
@@ -260,7 +259,6 @@ def _make_training(
         image_size=model.config.image_size,
         seed=recipe.seed,
         num_views=recipe.views,
-        catalog=known_packets(manifest),
         limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
         backend=recipe.decoder,
     )

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from videomae.core.distributed import Processes
 from videomae.data.loader import ClipBatch
 from videomae.data.workers import Broken
-from videomae.inference.processes import Processes
 from videomae.models.network import Layer
 from videomae.training.ema import WeightAverage
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from videomae.data.manifest import Manifest
+from videomae.datasets.manifest import Manifest
 from videomae.evaluation.multi_label import MultiLabelEvaluation
 from videomae.evaluation.report import add_results, interval_text
 from videomae.evaluation.validate import Evaluation

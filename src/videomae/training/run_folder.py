@@ -12,7 +12,7 @@ from typing import Any
 from videomae.core.errors import ConfigError, InputError
 from videomae.core.files import append_text, write_text
 from videomae.core.lock import FolderLock
-from videomae.data.manifest import Manifest
+from videomae.datasets.manifest import Manifest
 from videomae.training.states import RunStates
 
 RECIPE_NAME = "recipe.json"

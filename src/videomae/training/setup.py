@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.errors import DataError
 from videomae.core.precision import Precision, choose_precision
-from videomae.data.layout import split_folder
 from videomae.data.loader import ClipBatch
-from videomae.data.manifest import Manifest
-from videomae.loading.checkpoint import LoadedCheckpoint
+from videomae.datasets.layout import split_folder
+from videomae.datasets.manifest import Manifest
 from videomae.models.config import VideoMAEConfig
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.recipes.sizes import require_size, size_keywords

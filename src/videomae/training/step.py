@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from videomae.core.device import send
 from videomae.core.precision import autocast
+from videomae.core.random_keys import generator_for
 from videomae.data.loader import ClipBatch
-from videomae.data.order import BatchOrder, generator_for
+from videomae.data.order import BatchOrder
 from videomae.training.optimizer import set_learning_rate
 from videomae.training.processes import stand_in
 

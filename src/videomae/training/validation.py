@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
+from videomae.checkpoint import LoadedCheckpoint, open_checkpoint
+from videomae.core.distributed import Processes
 from videomae.core.errors import VideoError
-from videomae.data.manifest import Manifest
+from videomae.datasets.manifest import Manifest
 from videomae.evaluation.multi_label import MultiLabelEvaluation, evaluate_multi_label, is_multi_label
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
-from videomae.inference.processes import Processes
 from videomae.inference.scores import ViewOptions
-from videomae.loading.checkpoint import LoadedCheckpoint, open_checkpoint
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.training.ema import averaged
 from videomae.training.loop import Training

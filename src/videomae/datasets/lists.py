@@ -1,0 +1,230 @@
+"""Lists of videos in any of the forms that we read: which form it is, and several lists as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from videomae.core.errors import DataError
+from videomae.datasets.classes import CLASS_LIST_NAMES, ClassList, find_class_list, name_classes
+from videomae.datasets.entries import LABEL_SEPARATOR, Place, VideoEntry, split_in_file_name
+from videomae.datasets.folders import NamedVideos
+from videomae.datasets.headed import headed_entries, table_rows
+from videomae.datasets.labels import LABELS_COLUMN, tidy_labels
+from videomae.datasets.line_errors import LineErrors
+from videomae.datasets.official import (
+    Finder,
+    hmdb51_entries,
+    is_hmdb51,
+    is_kinetics,
+    is_ucf101,
+    json_items,
+    kinetics_entries,
+    lists_of_first_split,
+    something_entries,
+    ucf101_entries,
+)
+from videomae.datasets.tables import TABLE_SUFFIXES, Listed, Paths, Row, bare_entries, read_lines, split_header
+from videomae.video.source import FrameFolder
+
+LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json")
+# Something-Something V2 comes with the classes of its test videos in a form of its own, beside the lists.
+_NO_LISTS = frozenset((*CLASS_LIST_NAMES, "test-answers.csv"))
+
+
+def is_list(file: Path) -> bool:
+    """Whether the name of a file is one of a list of videos."""
+    return file.suffix.lower() in LIST_SUFFIXES and file.name not in _NO_LISTS
+
+
+def lists_in_folder(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """The lists in a folder that holds no videos, and what to say of them: official splits, or train.csv, val.csv."""
+    lists, notices = lists_of_first_split(folder)
+    if not lists:
+        named = (child for child in folder.iterdir() if is_list(child) and child.is_file())
+        lists = sorted(file for file in named if split_in_file_name(file.stem) is not None)
+    return lists, notices
+
+
+def read_lists(files: Sequence[Path], *, root: Path | None, group_column: str | None) -> Listed:
+    """The videos of one list, or of several; of several, those whose lines name no splits are named by their files.
+
+    Args:
+        files: the lists.
+        root: where the videos are; None for where each list says.
+        group_column: the column that names groups; None for `group`.
+
+    Raises:
+        DataError: if a line is at fault (says which), or a class is unknown.
+    """
+    readers: dict[Path, _FolderReader] = {}
+    found = []
+    for file in files:
+        reader = readers.setdefault(file.parent, _FolderReader(file.parent, root, group_column))
+        listed = reader.read(file)
+        split = split_in_file_name(file.stem) if len(files) > 1 else None
+        if split is not None and not any(entry.split for entry in listed.entries):
+            listed = replace(listed, entries=tuple(replace(entry, split=split) for entry in listed.entries))
+        found.append(listed)
+    entries = [entry for listed in found for entry in listed.entries]
+    listing = files[0] if len(files) == 1 else files[0].parent
+    tidy, told = tidy_labels(entries, listing)
+    named, notices = name_classes(tidy, listing, readers[files[0].parent].class_list())
+    kept, repeats = without_repeats(named, may_contradict=any(is_kinetics(listed.columns) for listed in found))
+    return Listed(
+        kept,
+        tuple(dict.fromkeys([*(notice for listed in found for notice in listed.notices), *told, *notices, *repeats])),
+        tuple(dict.fromkeys(column for listed in found for column in listed.columns)),
+    )
+
+
+class _FolderReader:
+    """Reads lists of one folder; what several of them need is looked for once."""
+
+    def __init__(self, folder: Path, root: Path | None, group_column: str | None) -> None:
+        self._folder, self._root = folder, root
+        self._group_column = group_column
+        self._videos: NamedVideos | None = None
+        self._classes: tuple[ClassList | None] | None = None
+
+    def class_list(self) -> ClassList | None:
+        if self._classes is None:
+            self._classes = (find_class_list(self._folder),)
+        return self._classes[0]
+
+    def read(self, file: Path) -> Listed:
+        if file.suffix.lower() == ".json":
+            return self._read_json(file)
+        if is_ucf101(file):
+            return ucf101_entries(file, self._finder(), self.class_list())
+        if is_hmdb51(file):
+            return hmdb51_entries(file, self._finder())
+        lines = read_lines(file)
+        if not lines:
+            return Listed(())
+        header, delimiter = split_header(lines[0][1])
+        if is_kinetics(header):
+            errors = LineErrors(file)
+            rows = list(table_rows(lines[1:], header, delimiter, errors))
+            errors.finish()
+            return kinetics_entries(rows, header, self._finder(), self._group_column or "youtube_id")
+        paths = Paths(file, self._root)
+        if "path" in header:
+            below = table_rows(lines[1:], header, delimiter, paths.errors)
+            listed = headed_entries(below, header, paths, self._group_column or "group")
+        else:
+            listed = bare_entries(file, lines, paths)
+        paths.finish()
+        return listed
+
+    def _read_json(self, file: Path) -> Listed:
+        items = json_items(file)
+        if not items:
+            return Listed(())
+        if not all("path" in item for _, item in items):
+            return something_entries(items, self._finder(), self.class_list())
+        header = list(dict.fromkeys(key.lower() for _, item in items for key in item))
+        rows = []
+        for place, item in items:
+            if isinstance(item.get("label"), list | dict):
+                raise DataError(
+                    f"{place}: the label {item['label']}",
+                    expected="one class",
+                    hint=f"keep the one that counts, or call them {LABELS_COLUMN}",
+                )
+            cells = {
+                key.lower(): _joined_labels(value, place) if key.lower() == LABELS_COLUMN else str(value).strip()
+                for key, value in item.items()
+                if value is not None
+            }
+            rows.append(Row(place, [cells.get(name, "") for name in header]))
+        paths = Paths(file, self._root)
+        listed = headed_entries(rows, header, paths, self._group_column or "group")
+        paths.finish()
+        return listed
+
+    def _finder(self) -> Finder:
+        if self._videos is None:
+            self._videos = Finder.look_below(self._folder, self._root)
+        return Finder(self._videos)
+
+
+def _joined_labels(labels: object, place: Place) -> str:
+    """Classes in JSON, as text or as a list, as a cell of a table has them."""
+    if isinstance(labels, str | float):  # NaN
+        return str(labels)
+    values = labels if isinstance(labels, list) else [None]
+    names = [str(value).strip() for value in values if isinstance(value, str | int)]
+    if len(names) < len(values) or any(LABEL_SEPARATOR in name for name in names):
+        raise DataError(
+            f"{place}: the labels {str(labels)[:120]}",
+            expected=f"a list of names or numbers of classes, without {LABEL_SEPARATOR} in them",
+            hint="correct the list",
+        )
+    # The separator at the end says that nothing else separates: a name may hold a comma.
+    return LABEL_SEPARATOR.join([*names, ""]) if names else ""
+
+
+def without_repeats(
+    entries: Sequence[VideoEntry], *, may_contradict: bool = False
+) -> tuple[tuple[VideoEntry, ...], tuple[str, ...]]:
+    """The videos, each once, and one line about those that were listed again.
+
+    Args:
+        entries: the videos in the order of their lists.
+        may_contradict: keep the first of two classes of one video instead of raising, for published lists.
+
+    Raises:
+        DataError: if a video has two classes, or is in train and in another split; names both lines.
+    """
+    first_of: dict[object, VideoEntry] = {}
+    in_splits: set[object] = set()
+    kept, repeated, contradicted, shared = [], [], [], []
+    for entry in entries:
+        key = _identity(entry)
+        first = first_of.setdefault(key, entry)
+        if first is entry:
+            kept.append(entry)
+        elif (first.label, first.labels) != (entry.label, entry.labels):
+            if not may_contradict:
+                raise _contradiction(first, entry, "class", first.label_text, entry.label_text)
+            contradicted.append((first, entry))
+        elif first.split == entry.split or (key, entry.split) in in_splits:
+            repeated.append((first, entry))
+        elif "train" in (first.split, entry.split):
+            raise _contradiction(first, entry, "split", first.split, entry.split)
+        else:
+            in_splits.add((key, entry.split))
+            kept.append(entry)
+            shared.append((first, entry))
+    return tuple(kept), (
+        *_tell(repeated, "is listed again; each video is taken once"),
+        *_tell(contradicted, "has another class, or none; the first is kept"),
+        *_tell(shared, "is in both val and test"),
+    )
+
+
+def _identity(entry: VideoEntry) -> object:
+    """What makes two lines name one video; text, because paths are slow to hash."""
+    source = entry.path
+    part = (source.first_frame, source.num_frames) if isinstance(source, FrameFolder) else None
+    return str(source) if part is None and not entry.is_part else (str(source), part, *entry.part)
+
+
+def _contradiction(first: VideoEntry, second: VideoEntry, what: str, one: str | None, other: str | None) -> DataError:
+    return DataError(
+        f"{second.named} " + (f"without a {what}" if other is None else f"with the {what} {other!r}"),
+        expected=f"{'none' if one is None else repr(one)}, as in {first.place}",
+        hint=f"a video has one {what}; remove one of the lines"
+        if second.labels is None or what == "split"
+        else "name all classes of a video in one line, and remove the other",
+    )
+
+
+def _tell(pairs: Sequence[tuple[VideoEntry, VideoEntry]], what: str) -> tuple[str, ...]:
+    if not pairs:
+        return ()
+    first, second = pairs[0]
+    more = f" (and {len(pairs) - 1} more)" if len(pairs) > 1 else ""
+    return (f"{second.place}: the video of {first.place} {what}{more}",)
