@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from videomae.cli.main import main
 from videomae.curation.bench import BenchReport, LoaderSpeed, bench_data, recommend
-from videomae.curation.decode_cost import PLAIN, WITH_INDEX, ClipCost, Reading, clip_cost, packets_per_frame
+from videomae.curation.decode_cost import ClipCost, clip_cost, packets_per_frame
 from videomae.datasets.entries import VideoEntry
+from videomae.datasets.manifest import read_manifest
 from videomae.video.reader import ReadLimits, VideoReader
 from videomae.video.sampling import ClipSampling
 from videomae.video.writer import write_video
@@ -33,20 +36,23 @@ def _entries(folder: Path) -> list[VideoEntry]:
     return [VideoEntry(path) for path in sorted(folder.glob("*.mp4"))]
 
 
-def _cost(folder: Path, name: str, backends: tuple[str, ...] = ()) -> ClipCost | str:
+def _cost(folder: Path, name: str) -> ClipCost | str:
     job = (VideoEntry(folder / name), 0)
-    return clip_cost(job, sampling=SAMPLING, backends=backends, limits=ReadLimits())
+    return clip_cost(job, sampling=SAMPLING, limits=ReadLimits())
 
 
 class TestClipCost:
-    def test_each_reading_is_timed(self, videos: Path) -> None:
+    def test_both_readings_are_timed(self, videos: Path) -> None:
         cost = _cost(videos, "0.mp4")
         assert isinstance(cost, ClipCost)
-        assert set(cost.seconds) == {PLAIN, WITH_INDEX}
-        assert min(cost.seconds.values()) > 0
+        assert cost.seconds > 0
+        assert cost.seconds_with_index is not None
+        assert cost.seconds_with_index > 0
+        assert cost.packets_per_frame is not None
+        assert cost.packets_per_frame >= 1
         assert (cost.height, cost.width) == (48, 64)
 
-    def test_a_broken_video_says_why(self, videos: Path) -> None:
+    def test_the_reason_of_a_broken_video(self, videos: Path) -> None:
         reason = _cost(videos, "broken.mp4")
         assert isinstance(reason, str)
         assert "expected a video file" in reason
@@ -65,13 +71,13 @@ class TestClipCost:
 
 
 def test_measures_everything_once(videos: Path, tmp_path: Path) -> None:
-    told: list[tuple[str, float]] = []
+    calls: list[tuple[str, float]] = []
     report = bench_data(
         _entries(videos),
         sampling=SAMPLING,
         image_size=16,
         seconds=0.2,
-        advance=lambda title, share: told.append((title, share)),
+        advance=lambda title, share: calls.append((title, share)),
     )
     assert report.num_videos == 4
     assert 1 <= len(report.costs) <= 3
@@ -83,9 +89,9 @@ def test_measures_everything_once(videos: Path, tmp_path: Path) -> None:
     assert report.many_views.num_workers == report.best.num_workers  # type: ignore[union-attr]
     assert all(speed.num_clips > 0 and speed.clips_per_second > 0 for speed in report.speeds)
     assert [video.entry.path.name for video in report.broken] == ["broken.mp4"]
-    assert all(0 <= share <= 1 for _, share in told)
-    assert told[0][0] == "single videos"
-    assert told[-1][0].endswith("4 views")
+    assert all(0 <= share <= 1 for _, share in calls)
+    assert calls[0][0] == "single videos"
+    assert calls[-1][0].endswith("4 views")
 
 
 def test_nothing_readable(videos: Path) -> None:
@@ -93,15 +99,16 @@ def test_nothing_readable(videos: Path) -> None:
     report = bench_data(entries, sampling=SAMPLING, image_size=16, seconds=0.1)
     assert report.speeds == ()
     assert [video.entry for video in report.broken] == entries
-    assert recommend(report) == ["no video could be read: videomae scan DATA says why"]
+    assert recommend(report) == ["no readable video: `videomae scan DATA` lists the reasons"]
 
 
 class TestRecommend:
-    cheap = ClipCost({PLAIN: 0.012, WITH_INDEX: 0.011}, 1.5, 256, 340)
+    cheap = ClipCost(0.012, 0.011, packets_per_frame=1.5, height=256, width=340)
     report = BenchReport(
         num_videos=100,
         num_cores=4,
         num_indexed=0,
+        num_packed=0,
         costs=(cheap,),
         speeds=(
             LoaderSpeed(0, 1, 100, 10.0),
@@ -123,25 +130,37 @@ class TestRecommend:
 
     def test_pack_where_key_frames_are_far(self) -> None:
         lines = recommend(replace(self.report, costs=(replace(self.cheap, packets_per_frame=9.25),)))
-        assert lines[1:] == ["videomae pack DATA OUT, then train on OUT: 9.2 frames are decoded for each one wanted"]
+        assert lines[1:] == [
+            "videomae pack DATA OUT, then train on OUT: 9.2 frames are decoded for each frame of a clip"
+        ]
 
     def test_pack_where_frames_are_large(self) -> None:
         lines = recommend(replace(self.report, costs=(replace(self.cheap, height=1080, width=1920),)))
-        assert lines[1].startswith("videomae pack DATA OUT, then train on OUT: frames so large")
+        assert lines[1].startswith("videomae pack DATA OUT, then train on OUT: large frames")
 
     def test_scan_where_known_indices_help(self) -> None:
-        costs = (replace(self.cheap, seconds={PLAIN: 0.018, WITH_INDEX: 0.012}),)
+        costs = (replace(self.cheap, seconds=0.018, seconds_with_index=0.012), ClipCost(0.1, None, None, 256, 340))
         lines = recommend(replace(self.report, costs=costs))
-        assert lines[1:] == ["videomae scan DATA, once: a clip of a video that is known is read 1.5 times as fast"]
-        assert len(recommend(replace(self.report, costs=costs, num_indexed=1))) == 1
+        assert lines[1:] == ["videomae scan DATA, once: clips are read 1.5 times as fast with known packet indices"]
+        assert len(recommend(replace(self.report, costs=costs, num_indexed=2))) == 1
 
-    def test_medians_are_of_the_same_videos(self) -> None:
-        other = Reading("torchcodec")
-        costs = (
-            replace(self.cheap, seconds={PLAIN: 1.0, WITH_INDEX: 1.0, other: 2.0}),
-            replace(self.cheap, seconds={PLAIN: 9.0, WITH_INDEX: 9.0}),
-        )
-        report = replace(self.report, costs=costs)
-        assert report.median_seconds(PLAIN) == 1.0
-        assert report.median_seconds(other) == 2.0
-        assert report.median_seconds(Reading("another")) is None
+    def test_packed_videos_are_not_packed_again(self) -> None:
+        large = replace(self.cheap, height=1080, width=1920)
+        report = replace(self.report, costs=(large, large))
+        assert [replace(report, num_packed=count).should_pack for count in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize("as_shards", [False, True])
+def test_a_packed_folder_is_neither_packed_nor_scanned_again(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_shards: bool
+) -> None:
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "videos").mkdir()
+    shutil.copy(videos / "0.mp4", tmp_path / "videos")
+    words = ["pack", str(tmp_path / "videos"), str(tmp_path / "packed"), "--short-side", "48"]
+    assert main([*words, "--shards"] if as_shards else words) == 0
+    entries = read_manifest(str(tmp_path / "packed")).entries
+    report = bench_data(entries, sampling=SAMPLING, image_size=16, seconds=0.1)
+    assert (report.num_packed, report.num_indexed, len(report.costs)) == (1, 1, 1)
+    assert report.scan_gain == 1
+    assert not report.should_pack

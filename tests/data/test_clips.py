@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from videomae.core.errors import ConfigError, VideoError
+from videomae.core.errors import VideoError
 from videomae.core.random_keys import generator_for
 from videomae.data.clips import Broken, Crop, Sample, TrainingClips, ViewClips, cut_clips, label_indices
 from videomae.datasets.catalog import Catalog, VideoRecord
@@ -388,26 +388,6 @@ def test_the_index_of_another_file_is_noticed_and_replaced(
     assert frames.max() < 12
     plain, _ = ViewClips([tmp_path / "short.mp4"], sampling=SAMPLING, image_size=16, num_clips=2).read(0)
     assert torch.equal(clips, plain)
-
-
-# --- decoders ----------------------------------------------------------------------------------------------------
-
-
-def test_another_decoder_gives_the_same_clips(videos: list[Path]) -> None:
-    pytest.importorskip("torchcodec")
-    clip = {"sampling": SAMPLING, "crop": Crop("multi-scale"), "image_size": 16, "seed": 0}
-
-    plain = TrainingClips(entries(videos), (), **clip)[(0, 1)]  # type: ignore[arg-type]
-    other = TrainingClips(entries(videos), (), **clip, backend="torchcodec")[(0, 1)]  # type: ignore[arg-type]
-
-    assert isinstance(other, Sample)
-    assert torch.equal(plain.clips, other.clips)
-
-
-def test_a_decoder_that_is_not_installed_is_said_at_once(videos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("videomae.data.clips.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="decoder=torchcodec, which is not installed: expected pyav"):
-        ViewClips(videos, sampling=SAMPLING, image_size=16, backend="torchcodec")
 
 
 def test_the_memory_of_a_sample(videos: list[Path]) -> None:

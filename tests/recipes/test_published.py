@@ -265,6 +265,23 @@ def test_a_stored_recipe_is_read_from_folder_and_file(tmp_path: Path) -> None:
     assert find_recipe(str(tmp_path)) == find_recipe(str(tmp_path / "recipe.json"), kind="finetune") == recipe
 
 
+@pytest.mark.parametrize(("decoder", "num_notices"), [("pyav", 0), ("torchcodec", 1)])
+def test_the_removed_decoder_of_a_stored_recipe(
+    decoder: str, num_notices: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = FinetuneRecipe(epochs=7)
+    _stored(tmp_path, recipe, decoder=decoder)
+    assert find_recipe(str(tmp_path)) == recipe
+    assert len(caplog.messages) == num_notices
+    assert all("decoder=torchcodec was removed" in message for message in caplog.messages)
+
+
+def test_an_unknown_decoder_of_a_stored_recipe_is_refused(tmp_path: Path) -> None:
+    _stored(tmp_path, FinetuneRecipe(), decoder="decord")
+    with pytest.raises(ConfigError, match="decoder in"):
+        find_recipe(str(tmp_path))
+
+
 def test_damaged_stored_recipes_are_refused(tmp_path: Path) -> None:
     _stored(tmp_path, FinetuneRecipe(), epoch=3)
     with pytest.raises(ConfigError, match=r"epoch in .*did you mean epochs"):

@@ -81,6 +81,18 @@ def test_what_changes_no_result_may_change(tmp_path: Path) -> None:
     assert RunFolder(tmp_path, _changed(recipe=free)).states.load() == {"step": 3}
 
 
+def test_a_run_with_the_removed_decoder_resumes_with_one_notice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for decoder, num_notices in (("pyav", 0), ("torchcodec", 1)):
+        run = RunFolder(tmp_path / decoder, _changed(recipe={"decoder": decoder}))
+        with run.opened():
+            run.states.save({"step": 3})
+        caplog.clear()
+        assert RunFolder(run.path, DESCRIPTION).differences == []
+        assert len(caplog.messages) == num_notices
+
+
 def test_the_same_videos_may_lie_elsewhere(tmp_path: Path) -> None:
     _saved(tmp_path)
     assert RunFolder(tmp_path, _changed(data="./moved/clips", val="elsewhere")).differences == []

@@ -12,7 +12,7 @@ from video_files import decode_plainly, encode, moving_texture
 from videomae.core.errors import VideoError
 from videomae.video import remote
 from videomae.video._limits import ReadLimits
-from videomae.video.opening import BACKENDS, open_video
+from videomae.video.opening import open_video
 from videomae.video.source import FrameFolder, ShardMember
 
 
@@ -222,9 +222,3 @@ def test_a_whole_url():
 def test_urls_are_told_from_paths():
     assert all(map(remote.is_url, ("http://a/b", "s3://a/b", "memory://a", "gs+x://a")))
     assert not any(map(remote.is_url, ("/a/b", "a:b", "C:\\a", "a/b://c", "://a")))
-
-
-def test_an_unknown_backend(video):
-    with pytest.raises(VideoError, match="backend='decord': expected pyav or torchcodec"):
-        open_video(video, backend="decord")
-    assert BACKENDS == ("pyav", "torchcodec")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -19,30 +18,27 @@ if TYPE_CHECKING:
 
 _BAR_WIDTH = 32
 _MAX_BROKEN = 10
-_IMAGE_SUFFIXES = (".png", ".svg")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchDataOptions:
-    """Measure how many clips a second a data set gives on this machine, and recommend settings.
+    """Measure how many clips per second a data set gives on this machine, and recommend settings.
 
-    The clips are cut as for pre-training. Nothing is written but the chart.
+    Clips are cropped as for pre-training. Nothing is written.
     """
 
     data: Annotated[Positional[str], arg(metavar="DATA")]
     """Videos, with classes and splits or without, as for training."""
     seconds: float = 20.0
-    """Time for everything together, about."""
-    output: Path | None = None
-    """Draw clips per second over workers into this PNG or SVG file."""
+    """Approximate time for everything."""
     num_frames: int = 16
-    """Frames of a clip."""
+    """Frames in a clip."""
     frame_stride: int = 4
-    """Distance of these frames."""
+    """Distance between the frames of a clip."""
     image_size: int = 224
     """Height and width of a clip in pixels."""
     seed: int = 0
-    """Of which videos and clips are read."""
+    """Seed of the choice of videos and clips."""
     lists: OmitArgPrefixes[ListOptions] = field(default_factory=ListOptions)
     json: bool = False
     """Print one JSON document on stdout."""
@@ -55,11 +51,6 @@ def run(arguments: list[str]) -> int:
         require_at_least(1, f"--{name.replace('_', '-')}", getattr(options, name))
     if not 0 < options.seconds < 1e6:
         raise UsageError(f"--seconds {options.seconds:g}", expected="more than 0", hint="leave it out for 20")
-    if options.output is not None and options.output.suffix.lower() not in _IMAGE_SUFFIXES:
-        raise UsageError(
-            f"--output {options.output}", expected=" or ".join(_IMAGE_SUFFIXES), hint="give the file such a name"
-        )
-
     from videomae.curation.bench import bench_data
     from videomae.datasets.manifest import read_manifest
     from videomae.video.sampling import ClipSampling
@@ -75,19 +66,15 @@ def run(arguments: list[str]) -> int:
             seed=options.seed,
             advance=progress.advance,
         )
-    if options.output is not None:
-        _draw(report, options.output)
     if options.json:
         print_json(as_document(report))
     else:
         _print(report, console)
-        if options.output is not None:
-            print(f"\nchart: {options.output}")
     return EXIT_DONE if report.costs else EXIT_BAD_INPUT
 
 
 class _Progress:
-    """A bar over the time that there is, with what is being measured."""
+    """A progress bar over the time, with what is being measured."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -109,7 +96,7 @@ class _Progress:
         self._progress.stop()
 
     def advance(self, title: str, share: float) -> None:
-        """`title` is being measured, and `share` of the time is behind."""
+        """Show that `title` is being measured after the fraction `share` of the time."""
         self._progress.update(self._task, completed=share, text=title)
 
 
@@ -131,49 +118,29 @@ def as_document(report: BenchReport) -> dict[str, Any]:
             }
             for speed in report.speeds
         ],
-        "single_clips": [
-            {
-                "backend": reading.backend,
-                "packet_index_known": reading.has_index,
-                "milliseconds": round(1e3 * median, 2),
-            }
-            for reading, median in _medians(report)
-        ],
         "packets_decoded_per_frame": report.packets_per_frame,
         "broken": [{"path": str(video.entry.path), "reason": video.reason} for video in report.broken],
         "recommended": {
             "num_workers": best.num_workers if best is not None else None,
-            "pack": report.is_dear_to_decode,
+            "pack": report.should_pack,
             "lines": recommend(report),
         },
     }
-
-
-def _medians(report: BenchReport) -> list[tuple[Any, float]]:
-    readings = dict.fromkeys(reading for cost in report.costs for reading in cost.seconds)
-    medians = [(reading, report.median_seconds(reading)) for reading in readings]
-    return [(reading, median) for reading, median in medians if median is not None]
 
 
 def _print(report: BenchReport, console: Console) -> None:
     from videomae.curation.bench import recommend
 
     cores = f"{report.num_cores} core{'' if report.num_cores == 1 else 's'}"
-    print(f"{_videos(report.num_videos)}, {cores}; clips cut as for pre-training")
+    print(f"{_videos(report.num_videos)}, {cores}; clips cropped as for pre-training")
     fastest = max((speed.clips_per_second for speed in report.speeds), default=0.0)
     for speed in report.speeds:
         length = round(_BAR_WIDTH * speed.clips_per_second / fastest) if fastest else 0
         name = f"{speed.num_workers} worker{' ' if speed.num_workers == 1 else 's'}"
         views = f"{speed.num_views} view{' ' if speed.num_views == 1 else 's'}"
         print(f"  {name:>11}, {views}  {speed.clips_per_second:8.1f} clips/s  {'█' * length}")
-    print(f"\none random clip, one process, median of {_videos(len(report.costs))}")
-    for reading, median in _medians(report):
-        known = ", packet index known" if reading.has_index else ""
-        print(f"  {1e3 * median:8.1f} ms  {reading.backend}{known}")
-    if report.packets_per_frame is not None:
-        print(f"  {report.packets_per_frame:8.1f} frames decoded for each one wanted")
     if report.broken:
-        console.print(f"{_videos(len(report.broken))} cannot be read (videomae scan lists all):", markup=False)
+        console.print(f"{_unreadable(len(report.broken))} (`videomae scan` lists all):", markup=False)
         for video in report.broken[:_MAX_BROKEN]:
             console.print(one_line(f"  {video.entry.path}: {video.reason}"), markup=False)
     print("\nrecommended")
@@ -185,21 +152,5 @@ def _videos(count: int) -> str:
     return "1 video" if count == 1 else f"{count} videos"
 
 
-def _draw(report: BenchReport, path: Path) -> None:
-    from videomae.core.files import write_bytes
-    from videomae.report.charts import loss_curves
-
-    series: dict[str, list[tuple[float, float]]] = {}
-    for speed in sorted(report.speeds, key=lambda speed: speed.num_workers):
-        name = "1 view of each decode" if speed.num_views == 1 else f"{speed.num_views} views of each decode"
-        series.setdefault(name, []).append((speed.num_workers, speed.clips_per_second))
-    image = loss_curves(
-        series,
-        title="Clips per second",
-        x_label="worker processes",
-        y_label="clips/s",
-        smoothing_points=1,
-        value_name="with the most workers",
-        image_format="svg" if path.suffix.lower() == ".svg" else "png",
-    )
-    write_bytes(path, image)
+def _unreadable(count: int) -> str:
+    return "1 unreadable video" if count == 1 else f"{count} unreadable videos"

@@ -1,11 +1,9 @@
-"""What one random clip of a video costs to decode, with and without what can be known of the file before."""
+"""The cost of decoding one random clip of a video, with and without its packet index."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,84 +12,63 @@ from videomae.curation.examine import reason_of
 from videomae.datasets.entries import VideoEntry
 from videomae.datasets.parts import frames_of_part
 from videomae.video.opening import open_video
-from videomae.video.reader import ReadLimits
+from videomae.video.reader import PacketIndex, ReadLimits
 from videomae.video.sampling import ClipSampling
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One way to read a clip.
-
-    Args:
-        backend: which library decodes, as for `open_video`.
-        has_index: the file's packet index is known from before.
-    """
-
-    backend: str = "pyav"
-    has_index: bool = False
-
-
-PLAIN, WITH_INDEX = Reading(), Reading(has_index=True)
-
-
-@dataclass(frozen=True)
 class ClipCost:
-    """What a random clip of one video costs.
+    """The cost of one random clip of a video.
 
     Args:
-        seconds: of each reading, opening included.
-        packets_per_frame: packets decoded for each frame wanted; None where there is no index that tells.
+        seconds: to open the video and to read the clip, without an index from before.
+        seconds_with_index: the same with the packet index; None for videos that have none (folders of frames).
+        packets_per_frame: packets decoded for each distinct frame; None where there is no index.
         height: of a frame in pixels.
         width: of a frame in pixels.
     """
 
-    seconds: dict[Reading, float]
+    seconds: float
+    seconds_with_index: float | None
     packets_per_frame: float | None
     height: int
     width: int
 
 
-def clip_cost(
-    job: tuple[VideoEntry, int], *, sampling: ClipSampling, backends: tuple[str, ...], limits: ReadLimits
-) -> ClipCost | str:
-    """Read the same random clip of a video in several ways, after a first time that brings the file into memory.
+def clip_cost(job: tuple[VideoEntry, int], *, sampling: ClipSampling, limits: ReadLimits) -> ClipCost | str:
+    """Measure a random clip of a video, after a first read that brings the file into memory.
 
     Args:
         job: the video and a seed.
         sampling: which frames make a clip.
-        backends: what to read video files with beside PyAV, as far as they can read the file.
-        limits: what one reading may cost.
+        limits: the most that one read may take.
 
     Returns:
-        The cost, or in a line without its path why the video cannot be read.
+        The cost, or the reason why the video cannot be read, in one line without its path.
     """
     entry, seed = job
     try:
         with open_video(entry.path, limits=limits) as reader:
-            frames = _random_clip(reader, entry, sampling, seed)
+            part = frames_of_part(reader, entry)
+            times = reader.frame_times[part.start : part.stop] if sampling.frame_rate is not None else None
+            generator = np.random.default_rng(seed)
+            frames = part.start + sampling.training_indices(len(part), generator, frame_times=times)
             reader.read(frames)
             index, info = reader.index, reader.info
-        cost = packets_per_frame(index, frames) if index is not None else None
-        readings = [PLAIN] if index is None else [PLAIN, WITH_INDEX]
-        seconds = {reading: _seconds(entry, frames, reading, index, limits) for reading in readings}
+        plain = _read_seconds(entry, frames, None, limits)
+        if index is None:
+            return ClipCost(plain, None, None, info.height, info.width)
+        indexed = _read_seconds(entry, frames, index, limits)
+        return ClipCost(plain, indexed, packets_per_frame(index, frames), info.height, info.width)
     except VideoError as error:
         return reason_of(error, entry.path)
-    for backend in backends if isinstance(entry.path, Path) else ():
-        reading = Reading(backend)
-        try:
-            # The first time loads the library, which takes seconds and is no cost of this video.
-            _seconds(entry, frames, reading, None, limits)
-            seconds[reading] = _seconds(entry, frames, reading, None, limits)
-        except VideoError:
-            continue  # PyAV reads what this backend cannot: the others' medians say nothing of this file then
-    return ClipCost(seconds, cost, info.height, info.width)
 
 
-def packets_per_frame(index: Any, frames: np.ndarray) -> float:
+def packets_per_frame(index: PacketIndex, frames: np.ndarray) -> float:
     """Packets that a reader decodes for each distinct frame of a clip.
 
-    Those that no other frame refers to and that are not wanted are passed over. Of a video without key frames nearby
-    this is much more than 1, and `videomae pack` makes it cheap.
+    Packets that are neither wanted nor a reference of others are skipped, as the reader does. The number is much
+    larger than 1 where key frames are rare; `videomae pack` re-encodes with frequent ones.
 
     Args:
         index: the packet index of the video.
@@ -110,15 +87,8 @@ def packets_per_frame(index: Any, frames: np.ndarray) -> float:
     return num_packets / len(wanted)
 
 
-def _random_clip(reader: Any, entry: VideoEntry, sampling: ClipSampling, seed: int) -> np.ndarray:
-    part = frames_of_part(reader, entry)
-    times = reader.frame_times[part.start : part.stop] if sampling.frame_rate is not None else None
-    return part.start + sampling.training_indices(len(part), np.random.default_rng(seed), frame_times=times)
-
-
-def _seconds(entry: VideoEntry, frames: np.ndarray, reading: Reading, index: Any, limits: ReadLimits) -> float:
-    known = index if reading.has_index else None
+def _read_seconds(entry: VideoEntry, frames: np.ndarray, index: PacketIndex | None, limits: ReadLimits) -> float:
     begin = time.perf_counter()
-    with open_video(entry.path, index=known, backend=reading.backend, limits=limits) as reader:
+    with open_video(entry.path, index=index, limits=limits) as reader:
         reader.read(frames)
     return time.perf_counter() - begin

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from videomae.core.errors import ConfigError, VideoError
+from videomae.core.errors import VideoError
 from videomae.core.random_keys import generator_for
 from videomae.data.augmentation import Augmentation, SampleAugmentation
 from videomae.data.index_store import IndexStore
@@ -122,18 +121,12 @@ class VideoClips(Dataset[Sample | Broken]):
         sampling: ClipSampling,
         image_size: int | tuple[int, int],
         limits: ReadLimits | None,
-        backend: str = "pyav",
     ) -> None:
-        if backend == "torchcodec" and find_spec("torchcodec") is None:
-            raise ConfigError(
-                "decoder=torchcodec, which is not installed", expected="pyav", hint="install torchcodec, or use pyav"
-            )
         self.entries = list(entries)
         self.labels = list(labels)
         self.sampling = sampling
         self.image_size = image_size
         self.limits = limits or ReadLimits()
-        self.backend = backend
         self.damage: dict[str, str] = {}  # path → what is wrong, of the videos that a loader has reported
         self._indices = IndexStore()
 
@@ -175,7 +168,7 @@ class VideoClips(Dataset[Sample | Broken]):
         entry = self.entries[index]
         known = self._indices.find(entry.path)
         try:
-            with open_video(entry.path, index=known, limits=self.limits, backend=self.backend) as reader:
+            with open_video(entry.path, index=known, limits=self.limits) as reader:
                 while True:
                     before = reader.index
                     try:
@@ -279,7 +272,6 @@ class TrainingClips(VideoClips):
         num_views: crops of each decoded clip (repeated augmentation, Hoffer et al. 2020).
         augmentation: what is done to the pixels besides.
         limits: what one file may cost.
-        backend: what decodes video files, see `open_video`.
     """
 
     def __init__(
@@ -294,7 +286,6 @@ class TrainingClips(VideoClips):
         num_views: int = 1,
         augmentation: Augmentation | None = None,
         limits: ReadLimits | None = None,
-        backend: str = "pyav",
     ) -> None:
         super().__init__(
             entries,
@@ -302,7 +293,6 @@ class TrainingClips(VideoClips):
             sampling=sampling,
             image_size=image_size,
             limits=limits,
-            backend=backend,
         )
         self.crop = crop
         self.seed = seed
@@ -344,7 +334,6 @@ class ViewClips(VideoClips):
         num_clips: views in time; 1 is the video's centre.
         num_crops: views in space; 1 is the centre square.
         limits: what one file may cost.
-        backend: what decodes video files, see `open_video`.
     """
 
     def __init__(
@@ -357,7 +346,6 @@ class ViewClips(VideoClips):
         num_clips: int = 1,
         num_crops: int = 1,
         limits: ReadLimits | None = None,
-        backend: str = "pyav",
     ) -> None:
         super().__init__(
             [video if isinstance(video, VideoEntry) else VideoEntry(video) for video in videos],
@@ -365,7 +353,6 @@ class ViewClips(VideoClips):
             sampling=sampling,
             image_size=image_size,
             limits=limits,
-            backend=backend,
         )
         self.num_clips = num_clips
         self.num_crops = num_crops

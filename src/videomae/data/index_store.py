@@ -55,6 +55,10 @@ class IndexStore:
         packed = self._packed_index(source)
         return self._catalog.packet_index(source) if packed is None else packed.find(source)
 
+    def is_packed(self, source: VideoSource) -> bool:
+        """Whether the video lies in a packed folder."""
+        return self._packed_index(source) is not None
+
     def keep(self, source: VideoSource, index: PacketIndex | None) -> None:
         """Remember the index of a file that was just read; the ones not used for longest make room."""
         if index is None or (source in self._kept and self._kept[source][1] is index):

@@ -83,8 +83,6 @@ class TrainingRecipe:
     """Frames in a clip; by default the checkpoint's, or 16 for a new network."""
     image_size: int | None = None
     """Height and width of a clip in pixels; by default the checkpoint's, or 224 for a new network."""
-    decoder: Literal["pyav", "torchcodec"] = "pyav"
-    """What decodes the training videos; torchcodec has to be installed."""
     read_limit_seconds: float = 60.0
     """Time for opening one video and for reading its clip; a video that takes longer is broken."""
     max_broken: float = 0.01

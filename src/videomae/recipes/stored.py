@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from videomae.recipes.recipe import TrainingRecipe
 from videomae.recipes.registry import KINDS, find_entry
 
 RECIPE_NAME = "recipe.json"
+
+logger = logging.getLogger("videomae")
 
 
 def find_recipe(source: str, *, kind: str | None = None) -> TrainingRecipe:
@@ -53,6 +56,7 @@ def _read(path: Path) -> tuple[str, TrainingRecipe]:
             expected=f"the {RECIPE_NAME} that pretrain and finetune write, with command and recipe",
             hint="give a run's folder, or a name that `videomae recipes` lists",
         ) from error
+    drop_removed_fields(values, path)
     known = [field.name for field in dataclasses.fields(made)]
     for name in values:
         if name not in known:
@@ -70,3 +74,16 @@ def _read(path: Path) -> tuple[str, TrainingRecipe]:
             f"{path} with a value of the wrong type ({error})", expected="numbers and words", hint="correct it"
         ) from error
     return kind, recipe
+
+
+def drop_removed_fields(values: Any, path: Path) -> None:
+    """Remove fields of earlier versions from a stored recipe, and log one notice where that changes what is used.
+
+    Args:
+        values: the recipe as JSON gave it; anything but a dict is left alone.
+        path: the file it was read from, for the notice.
+    """
+    if not isinstance(values, dict) or values.get("decoder") not in ("pyav", "torchcodec"):
+        return
+    if values.pop("decoder") == "torchcodec":
+        logger.warning("%s: decoder=torchcodec was removed; the videos are decoded with PyAV, to the same frames", path)

@@ -335,7 +335,6 @@ def _make_dataset(
         num_views=recipe.views,
         augmentation=augmentation,
         limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
-        backend=recipe.decoder,
     )
 
 

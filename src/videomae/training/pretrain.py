@@ -260,7 +260,6 @@ def _make_training(
         seed=recipe.seed,
         num_views=recipe.views,
         limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
-        backend=recipe.decoder,
     )
 
     def loss(clips: Tensor, batch: ClipBatch, step: int, part: Part) -> tuple[Tensor, float]:

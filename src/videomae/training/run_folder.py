@@ -13,6 +13,7 @@ from videomae.core.errors import ConfigError, InputError
 from videomae.core.files import append_text, write_text
 from videomae.core.lock import FolderLock
 from videomae.datasets.manifest import Manifest
+from videomae.recipes.stored import drop_removed_fields
 from videomae.training.states import RunStates
 
 RECIPE_NAME = "recipe.json"
@@ -22,7 +23,6 @@ STATE_FOLDER = "state"
 # These change how fast a run goes, not what it computes: a run may go on with other values.
 _FREE_FIELDS = {
     "accumulation",
-    "decoder",
     "device",
     "keep_states",
     "log_every",
@@ -113,6 +113,7 @@ class RunFolder:
             stored = None
         if not isinstance(stored, dict):
             return [f"a damaged {RECIPE_NAME}, not a JSON object"]
+        drop_removed_fields(stored.get("recipe"), self.path / RECIPE_NAME)
         found = []
         for key in [name for name in self.description if name not in _PLACES]:
             before = _precision_of(stored) if key == "precision" else stored.get(key)

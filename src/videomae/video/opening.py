@@ -1,11 +1,11 @@
-"""Opening a video wherever its bytes are, with whichever library decodes it."""
+"""Opening a video wherever its bytes are."""
 
 from __future__ import annotations
 
 import io
 import os
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast, get_args
+from typing import BinaryIO, cast
 
 from videomae.core.errors import VideoError
 
@@ -14,10 +14,6 @@ from .frame_folder import FrameFolderReader
 from .reader import PacketIndex, ReadLimits, VideoReader
 from .remote import is_url, read_url
 from .source import FrameFolder, ShardMember, VideoSource
-from .torchcodec_backend import TorchcodecReader
-
-Backend = Literal["pyav", "torchcodec"]
-BACKENDS: tuple[str, ...] = get_args(Backend)
 
 
 def open_video(
@@ -25,9 +21,8 @@ def open_video(
     *,
     num_threads: int = 1,
     index: PacketIndex | None = None,
-    backend: str = "pyav",
     limits: ReadLimits | None = None,
-) -> VideoReader | FrameFolderReader | TorchcodecReader:
+) -> VideoReader | FrameFolderReader:
     """Open a video for reading frames by number.
 
     All readers have `num_frames`, `info`, `index` (None where there is none), `frame_times`, `read`, `stream` and
@@ -37,36 +32,17 @@ def open_video(
         source: a file, a folder of frames, or a member of a shard. A member of a shard at a URL is read into memory.
         num_threads: decoder threads. Loader workers do better with one each than with several here.
         index: the `index` of an earlier reader of the same unchanged video.
-        backend: "pyav" or "torchcodec": what decodes video files. Folders of frames are read without either.
-        limits: what the video may cost.
+        limits: the most pixels and seconds that the video may take.
 
     Raises:
-        VideoError: nothing there, not readable, no frame in it, beyond the limits, or a backend that is not installed.
+        VideoError: nothing there, not readable, no frame in it, or beyond the limits.
     """
-    if backend not in BACKENDS:
-        raise VideoError(f"backend={backend!r}", expected=" or ".join(BACKENDS), hint="leave it out for pyav")
     if isinstance(source, FrameFolder):
         return FrameFolderReader(source, limits=limits)
     if isinstance(source, ShardMember):
         file = open_member(source, max_seconds=(limits or ReadLimits()).max_seconds)
-        plain: VideoReader = _OwningReader(file, _name(source), num_threads=num_threads, index=index, limits=limits)
-    else:
-        plain = VideoReader(source, num_threads=num_threads, index=index, limits=limits)
-    if backend == "pyav":
-        return plain
-    try:
-        return TorchcodecReader(plain, _for_torchcodec(source, plain), num_threads=num_threads)
-    except BaseException:
-        plain.close()
-        raise
-
-
-def _for_torchcodec(source: Path | ShardMember | str | os.PathLike[str], plain: VideoReader) -> Any:
-    """What torchcodec may read from beside the reader that is open already."""
-    if not isinstance(source, ShardMember):
-        return f"file:{os.fspath(source)}"
-    assert isinstance(plain, _OwningReader)
-    return plain.file.getvalue() if isinstance(plain.file, io.BytesIO) else _FileWindow(source)
+        return _OwningReader(file, _name(source), num_threads=num_threads, index=index, limits=limits)
+    return VideoReader(source, num_threads=num_threads, index=index, limits=limits)
 
 
 class _OwningReader(VideoReader):
