@@ -9,25 +9,62 @@ __version__ = "0.1.0"
 
 # Names are found on first use, so that `import videomae` and `videomae --help` load no torch.
 _HOMES = {
+    "Checkpoint": "videomae.api.checkpoint",
+    "CheckpointError": "videomae.core.errors",
+    "ConfigError": "videomae.core.errors",
+    "DataError": "videomae.core.errors",
+    "embed": "videomae.api.inference",
+    "evaluate": "videomae.api.evaluation",
+    "finetune": "videomae.api.training",
+    "FinetuneRecipe": "videomae.recipes.finetune",
+    "get_recipe": "videomae.api.recipes",
+    "InputError": "videomae.core.errors",
+    "list_recipes": "videomae.api.recipes",
+    "load_checkpoint": "videomae.checkpoint",
+    "open_video": "videomae.video.opening",
+    "pack": "videomae.api.curation",
+    "predict": "videomae.api.inference",
+    "Predictions": "videomae.api.inference",
+    "pretrain": "videomae.api.training",
+    "PretrainRecipe": "videomae.recipes.pretrain",
+    "probe": "videomae.api.evaluation",
+    "probe_video": "videomae.video.opening",
+    "random_mask": "videomae.core.masks",
+    "read_video": "videomae.video.reader",
+    "reconstruct": "videomae.api.inference",
+    "running_cell_mask": "videomae.core.masks",
+    "sample_frame_indices": "videomae.video.sampling",
+    "scan": "videomae.api.curation",
+    "ShapeError": "videomae.core.errors",
+    "TrainingStopped": "videomae.training.loop",
+    "tube_mask": "videomae.core.masks",
+    "VideoDataset": "videomae.data.video_dataset",
+    "VideoError": "videomae.core.errors",
     "VideoMAEConfig": "videomae.models.config",
-    "VideoMAEModel": "videomae.models.modeling",
+    "VideoMAEFeatureExtractor": "videomae.processing.image_processor",
     "VideoMAEForPreTraining": "videomae.models.modeling",
     "VideoMAEForVideoClassification": "videomae.models.modeling",
-    "VideoMAEPreTrainedModel": "videomae.models.pretrained",
     "VideoMAEImageProcessor": "videomae.processing.image_processor",
-    "VideoMAEFeatureExtractor": "videomae.processing.image_processor",
-    "read_video": "videomae.video.reader",
-    "sample_frame_indices": "videomae.video.sampling",
-    "tube_mask": "videomae.core.masks",
-    "random_mask": "videomae.core.masks",
-    "running_cell_mask": "videomae.core.masks",
-    "load_checkpoint": "videomae.checkpoint",
+    "VideoMAEModel": "videomae.models.modeling",
+    "VideoMAEPreTrainedModel": "videomae.models.pretrained",
 }
 # transformers' examples say AutoImageProcessor; here there is one processor.
 _ALIASES = {"AutoImageProcessor": "VideoMAEImageProcessor"}
 
 __all__ = [
     "AutoImageProcessor",
+    "Checkpoint",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "FinetuneRecipe",
+    "InputError",
+    "Predictions",
+    "PretrainRecipe",
+    "ShapeError",
+    "TrainingStopped",
+    "VideoDataset",
+    "VideoError",
     "VideoMAEConfig",
     "VideoMAEFeatureExtractor",
     "VideoMAEForPreTraining",
@@ -35,22 +72,47 @@ __all__ = [
     "VideoMAEImageProcessor",
     "VideoMAEModel",
     "VideoMAEPreTrainedModel",
+    "embed",
+    "evaluate",
+    "finetune",
+    "get_recipe",
+    "list_recipes",
     "load_checkpoint",
+    "open_video",
+    "pack",
+    "predict",
+    "pretrain",
+    "probe",
+    "probe_video",
     "random_mask",
     "read_video",
+    "reconstruct",
     "running_cell_mask",
     "sample_frame_indices",
+    "scan",
     "tube_mask",
 ]
 
 if TYPE_CHECKING:
+    from videomae.api.checkpoint import Checkpoint
+    from videomae.api.curation import pack, scan
+    from videomae.api.evaluation import evaluate, probe
+    from videomae.api.inference import Predictions, embed, predict, reconstruct
+    from videomae.api.recipes import get_recipe, list_recipes
+    from videomae.api.training import finetune, pretrain
     from videomae.checkpoint import load_checkpoint
+    from videomae.core.errors import CheckpointError, ConfigError, DataError, InputError, ShapeError, VideoError
     from videomae.core.masks import random_mask, running_cell_mask, tube_mask
+    from videomae.data.video_dataset import VideoDataset
     from videomae.models.config import VideoMAEConfig
     from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
     from videomae.models.pretrained import VideoMAEPreTrainedModel
     from videomae.processing.image_processor import VideoMAEFeatureExtractor, VideoMAEImageProcessor
     from videomae.processing.image_processor import VideoMAEImageProcessor as AutoImageProcessor
+    from videomae.recipes.finetune import FinetuneRecipe
+    from videomae.recipes.pretrain import PretrainRecipe
+    from videomae.training.loop import TrainingStopped
+    from videomae.video.opening import open_video, probe_video
     from videomae.video.reader import read_video
     from videomae.video.sampling import sample_frame_indices
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from small_runs import CLIP_WORDS, SPEED_WORDS, Commands, start_command
 
-from videomae.cli.pack import _num_bytes
-from videomae.cli.pack_report import PackProgress
+from videomae.api.curation import _num_bytes
+from videomae.api.file_progress import PackProgress
 from videomae.core.errors import InputError
 
 SMALL = ["--short-side", "16", "--num-workers", "1"]
@@ -109,7 +109,7 @@ def test_no_sizes(text: str) -> None:
 def test_interrupted_and_gone_on(
     mixed: Path, commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell: Callable[..., None] = PackProgress.tell
+    tell: Callable[..., None] = PackProgress.add
 
     def tell_and_stop(self: PackProgress, *outcome: object) -> None:
         tell(self, *outcome)
@@ -117,9 +117,9 @@ def test_interrupted_and_gone_on(
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PackProgress, "tell", tell_and_stop)
+        patch.setattr(PackProgress, "add", tell_and_stop)
         assert commands("pack", mixed, tmp_path / "out", *SMALL) == 130
-    assert "3 of 7 videos are packed; the same command goes on" in commands.err
+    assert "3 of 7 videos are packed; repeat the command to resume" in commands.err
     assert not list((tmp_path / "out").rglob("aside"))
     document = commands.json("pack", mixed, tmp_path / "out", *SMALL)
     assert document["num_videos"] == 6
@@ -138,4 +138,4 @@ def test_ctrl_c_in_a_process_of_its_own(mixed: Path, tmp_path: Path) -> None:
     # It may have been done already, or even be about to leave, when Python no longer handles signals.
     assert process.returncode in (0, 130, -signal.SIGINT), said
     if process.returncode == 130:
-        assert "the same command goes on" in said
+        assert "repeat the command to resume" in said

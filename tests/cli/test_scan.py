@@ -177,7 +177,7 @@ def test_a_scan_that_is_stopped_goes_on(commands: Commands, tmp_path: Path, numb
     assert 3 <= num_kept < 500
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert "of 500 videos are scanned; the same command goes on" in err
+        assert "of 500 videos are scanned; repeat the command to resume" in err
     else:
         assert process.returncode == -number
     document = commands.json("scan", many, "--num-workers", "1")

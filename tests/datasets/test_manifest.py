@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from videomae.core.errors import DataError, InputError
-from videomae.datasets.manifest import Manifest, evaluated_split, find_videos, read_manifest
+from videomae.datasets.manifest import Manifest, evaluated_split, read_manifest, read_videos
 from videomae.datasets.shards import PackedFile, write_index
 from videomae.datasets.splitting import read_train_and_val
 from videomae.video.source import ShardMember
@@ -567,7 +567,7 @@ def test_a_class_without_videos_in_a_split_is_counted_as_none(place: Place) -> N
 def test_finding_videos_of_files_and_folders(place: Place) -> None:
     folder = place("x/b.mp4", "x/a.mp4", "c.mp4")
 
-    assert find_videos([folder / "c.mp4", str(folder / "x"), folder / "absent.mp4"]) == [
+    assert [e.path for e in read_videos([folder / "c.mp4", str(folder / "x"), folder / "absent.mp4"])[0]] == [
         folder / "c.mp4",
         folder / "x" / "a.mp4",
         folder / "x" / "b.mp4",
@@ -577,7 +577,7 @@ def test_finding_videos_of_files_and_folders(place: Place) -> None:
 
 def test_finding_videos_in_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="without videos"):
-        find_videos([tmp_path])
+        read_videos([tmp_path])
 
 
 # --- packed
@@ -629,7 +629,7 @@ def test_packed_shards(tmp_path: Path) -> None:
 
     assert manifest.entries[0].path == ShardMember(str(folder / "shard-0.tar"), 512, 4, "train/run.mp4")
     assert manifest.class_names == ("jump", "run")
-    assert find_videos([folder])[2] == ShardMember(str(folder / "shard-0.tar"), 512, 4, "val/run.mp4")
+    assert read_videos([folder])[0][2].path == ShardMember(str(folder / "shard-0.tar"), 512, 4, "val/run.mp4")
 
 
 def test_a_url_without_packed_videos() -> None:

@@ -11,9 +11,9 @@ import torch
 from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.errors import ConfigError
 from videomae.datasets.entries import VideoEntry
-from videomae.inference import feature_files
+from videomae.inference import features
 from videomae.inference.embed import Embedding, EmbedOptions, embed_clips, embed_videos
-from videomae.inference.feature_files import FeatureFile
+from videomae.inference.features import FeatureFile
 from videomae.processing.transforms import center_crop_box, crop_and_resize
 from videomae.video.reader import read_video
 
@@ -148,7 +148,7 @@ def test_files_hold_what_was_added(tmp_path: Path, suffix: str) -> None:
 
 def test_large_rows_are_written_in_small_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(feature_files, "_NUMBERS_AT_ONCE", 20)
+    monkeypatch.setattr(features, "_NUMBERS_AT_ONCE", 20)
     values = np.random.default_rng(0).normal(size=(7, 2, 4)).astype(np.float32)
     with FeatureFile(tmp_path / "f.parquet") as file:
         for row in values:

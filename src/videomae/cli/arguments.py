@@ -10,8 +10,10 @@ import io
 import itertools
 import re
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from videomae.api.hints import in_command_words
 from videomae.core.errors import InputError
 
 Options = TypeVar("Options")
@@ -43,6 +45,19 @@ def option_names(options: type) -> set[str]:
             option = name.replace("_", "-")
             names |= {f"--{option}", f"--no-{option}"} if bare is bool else {f"--{option}"}
     return names
+
+
+def options_of(command: str) -> set[str]:
+    """All options of a command, those of its subcommands too."""
+    module = import_module(f"videomae.cli.{command.replace('-', '_')}")
+    found = [value for value in vars(module).values() if isinstance(value, type) and dataclasses.is_dataclass(value)]
+    return {"--help"}.union(*(option_names(kind) for kind in found if kind.__module__ == module.__name__))
+
+
+def in_words_of(command: str, error: InputError) -> InputError:
+    """The error with its hint in the words of `videomae COMMAND`."""
+    hint = in_command_words(error.hint, command, options_of(command))
+    return type(error)(error.value, expected=error.expected, hint=hint)
 
 
 def refuse_unknown_options(options: type, arguments: Sequence[str], *, command: str) -> None:

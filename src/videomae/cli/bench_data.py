@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from videomae.api._console import stderr_console
 from videomae.cli.arguments import UsageError, parse, require_at_least
-from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, one_line, print_json, stderr_console
+from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, one_line, print_json
 from videomae.cli.data_options import ListOptions
 
 if TYPE_CHECKING:

@@ -9,12 +9,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Container, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from videomae.core.errors import InputError
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from videomae.core.machine import is_main_process
 
 EXIT_DONE = 0
 EXIT_FAULT_OF_OURS = 1
@@ -22,22 +20,6 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 _SECONDS_AFTER_MAIN = 5.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-
-
-def stderr_console() -> Console:
-    """Where people's text goes: stdout belongs to results."""
-    from rich.console import Console
-
-    class LoudConsole(Console):
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # `run_guarded` ends the command; rich would leave with a status of its own
-
-    return LoudConsole(stderr=True, highlight=False, soft_wrap=True, quiet=not is_main_process())
-
-
-def is_main_process() -> bool:
-    """Whether this process prints and writes: of several that a launcher started, the first."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -71,14 +53,6 @@ def one_line(text: str) -> str:
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
     )
-
-
-def duration(seconds: float) -> str:
-    """A length of time in the unit that suits it, such as `7.5 hours`."""
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def describe_error(error: InputError) -> dict[str, str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from videomae.api._console import stderr_console
 from videomae.cli.arguments import parse, require_at_least
-from videomae.cli.console import EXIT_DONE, print_json, stderr_console
+from videomae.cli.console import EXIT_DONE, print_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ def run(arguments: list[str]) -> int:
     options = parse(DemoOptions, arguments, command="demo")
     require_at_least(0, "--seed", options.seed)
 
-    from videomae.cli.progress import ProgressMonitor
+    from videomae.api.progress import ProgressMonitor
     from videomae.cli.training import interruptible
     from videomae.demo.main_job import run_main_job
     from videomae.demo.report import reconstruct_command, write_demo_report

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from videomae.cli.console import EXIT_DONE, duration, print_json, stderr_console
-from videomae.cli.progress import ProgressMonitor
+from videomae.api._console import duration, stderr_console
+from videomae.api.progress import ProgressMonitor
+from videomae.cli.console import EXIT_DONE, print_json
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.dry_run import DryRun, dry_run
 from videomae.training.setup import Prepared

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from videomae.cli.arguments import UsageError, parse
-from videomae.cli.console import EXIT_DONE, print_columns, print_json, stderr_console
+from videomae.cli.arguments import parse
+from videomae.cli.console import EXIT_DONE, print_columns, print_json
 from videomae.cli.data_options import ListOptions
 from videomae.cli.model_options import ViewRunOptions
+from videomae.core.machine import is_main_process
 
 if TYPE_CHECKING:
-    from videomae.core.distributed import Processes
     from videomae.evaluation.multi_label import MultiLabelEvaluation
     from videomae.evaluation.validate import Evaluation
 
@@ -48,76 +48,35 @@ class EvaluateOptions:
 def run(arguments: list[str]) -> int:
     """Parse, evaluate, print."""
     options = parse(EvaluateOptions, arguments, command="evaluate")
-    if options.scores and options.predictions is None:
-        raise UsageError("--scores without --predictions", expected="a file for them", hint="add --predictions FILE")
 
-    from videomae.core.distributed import joined_processes
+    from videomae.api.evaluation import evaluate
 
-    with joined_processes(options.run.device) as processes:
-        evaluation = _evaluate(options, processes)
-        if processes.is_main:
-            _tell(options, evaluation)
+    evaluation = evaluate(
+        options.data,
+        model=options.model,
+        count_broken_as_wrong=options.count_broken_as_wrong,
+        report=options.report,
+        predictions=options.predictions,
+        scores=options.scores,
+        video_root=options.lists.video_root,
+        **vars(options.run),
+    )
+    if is_main_process():
+        _print_all(options, evaluation)
     return EXIT_DONE
 
 
-def _evaluate(options: EvaluateOptions, processes: Processes) -> Evaluation | MultiLabelEvaluation:
-    from rich.progress import Progress
-
-    from videomae.cli.models import open_for_views
-    from videomae.core.files import require_writable
-    from videomae.datasets.manifest import evaluated_split, read_manifest
-    from videomae.evaluation.multi_label import evaluate_multi_label, is_multi_label
-    from videomae.evaluation.validate import evaluate_classifier
-
-    for file in (options.report, options.predictions):
-        if file is not None:
-            require_writable(file)
-    whole = read_manifest(options.data, root=options.lists.video_root)
-    manifest = whole.take_split("test", "val")
-    checkpoint, views, _ = open_for_views(options.model, options.run)
-    console = stderr_console()
-    for notice in filter(None, (*manifest.notices, evaluated_split(whole, manifest))):
-        console.print(notice, markup=False)
-    evaluate: Callable[..., Evaluation | MultiLabelEvaluation]
-    evaluate = evaluate_multi_label if is_multi_label(checkpoint) else evaluate_classifier
-    processes.barrier()  # nothing is judged where one of them cannot read its data
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("evaluating", total=len(manifest))
-        return evaluate(
-            checkpoint,
-            manifest,
-            options=views,
-            device=processes.device(options.run.device),
-            count_broken_as_wrong=options.count_broken_as_wrong,
-            on_video=lambda: progress.advance(task),
-            processes=processes,
-        )
-
-
-def _tell(options: EvaluateOptions, evaluation: Evaluation | MultiLabelEvaluation) -> None:
-    """Print and write what came out."""
+def _print_all(options: EvaluateOptions, evaluation: Evaluation | MultiLabelEvaluation) -> None:
     from videomae.evaluation.multi_label import MultiLabelEvaluation
-    from videomae.evaluation.report import write_evaluation_report, write_predictions
 
-    console = stderr_console()
-    for _, error in evaluation.broken:
-        console.print(f"counted as wrong: {error}", markup=False)
-    num_views = options.run.clips * options.run.crops
-    looked_at = "1 view" if num_views == 1 else f"{num_views} views"
-    if options.predictions is not None:
-        file = write_predictions(options.predictions, evaluation, with_scores=options.scores)
-        console.print(f"predictions: {file}", markup=False)
-    if options.report is not None:
-        file = write_evaluation_report(
-            options.report, evaluation, data=options.data, model=options.model, views=f"{looked_at} each"
-        )
-        console.print(f"report: {file}", markup=False)
     if options.json:
         print_json(_as_json(evaluation))
         return
     metrics = evaluation.metrics
     broken = f", {metrics.num_broken} broken" if metrics.num_broken else ""
-    print(f"{metrics.num_videos} videos × {looked_at}{broken}")
+    num_views = options.run.clips * options.run.crops
+    views = "1 view" if num_views == 1 else f"{num_views} views"
+    print(f"{metrics.num_videos} videos × {views}{broken}")
     if isinstance(evaluation, MultiLabelEvaluation):
         _print_multi_label(evaluation)
     else:

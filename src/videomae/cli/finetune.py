@@ -51,21 +51,20 @@ def run(arguments: list[str]) -> int:
         return _run_dry(options)
     output = require_output(options.output)
 
+    from videomae.api.training import finetune
     from videomae.cli.training import run_training
-    from videomae.training.finetune import finetune
 
     return run_training(
-        lambda monitor: finetune(
+        lambda: finetune(
             options.data,
-            output,
-            options.recipe,
+            output=output,
+            recipe=options.recipe,
             init=options.init,
             val=options.val,
             val_share=options.split.val_share,
             group=options.split.group,
             video_root=options.split.video_root,
             resume_anyway=options.resume_anyway,
-            monitor=monitor,
         ),
         words=["finetune", *arguments],
         next_command=f"videomae predict VIDEO --model {shlex.quote(str(output))}",

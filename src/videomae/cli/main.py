@@ -7,10 +7,12 @@ import sys
 from importlib import import_module
 
 from videomae import __version__
+from videomae.api._public import called_by_command_line
 from videomae.cli.arguments import UsageError
-from videomae.cli.console import EXIT_DONE, accept_any_text, is_main_process, run_guarded
+from videomae.cli.console import EXIT_DONE, accept_any_text, run_guarded
 from videomae.cli.launcher import refuse_wrong_launch
 from videomae.core.errors import InputError
+from videomae.core.machine import is_main_process
 
 # name → (one line for the list, example)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -74,11 +76,12 @@ def _run(name: str, *arguments: str) -> int:
         _warn_of_untested_versions()
     refuse_wrong_launch(name, arguments)
     try:
-        status: int = import_module(f"videomae.cli.{name.replace('-', '_')}").run(list(arguments))
+        with called_by_command_line():
+            status: int = import_module(f"videomae.cli.{name.replace('-', '_')}").run(list(arguments))
     except InputError as error:
-        from videomae.cli.hints import adapted
+        from videomae.cli.arguments import in_words_of
 
-        raise adapted(error, name) from error
+        raise in_words_of(name, error) from error
     return status
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from videomae.cli.arguments import UsageError, parse, require_at_least
-from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_json, stderr_console
+from videomae.cli.arguments import parse
+from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_json
 from videomae.cli.data_options import ListOptions
-
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
-_SHARD_SIZE = "1GB"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,48 +50,28 @@ class PackOptions:
 def run(arguments: list[str]) -> int:
     """Parse, pack, print."""
     options = parse(PackOptions, arguments, command="pack")
-    require_at_least(-1, "--num-workers", options.num_workers)
-    if options.shard_size is not None and not options.shards:
-        raise UsageError(
-            f"--shard-size {options.shard_size} without --shards", expected="both", hint="add --shards, or leave it out"
-        )
-    shard_bytes = _num_bytes(options.shard_size or _SHARD_SIZE) if options.shards else None
 
-    from videomae.cli.pack_report import PackProgress, as_document, print_report, strict_error
-    from videomae.curation.pack.packer import PackSettings, pack_videos
-    from videomae.datasets.manifest import read_manifest
+    from videomae.api.curation import pack
+    from videomae.cli.pack_report import as_document, print_report, strict_error
 
-    settings = PackSettings(short_side=options.short_side, crf=options.crf, shard_bytes=shard_bytes)
-    manifest = read_manifest(options.data, root=options.lists.video_root, group=options.group)
-    console = stderr_console()
-    for notice in manifest.notices:
-        console.print(notice, markup=False)
-    parts = {(entry.path, entry.part) for entry in manifest.entries}
-    progress = PackProgress(console, total=len(parts))
-    with progress:
-        report = pack_videos(
-            manifest,
-            options.out,
-            settings=settings,
-            num_workers=options.num_workers,
-            overwrite=options.overwrite,
-            on_video=progress.tell,
-        )
+    report = pack(
+        options.data,
+        options.out,
+        short_side=options.short_side,
+        crf=options.crf,
+        shards=options.shards,
+        shard_size=options.shard_size,
+        overwrite=options.overwrite,
+        group=options.group,
+        video_root=options.lists.video_root,
+        num_workers=options.num_workers,
+    )
     error = strict_error(report) if options.strict else None
     if options.json:
-        document = as_document(report, settings)
+        document = as_document(report)
         print_json(document if error is None else {**document, "error": describe_error(error)})
     else:
-        print_report(report, settings)
+        print_report(report)
         if error is not None:
-            console.print(f"videomae: {error}", markup=False)
+            print(f"videomae: {error}", file=sys.stderr)
     return EXIT_DONE if error is None else EXIT_BAD_INPUT
-
-
-def _num_bytes(text: str) -> int:
-    """The bytes of `1GB`, `500 MB`, `2GiB`."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?)?B?", text.strip().upper())
-    size = float(found[1]) * _UNITS[found[2] or ""] if found else 0
-    if size < 1_000_000:
-        raise UsageError(f"--shard-size {text}", expected="a size from 1MB, such as 500MB or 1GB", hint="give a size")
-    return int(size)

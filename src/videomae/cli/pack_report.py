@@ -6,37 +6,15 @@ import shlex
 from collections import Counter
 from typing import Any
 
-from rich.console import Console
 from rich.filesize import decimal
 
 from videomae.cli.console import one_line
-from videomae.cli.file_progress import FileProgress
 from videomae.core.errors import DataError
-from videomae.curation.pack.journal import PackedRecord
-from videomae.curation.pack.packer import BrokenSource, PackReport, PackSettings
+from videomae.curation.pack.packer import PackReport
 from videomae.datasets.entries import SPLITS
 from videomae.datasets.shards import INDEX_NAME
 
 _MAX_LISTED = 20
-
-
-class PackProgress(FileProgress):
-    """A bar with videos a second, sizes so far and the time left."""
-
-    def __init__(self, console: Console, *, total: int) -> None:
-        super().__init__(console, verb="packing", total=total, done="packed")
-        self._num_bytes = self._source_num_bytes = 0
-
-    def tell(self, outcome: PackedRecord | BrokenSource, was_known: bool) -> None:
-        """One video more."""
-        if isinstance(outcome, PackedRecord):
-            self._num_bytes += outcome.num_bytes
-            self._source_num_bytes += outcome.source_num_bytes
-        self.advance(
-            was_known=was_known,
-            is_broken=isinstance(outcome, BrokenSource),
-            text=f"{decimal(self._source_num_bytes)} → {decimal(self._num_bytes)}",
-        )
 
 
 def strict_error(report: PackReport) -> DataError | None:
@@ -51,7 +29,7 @@ def strict_error(report: PackReport) -> DataError | None:
     )
 
 
-def as_document(report: PackReport, settings: PackSettings) -> dict[str, Any]:
+def as_document(report: PackReport) -> dict[str, Any]:
     """What `--json` prints."""
     return {
         "out": str(report.out),
@@ -68,11 +46,11 @@ def as_document(report: PackReport, settings: PackSettings) -> dict[str, Any]:
         "broken": [vars(broken) for broken in report.broken],
         "damaged": [{"path": record.source, "reason": record.damage} for record in report.damaged],
         "low_psnr": [{"path": record.source, "psnr": round(record.psnr, 2)} for record in report.low],
-        "settings": settings.as_dict(),
+        "settings": report.settings.as_dict(),
     }
 
 
-def print_report(report: PackReport, settings: PackSettings) -> None:
+def print_report(report: PackReport) -> None:
     """The summary for people on stdout."""
     lowest = min(report.records, key=lambda record: record.psnr)
     share = report.num_bytes / max(1, report.source_num_bytes)
@@ -101,7 +79,7 @@ def print_report(report: PackReport, settings: PackSettings) -> None:
         "little like their source: look at them, or give a smaller --crf",
         [(record.source, f"{record.psnr:.1f} dB") for record in report.low],
     )
-    if report.num_dropped and settings.shard_bytes is None:
+    if report.num_dropped and report.settings.shard_bytes is None:
         print(
             f"\nnot in DATA any more: {report.num_dropped} videos; their files are kept, and the index leaves them out"
         )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from videomae.cli.arguments import UsageError, parse, require_at_least
+from videomae.cli.arguments import UsageError, parse
 from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_columns, print_json
+from videomae.cli.data_options import ListOptions
 from videomae.cli.model_options import ViewRunOptions
 
 if TYPE_CHECKING:
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """Name what happens in videos."""
+    """Classify videos: print the most probable labels of each."""
 
     videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="VIDEO")]
-    """Video files, or folders of them."""
+    """Video files, folders of them, or any DATA: a folder of class folders, a CSV, a text file of paths."""
     model: str
     """Classifier: a checkpoint folder or a hub name."""
     top_k: int = 5
-    """Classes to name for each video."""
+    """Labels for each video."""
+    lists: OmitArgPrefixes[ListOptions] = field(default_factory=ListOptions)
     run: OmitArgPrefixes[ViewRunOptions] = field(default_factory=ViewRunOptions)
     json: bool = False
     """Print one JSON document on stdout."""
@@ -35,34 +37,31 @@ class PredictOptions:
 def run(arguments: list[str]) -> int:
     """Parse, predict, print."""
     options = parse(PredictOptions, arguments, command="predict")
-
-    require_at_least(1, "--top-k", options.top_k)
     if not options.videos:
         raise UsageError("no video", expected="one video or more", hint="name files or folders after `predict`")
 
-    from videomae.cli.models import open_for_views
-    from videomae.datasets.manifest import find_videos
-    from videomae.inference.predict import predict_videos
+    from videomae.api.inference import predict
 
-    paths = find_videos(options.videos)
-    checkpoint, views, device = open_for_views(options.model, options.run)
-    results = predict_videos(checkpoint, paths, top_k=options.top_k, options=views, device=device)
-    errors = [result.error for result in results if result.error is not None]
+    results = predict(
+        options.videos,
+        model=options.model,
+        top_k=options.top_k,
+        video_root=options.lists.video_root,
+        **vars(options.run),
+    )
     good = [result for result in results if result.error is None]
-    if len(paths) == 1 and errors:
-        raise errors[0]
     if options.json:
         document: dict[str, object] = {"videos": [_as_json(result) for result in good]}
-        if errors:
-            document["error"] = describe_error(errors[0])
+        if results.errors:
+            document["error"] = describe_error(results.errors[0])
         print_json(document)
-    elif len(paths) == 1:
+    elif len(results) == 1:
         _print_one(results[0])
     elif good:
         _print_table(good)
-    for error in errors:
-        print(f"videomae: {error}", file=sys.stderr)
-    return EXIT_BAD_INPUT if errors else EXIT_DONE
+    if results.errors:
+        print(f"videomae: {len(results.errors)} of {len(results)} videos cannot be read", file=sys.stderr)
+    return EXIT_BAD_INPUT if results.errors else EXIT_DONE
 
 
 def _as_json(result: VideoPrediction) -> dict[str, object]:
@@ -83,7 +82,7 @@ def _print_one(result: VideoPrediction) -> None:
 
 def _print_table(results: list[VideoPrediction]) -> None:
     """A line for each video."""
-    rows = [("video", "class", "probability", "others")]
+    rows = [("video", "label", "probability", "others")]
     for result in results:
         best, *rest = result.predictions
         others = ", ".join(f"{prediction.label} {prediction.probability:.1%}" for prediction in rest[:2])

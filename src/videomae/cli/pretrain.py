@@ -49,18 +49,17 @@ def run(arguments: list[str]) -> int:
         return _run_dry(options)
     output = require_output(options.output)
 
+    from videomae.api.training import pretrain
     from videomae.cli.training import run_training
-    from videomae.training.pretrain import pretrain
 
     return run_training(
-        lambda monitor: pretrain(
+        lambda: pretrain(
             options.data,
-            output,
-            options.recipe,
+            output=output,
+            recipe=options.recipe,
             init=options.init,
             video_root=options.lists.video_root,
             resume_anyway=options.resume_anyway,
-            monitor=monitor,
         ),
         words=["pretrain", *arguments],
         next_command=f"videomae finetune LABELLED --init {shlex.quote(str(output))} --output CLASSIFIER",

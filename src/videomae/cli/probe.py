@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from videomae.cli.arguments import UsageError, parse
-from videomae.cli.console import EXIT_DONE, print_json, stderr_console
+from videomae.cli.arguments import parse
+from videomae.cli.console import EXIT_DONE, print_json
 from videomae.cli.data_options import ListOptions
 from videomae.cli.model_options import ViewRunOptions
 
 if TYPE_CHECKING:
-    from videomae.datasets.manifest import Manifest
     from videomae.evaluation.probe_data import ProbeResult
 
 
@@ -56,70 +55,28 @@ def run(arguments: list[str]) -> int:
     """Parse, probe, print."""
     options = parse(ProbeCommandOptions, arguments, command="probe")
 
-    from rich.progress import Progress
+    from videomae.api.evaluation import probe
 
-    from videomae.cli.models import open_for_views
-    from videomae.evaluation.probe_data import probe_checkpoint
-    from videomae.evaluation.probes import ProbeOptions
-    from videomae.inference.embed import EmbedOptions
-
-    probing = ProbeOptions(
+    result = probe(
+        options.data,
+        model=options.model,
         method=options.method,
-        num_neighbours=options.neighbours,
+        val=options.val,
+        per_class=options.per_class,
+        seeds=options.seeds,
+        seed=options.seed,
+        neighbours=options.neighbours,
         learning_rates=options.learning_rates,
         epochs=options.epochs,
-        seed=options.seed,
+        count_broken_as_wrong=options.count_broken_as_wrong,
+        video_root=options.lists.video_root,
+        **vars(options.run),
     )
-    embed = EmbedOptions(
-        num_clips=options.run.clips,
-        num_crops=options.run.crops,
-        precision=options.run.precision,
-        num_workers=options.run.num_workers,
-        read_limit_seconds=options.run.read_limit_seconds,
-        dense=options.method == "attentive",
-    )
-    train, test = _train_and_test(options)
-    checkpoint, _, device = open_for_views(options.model, options.run, for_features=True)
-    console = stderr_console()
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("embedding", total=len(train) + len(test))
-        result = probe_checkpoint(
-            checkpoint,
-            train,
-            test,
-            options=probing,
-            embed=embed,
-            device=device,
-            per_class=options.per_class,
-            num_seeds=options.seeds,
-            count_broken_as_wrong=options.count_broken_as_wrong,
-            on_video=lambda: progress.advance(bar),
-        )
-    console.print(train.used, markup=False)
-    for _, error in result.broken:
-        console.print(f"cannot be read: {error}", markup=False)
     if options.json:
         print_json(_as_json(result, options))
     else:
         _print(result, options)
     return EXIT_DONE
-
-
-def _train_and_test(options: ProbeCommandOptions) -> tuple[Manifest, Manifest]:
-    from videomae.datasets.manifest import read_manifest, used_splits
-
-    whole = read_manifest(options.data, root=options.lists.video_root)
-    judging = whole if options.val is None else read_manifest(options.val, root=options.lists.video_root)
-    if options.val is None and not {"test", "val"} & set(whole.splits):
-        raise UsageError(
-            f"{options.data} without a split to test on",
-            expected="a split named test or val",
-            hint="give --val DATA, or put the videos into train/ and val/",
-        )
-    train, test = whole.take_split("train"), judging.take_split("test", "val")
-    for notice in dict.fromkeys((*whole.notices, *judging.notices)):
-        stderr_console().print(notice, markup=False)
-    return replace(train, used=used_splits(whole, train, test, purpose="test")), test
 
 
 def _as_json(result: ProbeResult, options: ProbeCommandOptions) -> dict[str, object]:

@@ -5,21 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from videomae.cli.arguments import UsageError, parse, require_at_least
-from videomae.cli.console import EXIT_DONE, print_json, stderr_console
+from videomae.api._console import stderr_console
+from videomae.cli.arguments import parse
+from videomae.cli.console import EXIT_DONE, print_json
 from videomae.cli.model_options import RunOptions
-from videomae.core.files import write_atomically
-
-if TYPE_CHECKING:
-    from videomae.inference.reconstruct import Reconstruction
-
-FORMATS = (".png", ".gif", ".mp4")
-# Slower than life, so that an eye can compare.
-_FRAMES_PER_SECOND = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,34 +39,19 @@ class ReconstructOptions:
 def run(arguments: list[str]) -> int:
     """Parse, rebuild, draw."""
     options = parse(ReconstructOptions, arguments, command="reconstruct")
-    if options.output.suffix.lower() not in FORMATS:
-        raise UsageError(
-            f"--output {options.output}", expected=" or ".join(FORMATS), hint="change the ending of its name"
-        )
-    if not 0 < options.mask_ratio < 1:
-        raise UsageError(f"--mask-ratio {options.mask_ratio}", expected="a share between 0 and 1", hint="try 0.9")
-    require_at_least(0, "--seed", options.seed)
-    if os.path.realpath(options.output) == os.path.realpath(options.video):
-        raise UsageError(
-            f"--output {options.output}, which is VIDEO", expected="another file", hint="the video would be replaced"
-        )
 
-    from videomae.checkpoint import open_checkpoint
-    from videomae.core.device import choose_device
-    from videomae.core.random_keys import generator_for
+    from videomae.api.inference import reconstruct
     from videomae.datasets.entries import has_video_suffix
-    from videomae.inference.reconstruct import reconstruct_video
 
-    rebuilt = reconstruct_video(
-        open_checkpoint(options.model, task="pretraining"),
+    rebuilt = reconstruct(
         options.video,
+        model=options.model,
+        output=options.output,
         mask=options.mask,
         mask_ratio=options.mask_ratio,
-        generator=generator_for(options.seed),
-        device=choose_device(options.run.device),
-        precision=options.run.precision,
+        seed=options.seed,
+        **vars(options.run),
     )
-    _draw(rebuilt, options.output)
     console = stderr_console()
     console.print(f"{options.output}: {rebuilt.caption}", markup=False)
     folder = os.path.realpath(options.output.parent)
@@ -93,19 +71,3 @@ def run(arguments: list[str]) -> int:
             }
         )
     return EXIT_DONE
-
-
-def _draw(rebuilt: Reconstruction, output: Path) -> None:
-    from videomae.report.pictures import reconstruction_animation, reconstruction_sheet, save_gif, save_png
-    from videomae.video.writer import write_video
-
-    rows = (rebuilt.original, rebuilt.masked, rebuilt.rebuilt)
-    about: dict[str, Any] = {"caption": rebuilt.caption, "frame_numbers": rebuilt.frame_indices}
-    if output.suffix.lower() == ".png":
-        save_png(output, reconstruction_sheet(*rows, **about))
-        return
-    frames = reconstruction_animation(*rows, **about)
-    if output.suffix.lower() == ".gif":
-        save_gif(output, frames, frames_per_second=_FRAMES_PER_SECOND)
-    else:  # the writer itself makes no folder
-        write_atomically(output, lambda aside: write_video(aside, frames, frames_per_second=_FRAMES_PER_SECOND))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from videomae.cli.arguments import UsageError, parse, require_at_least
-from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_json, stderr_console
+from videomae.cli.arguments import parse
+from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, describe_error, print_json
 from videomae.cli.data_options import ListOptions
 
 
@@ -48,45 +49,28 @@ class ScanOptions:
 def run(arguments: list[str]) -> int:
     """Parse, scan, print."""
     options = parse(ScanOptions, arguments, command="scan")
-    require_at_least(-1, "--num-workers", options.num_workers)
-    require_at_least(1, "--num-frames", options.num_frames)
-    require_at_least(1, "--frame-stride", options.frame_stride)
-    if options.limit_seconds is not None and not options.limit_seconds > 0:
-        raise UsageError(
-            f"--limit-seconds {options.limit_seconds:g}", expected="more than 0", hint="leave it out for 60 seconds"
-        )
 
-    from videomae.cli.file_progress import FileProgress
+    from videomae.api.curation import scan
     from videomae.cli.scan_report import as_document, print_report, strict_error, write_csv
-    from videomae.curation.scan import scan_videos
-    from videomae.datasets.catalog import Catalog
-    from videomae.datasets.manifest import read_manifest
 
-    manifest = read_manifest(options.data, root=options.lists.video_root, group=options.group)
-    catalog = Catalog()
-    console = stderr_console()
-    num_files = len({entry.path for entry in manifest.entries})
-    with FileProgress(console, verb="scanning", total=num_files, done="scanned") as progress:
-        report = scan_videos(
-            manifest,
-            catalog=catalog,
-            num_workers=options.num_workers,
-            full=options.full,
-            limit_seconds=options.limit_seconds,
-            num_frames=options.num_frames,
-            frame_stride=options.frame_stride,
-            on_video=lambda _, record, was_known: progress.advance(
-                was_known=was_known, is_broken=record.problem is not None
-            ),
-        )
+    report = scan(
+        options.data,
+        full=options.full,
+        num_frames=options.num_frames,
+        frame_stride=options.frame_stride,
+        group=options.group,
+        video_root=options.lists.video_root,
+        num_workers=options.num_workers,
+        limit_seconds=options.limit_seconds,
+    )
     if options.report is not None:
         write_csv(report, options.report)
     error = strict_error(report) if options.strict else None
     if options.json:
-        document = as_document(report, catalog)
+        document = as_document(report)
         print_json(document if error is None else {**document, "error": describe_error(error)})
     else:
-        print_report(report, catalog, csv=options.report)
+        print_report(report, csv=options.report)
         if error is not None:
-            console.print(f"videomae: {error}", markup=False)
+            print(f"videomae: {error}", file=sys.stderr)
     return EXIT_DONE if error is None else EXIT_BAD_INPUT

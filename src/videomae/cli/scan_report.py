@@ -53,7 +53,7 @@ def strict_error(report: ScanReport) -> DataError | None:
     )
 
 
-def as_document(report: ScanReport, catalog: Catalog) -> dict[str, Any]:
+def as_document(report: ScanReport) -> dict[str, Any]:
     """What `--json` prints."""
     manifest, usable = report.manifest, _usable(report)
     frames = [record.num_frames for record in usable]
@@ -74,7 +74,7 @@ def as_document(report: ScanReport, catalog: Catalog) -> dict[str, Any]:
             for kind, (key, _) in _KINDS.items()
         },
         "notes": list(report.notes),
-        "catalog": str(catalog.path),
+        "catalog": str(Catalog().path),
         "catalog_problem": str(report.catalog_problem) if report.catalog_problem else None,
     }
 
@@ -99,14 +99,14 @@ def write_csv(report: ScanReport, path: Path) -> None:
     write_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
-def print_report(report: ScanReport, catalog: Catalog, *, csv: Path | None) -> None:
+def print_report(report: ScanReport, *, csv: Path | None) -> None:
     """The summary for people on stdout."""
     kinds = [kind for kind in _KINDS if kind != "too_short"]
     sections = [_overview(report), *(_listed(report, kind, csv) for kind in kinds)]
     if not any(sections[1:]):
         sections.append(["no video is broken, damaged, there twice or in two splits"])
     sections.append([f"note: {note}" for note in (*_on_length(report), *report.notes)])
-    sections.append(_on_files(report, catalog, csv))
+    sections.append(_on_files(report, csv))
     print("\n\n".join("\n".join(lines) for lines in sections if lines))
 
 
@@ -176,13 +176,13 @@ def _fit(frames: list[int], num_frames: int, frame_stride: int) -> int:
     return sum(count >= clip_span(num_frames, frame_stride) for count in frames)
 
 
-def _on_files(report: ScanReport, catalog: Catalog, csv: Path | None) -> list[str]:
+def _on_files(report: ScanReport, csv: Path | None) -> list[str]:
     lines = [f"all videos are in {csv}"] if csv is not None else []
     if report.catalog_problem is not None:
         return [*lines, f"not kept: {report.catalog_problem}"]
     num_known = len({entry.path for entry in report.manifest.entries}) - report.num_scanned
     before = f"{num_known} known from before, {report.num_scanned} read now; " if num_known else ""
-    return [*lines, f"{before}kept in {catalog.path}, which training uses"]
+    return [*lines, f"{before}kept in {Catalog().path}, which training uses"]
 
 
 # --- words and figures -------------------------------------------------------------------------------------------

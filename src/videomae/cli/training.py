@@ -9,22 +9,20 @@ from typing import Any
 
 from rich.console import Console
 
-from videomae.cli.console import EXIT_DONE, EXIT_INTERRUPTED, print_json, stderr_console
+from videomae.api._console import stderr_console
+from videomae.cli.console import EXIT_DONE, EXIT_INTERRUPTED, print_json
 from videomae.cli.launcher import how_to_go_on
-from videomae.cli.progress import ProgressMonitor
 from videomae.training.loop import TrainingStopped
 from videomae.training.run_folder import REPORT_NAME
 
 _MAX_LISTED = 10
 
 
-def run_training(
-    train: Callable[[ProgressMonitor], Any], *, words: Sequence[str], next_command: str, as_json: bool
-) -> int:
+def run_training(train: Callable[[], Any], *, words: Sequence[str], next_command: str, as_json: bool) -> int:
     """Run `train`, then say what came out and what to do with it.
 
     Args:
-        train: the run, given its monitor.
+        train: the run.
         words: what stands after `videomae` on the command line.
         next_command: what to do with the result.
         as_json: print the result on stdout.
@@ -32,7 +30,7 @@ def run_training(
     console = stderr_console()
 
     def command() -> int:
-        result = train(ProgressMonitor(console))
+        result = train()
         if result.was_finished:
             console.print(f"{result.folder} holds this run, finished; nothing was left to do", markup=False)
         _tell_broken(result, console)

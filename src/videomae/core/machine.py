@@ -18,6 +18,11 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def is_main_process() -> bool:
+    """Whether this process prints and writes: of several that a launcher started, the first."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
 def total_memory_bytes() -> int:
     """Memory of the whole machine."""
     import psutil

@@ -19,7 +19,6 @@ from videomae.datasets.lists import LIST_SUFFIXES, is_list, lists_in_folder, rea
 from videomae.datasets.shards import INDEX_NAME, is_packed, read_shard_entries
 from videomae.datasets.tables import Listed
 from videomae.video.remote import is_url
-from videomae.video.source import VideoSource
 
 _FORMS = "a folder of class folders, a folder of videos, a CSV or TSV with path,label[,split], or a text file of paths"
 
@@ -210,18 +209,28 @@ def used_splits(whole: Manifest, train: Manifest, other: Manifest | None, *, pur
     return f"{text}; not used: {unused}" if unused else text
 
 
-def find_videos(paths: Iterable[str | Path]) -> list[VideoSource]:
-    """Files as given, and all videos of folders that are given, sorted.
+def read_videos(sources: Iterable[str | Path], *, root: str | Path | None = None) -> tuple[list[VideoEntry], list[str]]:
+    """The videos of several sources, each a video file or any DATA, in their order; and the notices about them.
+
+    Args:
+        sources: what is neither a folder, a list nor a URL counts as a video file, whatever its suffix.
+        root: where the videos of lists are, as for `read_manifest`.
 
     Raises:
-        DataError: if a folder holds no video.
+        DataError: if a folder or a list holds no video, or is damaged.
     """
-    found: list[VideoSource] = []
-    for given in paths:
-        path = Path(given).expanduser()
-        # A path that does not exist is kept: reading it gives the clearest error.
-        found += [entry.path for entry in read_manifest(path).entries] if path.is_dir() else [path]
-    return found
+    entries: list[VideoEntry] = []
+    notices: list[str] = []
+    for source in sources:
+        path = Path(source).expanduser()
+        is_list = path.suffix.lower() in LIST_SUFFIXES or path.name == INDEX_NAME
+        if not (path.is_dir() or (is_list and path.is_file()) or is_url(str(source))):
+            entries.append(VideoEntry(path))  # also where it does not exist: reading it gives the clearest error
+            continue
+        manifest = read_manifest(source, root=root)
+        entries += manifest.entries
+        notices += manifest.notices
+    return entries, notices
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Names and probabilities for videos."""
+"""Labels and probabilities for videos."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.errors import VideoError
+from videomae.datasets.entries import VideoEntry
 from videomae.inference.scores import ViewOptions, score_videos
 from videomae.video.source import VideoSource
 
@@ -31,10 +32,26 @@ class VideoPrediction:
     predictions: tuple[Prediction, ...]
     error: VideoError | None = None
 
+    @property
+    def label(self) -> str | None:
+        """The most probable label; None where the video could not be read."""
+        return self.predictions[0].label if self.predictions else None
+
+    @property
+    def probability(self) -> float | None:
+        """That of `label`, 0–1."""
+        return self.predictions[0].probability if self.predictions else None
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"VideoPrediction({str(self.path)!r}, unreadable: {self.error})"
+        labels = ", ".join(f"{prediction.label} {prediction.probability:.1%}" for prediction in self.predictions)
+        return f"VideoPrediction({str(self.path)!r}, {labels})"
+
 
 def predict_videos(
     checkpoint: LoadedCheckpoint,
-    paths: Sequence[VideoSource],
+    videos: Sequence[VideoEntry | VideoSource],
     *,
     top_k: int = 5,
     options: ViewOptions,
@@ -45,19 +62,19 @@ def predict_videos(
 
     Args:
         checkpoint: a classifier; it is moved to `device`.
-        paths: the videos.
-        top_k: classes to name; all where there are fewer.
+        videos: the videos, or their entries where only a part of a video counts.
+        top_k: labels for each video; all where there are fewer.
         options: views and precision.
         device: where to compute.
         on_video: called with each result when it is ready, in whatever order.
 
     Returns:
-        A result for each path, in their order. A video that cannot be read has an `error`.
+        A result for each video, in their order. A video that cannot be read has an `error`.
     """
     checkpoint.model.to(device)
     id2label = checkpoint.model.config.id2label
     results: dict[int, VideoPrediction] = {}
-    for scores in score_videos(checkpoint, paths, options=options, device=device):
+    for scores in score_videos(checkpoint, videos, options=options, device=device):
         predictions: tuple[Prediction, ...] = ()
         if scores.probabilities is not None:
             # Equal scores rank by class, as they do in evaluation.
@@ -66,8 +83,10 @@ def predict_videos(
                 Prediction(id2label[index], index, probability)
                 for index, probability in zip(best.indices[:top_k].tolist(), best.values[:top_k].tolist(), strict=True)
             )
-        result = VideoPrediction(paths[scores.index], scores.num_views, predictions, scores.error)
+        video = videos[scores.index]
+        path = video.path if isinstance(video, VideoEntry) else video
+        result = VideoPrediction(path, scores.num_views, predictions, scores.error)
         results[scores.index] = result
         if on_video is not None:
             on_video(result)
-    return [results[index] for index in range(len(paths))]
+    return [results[index] for index in range(len(videos))]

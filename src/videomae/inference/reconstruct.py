@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor
 from videomae.checkpoint import LoadedCheckpoint
 from videomae.core import tubelets
 from videomae.core.errors import ConfigError
+from videomae.core.files import write_atomically
 from videomae.core.masks import random_mask, tube_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.core.precision import autocast
@@ -19,9 +22,13 @@ from videomae.data.clips import ViewClips
 from videomae.datasets.manifest import VideoEntry
 from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.processing.transforms import normalize
+from videomae.report.pictures import encode_png, reconstruction_animation, reconstruction_sheet, save_gif, save_png
 from videomae.video.source import VideoSource
+from videomae.video.writer import write_video
 
 MASKS = {"tube": tube_mask, "random": random_mask}
+FORMATS = (".png", ".gif", ".mp4")
+_FRAMES_PER_SECOND = 4
 _GREY = 127
 
 
@@ -46,6 +53,52 @@ class Reconstruction:
     loss: float
     mask_ratio: float
     caption: str
+
+    def __repr__(self) -> str:
+        return f"Reconstruction({len(self.frame_indices)} frames, loss {self.loss:.3f}, {self.mask_ratio:.0%} masked)"
+
+    @staticmethod
+    def check_output(path: str | Path, video: str | Path) -> None:
+        """Raise a ConfigError unless `path` can be the picture of `video`."""
+        if Path(path).suffix.lower() not in FORMATS:
+            raise ConfigError(f"--output {path}", expected=" or ".join(FORMATS), hint="change the ending of its name")
+        if os.path.realpath(path) == os.path.realpath(video):
+            raise ConfigError(
+                f"--output {path}, which is VIDEO", expected="another file", hint="the video would be replaced"
+            )
+
+    def save(self, path: str | Path) -> Path:
+        """Draw what was there, what the model saw and what it rebuilt, as rows.
+
+        Args:
+            path: .png (frames side by side), .gif or .mp4 (moving, slower than life so that an eye can compare).
+
+        Raises:
+            ConfigError: for another suffix.
+            InputError: if the folder cannot be written.
+        """
+        target = Path(path)
+        if target.suffix.lower() not in FORMATS:
+            raise ConfigError(f"--output {path}", expected=" or ".join(FORMATS), hint="change the ending of its name")
+        if target.suffix.lower() == ".png":
+            save_png(target, self._sheet())
+            return target
+        frames = reconstruction_animation(*self._rows, caption=self.caption, frame_numbers=self.frame_indices)
+        if target.suffix.lower() == ".gif":
+            save_gif(target, frames, frames_per_second=_FRAMES_PER_SECOND)
+        else:  # the writer itself makes no folder
+            write_atomically(target, lambda aside: write_video(aside, frames, frames_per_second=_FRAMES_PER_SECOND))
+        return target
+
+    @property
+    def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.original, self.masked, self.rebuilt
+
+    def _sheet(self) -> np.ndarray:
+        return reconstruction_sheet(*self._rows, caption=self.caption, frame_numbers=self.frame_indices)
+
+    def _repr_png_(self) -> bytes:
+        return encode_png(self._sheet())
 
 
 def reconstruct_video(

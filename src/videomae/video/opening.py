@@ -45,6 +45,19 @@ def open_video(
     return VideoReader(source, num_threads=num_threads, index=index, limits=limits)
 
 
+def probe_video(source: VideoSource | str | os.PathLike[str]) -> VideoInfo:
+    """What is known of a video without decoding all of it: number of frames, size, rate, duration, codec, rotation.
+
+    Args:
+        source: as for `open_video`.
+
+    Raises:
+        VideoError: if it cannot be read.
+    """
+    with open_video(source) as reader:
+        return reader.info
+
+
 class _OwningReader(VideoReader):
     """A reader that closes the file object that it reads from."""
 

@@ -84,6 +84,7 @@ class PackReport:
 
     Args:
         out: the packed folder.
+        settings: how they were packed.
         files: the entries of its index, with classes, splits and groups.
         records: the videos it holds, in the order of the data set.
         broken: videos that were left out.
@@ -93,6 +94,7 @@ class PackReport:
     """
 
     out: Path
+    settings: PackSettings
     files: tuple[PackedFile, ...]
     records: tuple[PackedRecord, ...]
     broken: tuple[BrokenSource, ...]
@@ -189,6 +191,7 @@ def pack_videos(
         records = tuple(journal.records[job.name] for job in jobs if job.name in names)
     return PackReport(
         out=out,
+        settings=settings,
         files=files,
         records=records,
         broken=tuple(source for _, source in broken),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from videomae.cli.file_progress import FileProgress
+from videomae.api.file_progress import FileProgress
 
 
 def test_in_a_terminal_there_is_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,4 +34,4 @@ def test_after_ctrl_c_it_tells_how_to_go_on(capsys: pytest.CaptureFixture[str]) 
     ):
         progress.advance(was_known=True, is_broken=False)
         raise KeyboardInterrupt
-    assert capsys.readouterr().err == "1 of 5 videos are scanned; the same command goes on\n"
+    assert capsys.readouterr().err == "1 of 5 videos are scanned; repeat the command to resume\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +10,19 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from videomae.cli.console import duration
+from videomae.api._console import duration
 from videomae.training.monitor import Monitor, StepReport
 
 _FIRST_LINE_SECONDS = 60.0
+_logger = logging.getLogger("videomae")
+
+
+class LogMonitor(Monitor):
+    """No bar: notices alone."""
+
+    def note(self, text: str) -> None:
+        """As a log record."""
+        _logger.info("%s", text)
 
 
 class ProgressMonitor(Monitor):
@@ -84,7 +94,7 @@ class ProgressMonitor(Monitor):
 
     def note(self, text: str) -> None:
         """A line above the bar."""
-        self.console.print(text, markup=False)
+        _logger.info("%s", text)
 
     def start_part(self, title: str, *, total: int) -> None:
         """A second bar while a side task runs."""

@@ -12,7 +12,8 @@ import pytest
 from small_runs import Commands
 
 import videomae
-from videomae.cli.hints import adapted, in_command_words, options_of
+from videomae.api.hints import in_command_words, in_python_words
+from videomae.cli.arguments import in_words_of, options_of
 from videomae.cli.main import COMMANDS
 from videomae.core.errors import CheckpointError
 
@@ -71,7 +72,7 @@ def test_each_option_in_a_hint_exists() -> None:
 def test_no_hint_names_what_a_command_lacks(command: str) -> None:
     options = options_of(command)
     for _, text in HINTS:
-        shown = in_command_words(text, command)
+        shown = in_command_words(text, command, options)
         assert shown
         assert _options(shown) <= options, (text, shown)
         left = {found[0] for found in PYTHON.finditer(shown)} - IN_FILES
@@ -110,11 +111,11 @@ def test_errors_of_files_name_no_parameters() -> None:
     ],
 )
 def test_in_command_words(command: str, python: str, shown: str) -> None:
-    assert shown in in_command_words(python, command)
+    assert shown in in_command_words(python, command, options_of(command))
 
 
 def test_the_whole_error_is_kept() -> None:
-    error = adapted(CheckpointError("x/y", expected="a branch", hint="check revision="), "info")
+    error = in_words_of("info", CheckpointError("x/y", expected="a branch", hint="check revision="))
     assert (type(error), error.value, error.expected) == (CheckpointError, "x/y", "a branch")
 
 
@@ -126,3 +127,22 @@ def test_a_command_shows_the_words_of_the_command_line(commands: Commands, monke
 
     monkeypatch.setattr(import_module("videomae.cli.info"), "run", refuse)
     assert commands.refused("info", "x/y").endswith("or set HF_HUB_OFFLINE=1 to use only what is cached")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("lower --num-workers or --batch-size", "lower num_workers or batch_size"),
+        ("give --val DATA, or put the videos into train/", "give val=DATA, or put the videos into train/"),
+        ("--val-share 0.2 with --val", "val_share=0.2 with val"),
+        ("use --precision bf16 or fp32", 'use precision="bf16" or fp32'),
+        ("turn --no-flip on", "turn flip=False on"),
+        ("see videomae finetune --help", "see help(videomae.finetune)"),
+        ("`videomae scan DATA --full` lists them; lower --crf", "`videomae scan DATA --full` lists them; lower crf"),
+        ("enlarge /dev/shm (docker: --shm-size 8g)", "enlarge /dev/shm (docker: --shm-size 8g)"),
+        ("data/--odd-name.mp4 is damaged", "data/--odd-name.mp4 is damaged"),
+    ],
+)
+def test_in_python_words(text: str, shown: str) -> None:
+    error = in_python_words(CheckpointError(text, expected=text, hint=text))
+    assert (type(error), error.value, error.expected, error.hint) == (CheckpointError, shown, shown, shown)

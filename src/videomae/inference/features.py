@@ -1,14 +1,15 @@
-"""Features of videos in a file: NumPy or Parquet."""
+"""Features of videos, in memory and in files: NumPy or Parquet."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from videomae.core.errors import ConfigError
+from videomae.core.errors import ConfigError, VideoError
 from videomae.core.files import write_atomically
 
 SUFFIXES = (".npz", ".parquet")
@@ -16,6 +17,45 @@ SUFFIXES = (".npz", ".parquet")
 # millions, and Arrow counts those of a piece in 32 bits.
 _ROWS_AT_ONCE = 256
 _NUMBERS_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True)
+class Features:
+    """Rows of features, and where they come from.
+
+    Args:
+        features: (rows, D) float32, or with `dense` (rows, T', H', W', D) in tokens; None where the rows went to a
+            .parquet file and were not kept.
+        paths: of each row its video.
+        labels: of each row the video's label; "" where it has none.
+        start_seconds: (rows,) float64, of a window when its first frame is shown; nan for a whole video.
+        end_seconds: (rows,) float64, of a window when its last frame is shown; nan for a whole video.
+        num_rows: how many rows there are, kept or written.
+        num_videos: videos that have rows.
+        feature_shape: of one row.
+        output: the file that was written; None for none.
+        errors: why videos could not be read, in the order in which they were met.
+    """
+
+    features: np.ndarray | None
+    paths: tuple[str, ...]
+    labels: tuple[str, ...]
+    start_seconds: np.ndarray
+    end_seconds: np.ndarray
+    num_rows: int
+    num_videos: int
+    feature_shape: tuple[int, ...]
+    output: Path | None = None
+    errors: tuple[VideoError, ...] = ()
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.feature_shape))
+        where = "" if self.output is None else f", in {self.output}"
+        broken = f", {len(self.errors)} unreadable videos" if self.errors else ""
+        return f"Features({self.num_rows} rows of {shape}{where}{broken})"
 
 
 class FeatureFile:
@@ -27,22 +67,26 @@ class FeatureFile:
     written as rows come.
 
     Args:
-        path: ends in .npz or .parquet; an older file is replaced.
+        path: ends in .npz or .parquet; an older file is replaced. None only gathers.
 
     Raises:
         ConfigError: another ending, or pyarrow is missing.
         InputError: the folder cannot be written.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if self.path.suffix not in SUFFIXES:
+    def __init__(self, path: str | Path | None) -> None:
+        self.path = None if path is None else Path(path)
+        if self.path is not None and self.path.suffix not in SUFFIXES:
             raise ConfigError(str(path), expected=f"a file name ending in {' or '.join(SUFFIXES)}", hint="rename it")
-        self._arrow: Any = _import_arrow() if self.path.suffix == ".parquet" else None
+        is_parquet = self.path is not None and self.path.suffix == ".parquet"
+        self._arrow: Any = _import_arrow() if is_parquet else None
         self._rows: list[dict[str, Any]] = []
         self._writer: Any = None
-        self._aside = self.path.with_name(f".{self.path.name}.part")
+        self._aside = None if self.path is None else self.path.with_name(f".{self.path.name}.part")
+        self._shape: tuple[int, ...] = ()
         self.num_rows = 0
+        self.num_videos = 0
+        self.errors: list[VideoError] = []
 
     def add(
         self,
@@ -57,14 +101,15 @@ class FeatureFile:
         row = {"path": path, "label": label, "start_seconds": start_seconds, "end_seconds": end_seconds}
         self._rows.append({**row, "features": np.asarray(values, dtype=np.float32)})
         self.num_rows += 1
+        self._shape = values.shape
         if self._arrow is not None and (
             len(self._rows) == _ROWS_AT_ONCE or len(self._rows) * values.size >= _NUMBERS_AT_ONCE
         ):
             self._flush()
 
     def __enter__(self) -> FeatureFile:
-        # Hours of work must not end at a folder that cannot be written: that is found out now.
-        write_atomically(self._aside, lambda aside: aside.write_bytes(b""))
+        if self._aside is not None:  # hours of work must not end at a folder that cannot be written
+            write_atomically(self._aside, lambda aside: aside.write_bytes(b""))
         return self
 
     def __exit__(
@@ -76,9 +121,30 @@ class FeatureFile:
             elif self._writer is not None:
                 self._writer.close()
         finally:
-            self._aside.unlink(missing_ok=True)
+            if self._aside is not None:
+                self._aside.unlink(missing_ok=True)
+
+    def result(self) -> Features:
+        """What was gathered; to be called after the `with` block."""
+        columns = {
+            name: [row[name] for row in self._rows] for name in ("path", "label", "start_seconds", "end_seconds")
+        }
+        return Features(
+            features=np.stack([row["features"] for row in self._rows]) if self._arrow is None else None,
+            paths=tuple(columns["path"]),
+            labels=tuple(label or "" for label in columns["label"]),
+            start_seconds=np.array(columns["start_seconds"], dtype=np.float64),
+            end_seconds=np.array(columns["end_seconds"], dtype=np.float64),
+            num_rows=self.num_rows,
+            num_videos=self.num_videos,
+            feature_shape=self._shape,
+            output=self.path,
+            errors=tuple(self.errors),
+        )
 
     def _finish(self) -> None:
+        if self.path is None or self._aside is None:
+            return
         if self._arrow is None:
             write_atomically(self.path, self._write_npz)
             return

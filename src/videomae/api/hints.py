@@ -1,12 +1,13 @@
-"""Hints in the words of the command line: the code below it knows the parameters of Python too."""
+"""Errors in the words of whoever called: parameters in Python, options at the command line.
+
+Code below writes what both have in common as options (`--num-workers 4`); this module, and no other, maps them.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from importlib import import_module
+from collections.abc import Collection
 
-from videomae.cli.arguments import option_names
 from videomae.core.errors import InputError
 
 # What Python says → what a person at the command line can do; where that is nothing, the clause is dropped.
@@ -31,20 +32,18 @@ _OTHER_PROGRAMS = re.compile(r"\b(videomae|torchrun|accelerate|docker|pip|git)\b
 _ENVIRONMENT = re.compile(r"\b[A-Z][A-Z_]+=")
 
 
-def options_of(command: str) -> set[str]:
-    """All options of a command, those of its subcommands too."""
-    module = import_module(f"videomae.cli.{command.replace('-', '_')}")
-    found = [value for value in vars(module).values() if isinstance(value, type) and dataclasses.is_dataclass(value)]
-    return {"--help"}.union(*(option_names(kind) for kind in found if kind.__module__ == module.__name__))
+def in_command_words(hint: str, command: str, options: Collection[str]) -> str:
+    """A hint as `videomae COMMAND` gives it: with its options for Python's parameters, without what it lacks.
 
-
-def in_command_words(hint: str, command: str) -> str:
-    """A hint as `videomae COMMAND` gives it: with its options for Python's parameters, without what it lacks."""
+    Args:
+        hint: of an InputError.
+        command: such as "finetune".
+        options: all that the command has, such as `--output`.
+    """
     for python, words in _PHRASES.items():
         hint = hint.replace(python, words)
     if not ("--" in hint or "_" in hint or _CODE.search(hint) or _PYTHON_NAMES.search(hint)):
         return hint
-    options = options_of(command)
     names = {option.removeprefix("--").replace("-", "_"): option for option in options if "-" in option[2:]}
     for name, option in {**names, **{key: option for key, option in _OPTIONS.items() if option in options}}.items():
         hint = re.sub(_WORD.format(name), option, hint)
@@ -52,8 +51,8 @@ def in_command_words(hint: str, command: str) -> str:
     return "; ".join(filter(None, sentences)) or f"see videomae {command} --help"
 
 
-def _fits(clause: str, options: set[str]) -> bool:
-    if _OTHER_PROGRAMS.search(clause):
+def _fits(clause: str, options: Collection[str]) -> bool:
+    if _OTHER_PROGRAMS.search(clause) and "help(videomae" not in clause:
         return True
     if _CODE.search(_ENVIRONMENT.sub("", clause)) or _PYTHON_NAMES.search(clause):
         return False
@@ -65,6 +64,40 @@ def _joined(clauses: list[str]) -> str:
     return ", ".join(clauses).removeprefix("or ")
 
 
-def adapted(error: InputError, command: str) -> InputError:
-    """The error with its hint in the words of `videomae COMMAND`."""
-    return type(error)(error.value, expected=error.expected, hint=in_command_words(error.hint, command))
+# `--name`, with the value that follows it where it is a value and not the next word of the sentence.
+_OPTION = re.compile(
+    r"(?<![\w/-])--([a-z][a-z0-9-]*)"
+    r"(?:[ =](\d[\w.]*|[A-Z][A-Z_.]*\b|(?:auto|fp32|bf16|fp16|cpu|none|linear|dense)\b))?"
+)
+_HELP = re.compile(r"\bvideomae (\w+) --help")
+
+
+def in_python_words(error: InputError) -> InputError:
+    """The error as a Python program reads it: `--num-workers 4` becomes `num_workers=4`."""
+    value, expected, hint = map(_as_parameters, (error.value, error.expected, error.hint))
+    return type(error)(value, expected=expected, hint=hint)
+
+
+def _as_parameters(text: str) -> str:
+    # Commands of a shell stay as they are: what stands in backticks, and the options of other programs.
+    return "".join(
+        piece if piece.startswith("`") else "; ".join(map(_clause_as_parameters, piece.split("; ")))
+        for piece in re.split(r"(`[^`]*`)", text)
+    )
+
+
+def _clause_as_parameters(clause: str) -> str:
+    clause = _HELP.sub(r"help(videomae.\1)", clause)
+    if _OTHER_PROGRAMS.search(clause) and "help(videomae" not in clause:
+        return clause
+    return _OPTION.sub(_parameter, clause)
+
+
+def _parameter(found: re.Match[str]) -> str:
+    name, value = found[1], found[2]
+    if name.startswith("no-"):
+        return f"{name.removeprefix('no-').replace('-', '_')}=False"
+    name = name.replace("-", "_")
+    if value is None:
+        return name
+    return f"{name}={value}" if value[0].isdigit() or value.isupper() else f'{name}="{value}"'

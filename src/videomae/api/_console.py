@@ -1,0 +1,67 @@
+"""Where people's text goes: stderr, in a terminal or a notebook. stdout belongs to results."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from videomae.core.machine import is_main_process
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_logger = logging.getLogger("videomae")
+
+
+def stderr_console() -> Console:
+    """The console of progress bars and notices; one for all of them, so that a notice appears above a bar."""
+    return _console(is_main_process())
+
+
+@lru_cache(maxsize=2)
+def _console(is_main: bool) -> Console:
+    from rich.console import Console
+
+    class LoudConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # the command line ends quietly; rich would leave with a status of its own
+
+    return LoudConsole(stderr=True, highlight=False, soft_wrap=True, quiet=not is_main)
+
+
+class _NoticeHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        stderr_console().print(self.format(record), markup=False)
+
+
+@contextmanager
+def notices_shown(*, always: bool = False) -> Iterator[None]:
+    """Within it, the package's notices (level INFO and above) go to stderr.
+
+    Args:
+        always: also where the program has configured logging itself; else that is left as it is.
+    """
+    is_configured = _logger.handlers or logging.getLogger().handlers
+    if is_configured and not always:
+        yield
+        return
+    handler, level = _NoticeHandler(), _logger.level
+    _logger.addHandler(handler)
+    if level == logging.NOTSET:
+        _logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _logger.removeHandler(handler)
+        _logger.setLevel(level)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the unit that suits it, such as `7.5 hours`."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.3g} s"

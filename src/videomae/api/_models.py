@@ -1,0 +1,119 @@
+"""Opening a model for a public function, and how it looks at videos."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.progress import Progress
+
+from videomae.api._console import stderr_console
+from videomae.checkpoint import LoadedCheckpoint, open_checkpoint, stored_task
+from videomae.core.device import choose_device
+from videomae.core.errors import ConfigError
+from videomae.inference.scores import ViewOptions
+from videomae.models.config import VideoMAEConfig
+from videomae.video.sampling import ClipSampling
+
+Precision = Literal["auto", "bf16", "fp32", "fp16"]
+Model = str | Path | LoadedCheckpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """How many clips of a video are taken, and how they are read.
+
+    Raises:
+        ConfigError: for values out of range.
+    """
+
+    clips: int = 1
+    crops: int = 1
+    frame_stride: int | None = None
+    frame_rate: float | None = None
+    precision: Precision = "auto"
+    num_workers: int = -1
+    read_limit_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "--clips", self.clips)
+        require_at_least(1, "--crops", self.crops)
+        require_at_least(-1, "--num-workers", self.num_workers)
+        if self.frame_stride is not None:
+            require_at_least(1, "--frame-stride", self.frame_stride)
+            if self.frame_rate is not None:
+                raise ConfigError(
+                    f"--frame-stride {self.frame_stride} --frame-rate {self.frame_rate}",
+                    expected="one of them",
+                    hint="leave one out",
+                )
+        if not 0 < self.read_limit_seconds < math.inf:
+            raise ConfigError(
+                f"--read-limit-seconds {self.read_limit_seconds}", expected="more than 0", hint="60 is the default"
+            )
+
+    @property
+    def text(self) -> str:
+        """Such as "15 views"."""
+        number = self.clips * self.crops
+        return "1 view" if number == 1 else f"{number} views"
+
+    def options(self) -> ViewOptions:
+        """For scoring videos."""
+        return ViewOptions(self.clips, self.crops, self.precision, self.num_workers, self.read_limit_seconds)
+
+    def applied_to(self, sampling: ClipSampling) -> ClipSampling:
+        """The checkpoint's sampling, unless another distance of the frames is asked for."""
+        if self.frame_stride is not None:
+            return replace(sampling, frame_stride=self.frame_stride, frame_rate=None)
+        return sampling if self.frame_rate is None else replace(sampling, frame_rate=self.frame_rate)
+
+
+def require_at_least(least: int, option: str, value: int) -> None:
+    """Raise a ConfigError unless `value` is `least` or more."""
+    if value < least:
+        raise ConfigError(f"{option} {value}", expected=f"{least} or more", hint="give a larger number")
+
+
+def open_model(model: Model, views: Views, device: str, *, for_features: bool = False) -> LoadedCheckpoint:
+    """The model on its device, with the sampling that is asked for.
+
+    Args:
+        model: a checkpoint folder or hub name, or an opened checkpoint.
+        views: may ask for another distance of frames than the checkpoint's.
+        device: as for `choose_device`.
+        for_features: any checkpoint will do; else it must be a classifier.
+
+    Raises:
+        InputError: if there is no such checkpoint, or it cannot do this.
+    """
+    place = choose_device(device)
+    if isinstance(model, LoadedCheckpoint):
+        opened = model
+        if not for_features and not hasattr(opened.model, "classifier"):
+            raise ConfigError(
+                f"a checkpoint of {type(opened.model).__name__}",
+                expected="a classifier",
+                hint="give the output of `videomae finetune`",
+            )
+    else:
+        # A classifier's features are what its head reads, so its norm is needed; of others the encoder is enough.
+        is_classifier = not for_features or stored_task(VideoMAEConfig.from_pretrained(model)) == "classification"
+        opened = open_checkpoint(model, task="classification" if is_classifier else "features")
+    opened.model.to(place)
+    return replace(opened, sampling=views.applied_to(opened.sampling))
+
+
+def device_of(checkpoint: LoadedCheckpoint) -> torch.device:
+    """Where an opened model computes."""
+    device: torch.device = checkpoint.model.device
+    return device
+
+
+def progress_bar(shown: bool) -> Progress:
+    """A bar on stderr, in a terminal or a notebook; nothing where it is not wanted."""
+    console = stderr_console()
+    return Progress(console=console, disable=not shown or not (console.is_terminal or console.is_jupyter))

@@ -1,0 +1,84 @@
+"""`videomae.Checkpoint`: a trained model with what feeds it, and the jobs that it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from videomae.api._public import public
+from videomae.api.evaluation import evaluate
+from videomae.api.inference import Predictions, embed, predict, reconstruct
+from videomae.checkpoint import LoadedCheckpoint, open_checkpoint
+from videomae.evaluation.multi_label import MultiLabelEvaluation
+from videomae.evaluation.validate import Evaluation
+from videomae.inference.features import Features
+from videomae.inference.reconstruct import Reconstruction
+
+
+class Checkpoint(LoadedCheckpoint):
+    """A model with the processor and the sampling that it was trained with.
+
+    Attributes:
+        model: in evaluation mode: a `VideoMAEModel`, `VideoMAEForPreTraining` or `VideoMAEForVideoClassification`.
+        processor: resizes and normalizes frames for it.
+        sampling: which frames of a video make a clip for it.
+
+    Example:
+        >>> checkpoint = videomae.Checkpoint.open("classifier")
+        >>> checkpoint.predict("holiday.mp4")[0].label
+        'surfing'
+    """
+
+    @classmethod
+    def open(
+        cls,
+        source: str | Path,
+        *,
+        task: str | None = None,
+        class_names: Sequence[str] | None = None,
+        dtype: torch.dtype | None = torch.float32,
+        **options: Any,
+    ) -> Self:
+        """Open a checkpoint.
+
+        Args:
+            source: a folder or a hub name.
+            task: "features", "pretraining" or "classification"; None takes the checkpoint's own.
+            class_names: for "classification": the classes of a fresh head.
+            dtype: type of the weights; None keeps the file's.
+            **options: hub options (`revision`, `token`, …); all others override the configuration.
+
+        Raises:
+            CheckpointError: if it is missing, damaged, or lacks weights that the task needs.
+            ConfigError: if there is no such task.
+        """
+        return _open(cls, source, task=task, class_names=class_names, dtype=dtype, **options)
+
+    def predict(self, data: str | Path | Sequence[str | Path], **options: Any) -> Predictions:
+        """As `videomae.predict` with this model."""
+        return predict(data, model=self, **options)
+
+    def embed(self, data: str | Path | Sequence[str | Path], **options: Any) -> Features:
+        """As `videomae.embed` with this model."""
+        return embed(data, model=self, **options)
+
+    def evaluate(self, data: str | Path, **options: Any) -> Evaluation | MultiLabelEvaluation:
+        """As `videomae.evaluate` with this model."""
+        return evaluate(data, model=self, **options)
+
+    def reconstruct(self, video: str | Path, **options: Any) -> Reconstruction:
+        """As `videomae.reconstruct` with this model."""
+        return reconstruct(video, model=self, **options)
+
+    def __repr__(self) -> str:
+        millions = self.model.num_parameters() / 1e6
+        return f"Checkpoint({type(self.model).__name__}, {millions:.1f} M parameters, {self.sampling})"
+
+
+@public
+def _open(cls: type[Any], source: str | Path, **options: Any) -> Any:
+    opened = open_checkpoint(source, **options)
+    return cls(opened.model, opened.processor, opened.sampling)

@@ -1,0 +1,296 @@
+"""`predict`, `embed` and `reconstruct`: what a trained model says about videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Literal, overload
+
+from videomae.api._models import Model, Precision, Views, device_of, open_model, progress_bar, require_at_least
+from videomae.api._public import logger, public
+from videomae.checkpoint import LoadedCheckpoint, open_checkpoint
+from videomae.core.device import choose_device
+from videomae.core.errors import ConfigError, VideoError
+from videomae.core.random_keys import generator_for
+from videomae.datasets.entries import VideoEntry
+from videomae.datasets.manifest import read_videos
+from videomae.inference.embed import EmbedOptions, embed_videos
+from videomae.inference.features import FeatureFile, Features
+from videomae.inference.predict import VideoPrediction, predict_videos
+from videomae.inference.reconstruct import Reconstruction, reconstruct_video
+
+Data = str | Path | Sequence[str | Path]
+
+
+class Predictions(Sequence[VideoPrediction]):
+    """The predictions of `predict`, one for each video in the order of DATA; a notebook shows a table."""
+
+    def __init__(self, results: Sequence[VideoPrediction]) -> None:
+        self._results = tuple(results)
+
+    @overload
+    def __getitem__(self, index: int) -> VideoPrediction: ...
+    @overload
+    def __getitem__(self, index: slice) -> Predictions: ...
+    def __getitem__(self, index: int | slice) -> VideoPrediction | Predictions:
+        return Predictions(self._results[index]) if isinstance(index, slice) else self._results[index]
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __iter__(self) -> Iterator[VideoPrediction]:
+        return iter(self._results)
+
+    @property
+    def errors(self) -> tuple[VideoError, ...]:
+        """Why videos could not be read, in the order of DATA."""
+        return tuple(result.error for result in self._results if result.error is not None)
+
+    def __repr__(self) -> str:
+        lines = "".join(f"  {result!r},\n" for result in self._results[:20])
+        more = f"  … {len(self) - 20} more\n" if len(self) > 20 else ""
+        return f"Predictions([\n{lines}{more}])"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(str(result.path))}</td><td>{escape(result.label or '')}</td>"
+            f"<td>{'' if result.probability is None else f'{result.probability:.1%}'}</td></tr>"
+            for result in self._results[:200]
+        )
+        return f"<table><thead><tr><th>video</th><th>label</th><th>probability</th></tr></thead>{rows}</table>"
+
+
+@public
+def predict(
+    data: Data,
+    *,
+    model: Model,
+    top_k: int = 5,
+    clips: int = 1,
+    crops: int = 1,
+    frame_stride: int | None = None,
+    frame_rate: float | None = None,
+    video_root: str | Path | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    num_workers: int = -1,
+    read_limit_seconds: float = 60.0,
+    progress: bool = True,
+    on_result: Callable[[VideoPrediction], object] | None = None,
+) -> Predictions:
+    """Classify videos.
+
+    Args:
+        data: a video file, a folder of videos or any other DATA (a CSV, a text file of paths, a packed folder), or a
+            sequence of these.
+        model: classifier: a checkpoint folder, a hub name, or an opened `Checkpoint`.
+        top_k: labels for each video, the most probable first; all where there are fewer.
+        clips: clips in time, whose probabilities are averaged.
+        crops: crops of each clip along the longer side, averaged too.
+        frame_stride: distance between the frames of a clip; by default the checkpoint's.
+        frame_rate: frames of a clip per second, in place of a stride.
+        video_root: of lists: the folder that their paths are relative to; by default the list's own.
+        device: "auto" (CUDA, else MPS, else the CPU) or any device of torch.
+        precision: of the matrix products; "auto" is what the hardware multiplies fast.
+        num_workers: processes that decode; -1 chooses, 0 decodes in this process.
+        read_limit_seconds: for opening one video and for reading its clips; one that takes longer is unreadable.
+        progress: show a bar.
+        on_result: called with each result as soon as it is there, in whatever order.
+
+    Returns:
+        A result for each video in the order of `data`. An unreadable video has an `error` and no predictions.
+
+    Raises:
+        InputError: if data, checkpoint or options do not fit.
+        VideoError: if `data` is a single video and it cannot be read.
+
+    Example:
+        >>> videomae.predict("holiday.mp4", model="classifier")[0].label
+        'surfing'
+    """
+    require_at_least(1, "--top-k", top_k)
+    views = Views(
+        clips=clips,
+        crops=crops,
+        frame_stride=frame_stride,
+        frame_rate=frame_rate,
+        precision=precision,
+        num_workers=num_workers,
+        read_limit_seconds=read_limit_seconds,
+    )
+    entries = _read(data, video_root)
+    checkpoint = open_model(model, views, device)
+    with progress_bar(progress and len(entries) > 1) as bar:
+        task = bar.add_task("predicting", total=len(entries))
+
+        def on_video(result: VideoPrediction) -> None:
+            bar.advance(task)
+            if result.error is not None and len(entries) > 1:
+                logger.warning("skipping unreadable video: %s", result.error)
+            if on_result is not None:
+                on_result(result)
+
+        results = predict_videos(
+            checkpoint,
+            entries,
+            top_k=top_k,
+            options=views.options(),
+            device=device_of(checkpoint),
+            on_video=on_video,
+        )
+    if len(results) == 1 and results[0].error is not None:
+        raise results[0].error
+    return Predictions(results)
+
+
+@public
+def embed(
+    data: Data,
+    *,
+    model: Model,
+    output: str | Path | None = None,
+    windows: bool = False,
+    overlap: float = 0.0,
+    dense: bool = False,
+    clips: int = 1,
+    crops: int = 1,
+    frame_stride: int | None = None,
+    frame_rate: float | None = None,
+    video_root: str | Path | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    num_workers: int = -1,
+    read_limit_seconds: float = 60.0,
+    progress: bool = True,
+) -> Features:
+    """Features of videos from a frozen encoder, nothing masked: one row for each video, or for each window of it.
+
+    Args:
+        data: as for `predict`.
+        model: any checkpoint: a folder, a hub name, or an opened `Checkpoint`.
+        output: write the rows to this .npz or .parquet file as well; of a .parquet file rows are written as they come
+            and not kept in memory.
+        windows: consecutive clips over the whole of each video, each a row with its start and end.
+        overlap: of windows: the share of a window that the next one repeats, from 0 to below 1.
+        dense: the features of every token (time, height, width, D) instead of their mean (D,).
+        clips: clips in time, whose features are averaged.
+        crops: crops of each clip along the longer side, averaged too.
+        frame_stride: distance between the frames of a clip; by default the checkpoint's.
+        frame_rate: frames of a clip per second, in place of a stride.
+        video_root: of lists: the folder that their paths are relative to.
+        device: as for `predict`.
+        precision: as for `predict`.
+        num_workers: as for `predict`.
+        read_limit_seconds: as for `predict`.
+        progress: show a bar.
+
+    Returns:
+        The features with their paths, labels and times. Unreadable videos have no rows; `errors` says why.
+
+    Raises:
+        InputError: if data, checkpoint or options do not fit.
+        VideoError: if no video could be read.
+    """
+    views = Views(
+        clips=clips,
+        crops=crops,
+        frame_stride=frame_stride,
+        frame_rate=frame_rate,
+        precision=precision,
+        num_workers=num_workers,
+        read_limit_seconds=read_limit_seconds,
+    )
+    entries = _read(data, video_root)
+    options = EmbedOptions(
+        num_clips=clips,
+        num_crops=crops,
+        windows=windows,
+        overlap=overlap,
+        dense=dense,
+        precision=precision,
+        num_workers=num_workers,
+        read_limit_seconds=read_limit_seconds,
+    )
+    file = FeatureFile(output)
+    checkpoint = open_model(model, views, device, for_features=True)
+    seen: set[int] = set()
+    with file, progress_bar(progress) as bar:
+        task = bar.add_task("embedding", total=len(entries))
+        for row in embed_videos(checkpoint, entries, options=options, device=device_of(checkpoint)):
+            entry = entries[row.index]
+            if row.error is not None:
+                file.errors.append(row.error)
+                if len(entries) > 1:  # a single one ends the call with this line
+                    logger.warning("skipping unreadable video: %s", row.error)
+            if row.values is not None:
+                start, end = row.start_seconds, row.end_seconds
+                file.add(str(entry.path), entry.label_text, row.values.numpy(), start_seconds=start, end_seconds=end)
+            if row.index not in seen:
+                seen.add(row.index)
+                file.num_videos += row.error is None
+                bar.advance(task)
+    if not file.num_rows:
+        raise file.errors[0]
+    return file.result()
+
+
+@public
+def reconstruct(
+    video: str | Path,
+    *,
+    model: Model,
+    output: str | Path | None = None,
+    mask: Literal["tube", "random"] = "tube",
+    mask_ratio: float = 0.9,
+    seed: int = 0,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> Reconstruction:
+    """Hide most of a video's centre clip and let a pre-trained model rebuild it.
+
+    Args:
+        video: a video file.
+        model: pre-training checkpoint: a folder, a hub name, or an opened `Checkpoint`.
+        output: also save the picture, see `Reconstruction.save`.
+        mask: "tube" hides the same places in every frame, "random" any tubelet.
+        mask_ratio: share of the tubelets to hide, between 0 and 1.
+        seed: of the mask, 0 or more.
+        device: as for `predict`.
+        precision: as for `predict`.
+
+    Returns:
+        Frames before, masked and rebuilt; `.save("rebuilt.gif")` draws them, a notebook shows them.
+
+    Raises:
+        InputError: if the video, the checkpoint or an option does not fit.
+    """
+    if not 0 < mask_ratio < 1:
+        raise ConfigError(f"--mask-ratio {mask_ratio}", expected="a share between 0 and 1", hint="try 0.9")
+    require_at_least(0, "--seed", seed)
+    if output is not None:
+        Reconstruction.check_output(output, video)
+    opened = model if isinstance(model, LoadedCheckpoint) else open_checkpoint(model, task="pretraining")
+    result = reconstruct_video(
+        opened,
+        Path(video),
+        mask=mask,
+        mask_ratio=mask_ratio,
+        generator=generator_for(seed),
+        device=choose_device(device),
+        precision=precision,
+    )
+    if output is not None:
+        result.save(output)
+    return result
+
+
+def _read(data: Data, video_root: str | Path | None) -> list[VideoEntry]:
+    """The videos of DATA, or of several; notices of what was passed over are logged."""
+    sources = [data] if isinstance(data, str | Path) else list(data)
+    if not sources:
+        raise ConfigError("no video", expected="one video or more", hint="name files or folders")
+    entries, notices = read_videos(sources, root=video_root)
+    for notice in notices:
+        logger.info("%s", notice)
+    return entries

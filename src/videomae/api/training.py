@@ -1,0 +1,156 @@
+"""`pretrain` and `finetune`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar, Unpack
+
+from videomae.api._console import stderr_console
+from videomae.api._public import public
+from videomae.api.progress import LogMonitor, ProgressMonitor
+from videomae.core.errors import ConfigError
+from videomae.recipes.fields import FinetuneFields, PretrainFields
+from videomae.recipes.finetune import FinetuneRecipe
+from videomae.recipes.pretrain import PretrainRecipe
+from videomae.recipes.recipe import TrainingRecipe
+from videomae.recipes.stored import find_recipe
+from videomae.training.finetune import FinetuneResult
+from videomae.training.finetune import finetune as run_finetuning
+from videomae.training.monitor import Monitor
+from videomae.training.pretrain import PretrainResult
+from videomae.training.pretrain import pretrain as run_pretraining
+
+Recipe = TypeVar("Recipe", bound=TrainingRecipe)
+
+
+@public
+def pretrain(
+    data: str | Path,
+    *,
+    output: str | Path,
+    recipe: str | PretrainRecipe = "pretrain",
+    init: str | Path | None = None,
+    video_root: str | Path | None = None,
+    resume_anyway: bool = False,
+    progress: bool = True,
+    **fields: Unpack[PretrainFields],
+) -> PretrainResult:
+    """Pre-train a VideoMAE on videos; labels are not used. Repeat the call to resume an interrupted run.
+
+    Args:
+        data: a folder of videos or any other DATA; of one with splits, `train` and what is in no split are used.
+        output: folder of the run, afterwards a checkpoint with `report.html`.
+        recipe: the settings that `fields` change: a name that `list_recipes` gives, a run's folder or recipe.json, or
+            a recipe object.
+        init: a pre-training checkpoint to start from; its network replaces size, frames and pixels of the recipe.
+        video_root: of lists: the folder that their paths are relative to; by default the list's own.
+        resume_anyway: resume the run in `output` though its settings or its data were others.
+        progress: show a bar in a terminal or a notebook.
+        **fields: settings by name, such as `size="base"`, `epochs=800`, `batch_size=64`; see `PretrainRecipe`.
+
+    Returns:
+        Where the checkpoint is, the last loss, and which videos could not be read.
+
+    Raises:
+        InputError: if data, settings or folder do not fit.
+        TrainingStopped: if the user stopped the run; its state is saved.
+
+    Example:
+        >>> videomae.pretrain("videos", output="pretrained", size="base", epochs=800)
+    """
+    return run_pretraining(
+        str(data),
+        output,
+        _recipe(PretrainRecipe, recipe, dict(fields), kind="pretrain"),
+        init=None if init is None else str(init),
+        video_root=video_root,
+        resume_anyway=resume_anyway,
+        monitor=_monitor(progress),
+    )
+
+
+@public
+def finetune(
+    data: str | Path,
+    *,
+    output: str | Path,
+    init: str | Path,
+    recipe: str | FinetuneRecipe = "finetune",
+    val: str | Path | None = None,
+    val_share: float | None = None,
+    group: str | None = None,
+    video_root: str | Path | None = None,
+    resume_anyway: bool = False,
+    progress: bool = True,
+    **fields: Unpack[FinetuneFields],
+) -> FinetuneResult:
+    """Train a classifier on labelled videos. Repeat the call to resume an interrupted run.
+
+    Args:
+        data: labelled videos: a folder of class folders, train/ and val/ of such folders, or a list.
+        output: folder of the run, afterwards a checkpoint with `report.html`: the best epoch on validation where there
+            is one, else the last.
+        init: checkpoint to start from (folder or hub name), or "scratch" for new weights.
+        recipe: the settings that `fields` change, as for `pretrain`.
+        val: labelled videos for validation, where `data` has no split `val`.
+        val_share: share of the videos to hold out for validation, such as 0.2, where there is no split `val`.
+        group: what stays on one side of that split: a column of the list, "parent" (folder), or a bracket in the path
+            such as "(s\\d+)_".
+        video_root: as for `pretrain`.
+        resume_anyway: as for `pretrain`.
+        progress: as for `pretrain`.
+        **fields: settings by name, such as `epochs=50`, `mixup=0.8`; see `FinetuneRecipe`.
+
+    Returns:
+        Where the checkpoint is, its best epoch and accuracy, and which videos could not be read.
+
+    Raises:
+        InputError: if data, checkpoint, settings or folder do not fit.
+        TrainingStopped: if the user stopped the run; its state is saved.
+
+    Example:
+        >>> videomae.finetune("clips", output="classifier", init="pretrained", epochs=50)
+    """
+    return run_finetuning(
+        str(data),
+        output,
+        _recipe(FinetuneRecipe, recipe, dict(fields), kind="finetune"),
+        init=str(init),
+        val=val,
+        val_share=val_share,
+        group=group,
+        video_root=video_root,
+        resume_anyway=resume_anyway,
+        monitor=_monitor(progress),
+    )
+
+
+def _recipe(kind_of: type[Recipe], recipe: str | Recipe, fields: dict[str, Any], *, kind: str) -> Recipe:
+    """The recipe with the fields that are given; a stride replaces its rate, and a rate its stride."""
+    if isinstance(recipe, str):
+        found = find_recipe(recipe, kind=kind)
+        assert isinstance(found, kind_of)
+    else:
+        found = recipe
+    known = {field.name for field in dataclasses.fields(kind_of)}
+    unknown = [name for name in fields if name not in known]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], sorted(known), n=1)
+        raise ConfigError(
+            ", ".join(f"{name}={fields[name]!r}" for name in unknown),
+            expected=f"fields of {kind_of.__name__}",
+            hint=f"did you mean {close[0]}?" if close else f"see help(videomae.{kind})",
+        )
+    if fields.get("frame_rate") is not None and "frame_stride" not in fields:
+        fields["frame_stride"] = None
+    elif fields.get("frame_stride") is not None and "frame_rate" not in fields:
+        fields["frame_rate"] = None
+    changed = dataclasses.replace(found, **fields)
+    changed.validate()
+    return changed
+
+
+def _monitor(progress: bool) -> Monitor:
+    return ProgressMonitor(stderr_console()) if progress else LogMonitor()

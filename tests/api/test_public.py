@@ -1,0 +1,266 @@
+"""The public functions: what a program gets, how errors and notices read, and that types hold."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_runs import CLIP, SPEED, run_python
+
+import videomae
+from videomae.recipes import fields
+from videomae.training.finetune import FinetuneResult
+from videomae.training.pretrain import PretrainResult
+
+CPU: dict[str, typing.Any] = {"device": "cpu", "num_workers": 0, "progress": False}
+JOBS = ("pretrain", "finetune", "evaluate", "probe", "predict", "embed", "reconstruct", "scan", "pack")
+
+
+def test_each_name_is_there_and_documented() -> None:
+    for name in videomae.__all__:
+        value = getattr(videomae, name)
+        assert inspect.getdoc(value), name
+    assert set(videomae.__all__) <= set(dir(videomae))
+    assert videomae.InputError in videomae.VideoError.__mro__
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_each_parameter_is_documented_and_typed(name: str) -> None:
+    function = getattr(videomae, name)
+    text = inspect.getdoc(function) or ""
+    for parameter in inspect.signature(function).parameters.values():
+        assert f"{parameter.name}: " in text, parameter.name
+        assert parameter.annotation is not inspect.Parameter.empty
+    assert inspect.signature(function).return_annotation is not inspect.Signature.empty
+
+
+@pytest.mark.parametrize("kind", ["Pretrain", "Finetune"])
+def test_keywords_are_the_fields_of_the_recipe(kind: str) -> None:
+    recipe = getattr(videomae, f"{kind}Recipe")
+    listed = typing.get_type_hints(getattr(fields, f"{kind}Fields"))
+    declared = typing.get_type_hints(recipe)
+    declared.pop("recipe")
+    assert listed == declared
+
+
+def test_loading_nothing_heavy() -> None:
+    code = "import sys, videomae; videomae.predict; print('torch' in sys.modules)"
+    assert run_python("import sys, videomae; print('torch' in sys.modules)").stdout == "False\n"
+    assert run_python(code).stdout == "True\n"
+
+
+def test_pretrain_and_finetune(colours: Path, tmp_path: Path) -> None:
+    speed = {**SPEED, "trackers": ("none",)}
+    first = videomae.pretrain(
+        colours,
+        output=tmp_path / "pretrained",
+        progress=False,
+        size="tiny",
+        epochs=1,
+        batch_size=6,
+        warmup_epochs=0,
+        mask_ratio=0.75,
+        **CLIP,
+        **speed,
+    )
+    assert isinstance(first, PretrainResult)
+    assert first.steps == 3
+    second = videomae.finetune(
+        colours, output=tmp_path / "classifier", init=first.folder, progress=False, epochs=1, batch_size=6, **speed
+    )
+    assert isinstance(second, FinetuneResult)
+    assert second.class_names == ("blue", "green", "red")
+    again = videomae.finetune(
+        colours, output=tmp_path / "classifier", init=first.folder, progress=False, epochs=1, batch_size=6, **speed
+    )
+    assert again.was_finished
+
+
+def test_predictions(finetuned: FinetuneResult, colours: Path) -> None:
+    clip = colours / "val" / "red" / "red_0.mp4"
+    one = videomae.predict(clip, model=finetuned.folder, **CPU)
+    assert len(one) == 1
+    assert one[0].label == "red"
+    assert one[0].probability == one[0].predictions[0].probability
+    assert "red" in repr(one)
+    assert "<td>red</td>" in one._repr_html_()
+    checkpoint = videomae.Checkpoint.open(finetuned.folder)
+    assert "VideoMAEForVideoClassification" in repr(checkpoint)
+    seen = []
+    all_of_them = checkpoint.predict(colours / "val", on_result=seen.append, **CPU)
+    assert [result.label for result in all_of_them] == ["blue", "blue", "green", "green", "red", "red"]
+    assert len(seen) == 6
+    assert checkpoint.predict([clip, colours / "val" / "blue"], **CPU)[1:][0].label == "blue"
+
+
+def test_predict_takes_a_list(finetuned: FinetuneResult, colours: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,label\n{colours}/val/red/red_1.mp4,red\n")
+    (result,) = videomae.predict(tmp_path / "list.csv", model=finetuned.folder, **CPU)
+    assert result.label == "red"
+
+
+def test_unreadable_videos(
+    finetuned: FinetuneResult, colours: Path, bad_files: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(videomae.VideoError, match="expected a video file"):
+        videomae.predict(bad_files["text"], model=finetuned.folder, **CPU)
+    results = videomae.predict(
+        [bad_files["text"], colours / "val" / "red" / "red_0.mp4"], model=finetuned.folder, **CPU
+    )
+    assert [result.label for result in results] == [None, "red"]
+    assert len(results.errors) == 1
+    assert [line for line in caplog.messages if line.startswith("skipping unreadable video: ")]
+
+
+def test_features(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
+    features = videomae.embed(colours / "val", model=pretrained.folder, **CPU)
+    assert features.features is not None
+    assert features.features.shape == (6, 128)
+    assert features.labels == ("blue", "blue", "green", "green", "red", "red")
+    assert np.isnan(features.start_seconds).all()
+    assert repr(features) == "Features(6 rows of 128)"
+    written = videomae.embed(colours / "val", model=pretrained.folder, output=tmp_path / "x.npz", **CPU)
+    assert np.array_equal(np.load(tmp_path / "x.npz")["features"], features.features)
+    assert written.output == tmp_path / "x.npz"
+
+
+def test_reconstruction(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
+    clip = colours / "val" / "red" / "red_0.mp4"
+    rebuilt = videomae.reconstruct(clip, model=pretrained.folder, mask="random", mask_ratio=0.75, device="cpu")
+    assert rebuilt.save(tmp_path / "x.gif").read_bytes().startswith(b"GIF8")
+    assert rebuilt._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(videomae.ConfigError, match="mask_ratio=2"):
+        videomae.reconstruct(clip, model=pretrained.folder, mask_ratio=2)
+
+
+def test_scan_pack_and_probe(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
+    report = videomae.scan(colours, num_workers=0, num_frames=4, frame_stride=1, progress=False)
+    assert report.of_kind("broken") == ()
+    packed = videomae.pack(colours, tmp_path / "packed", num_workers=0, progress=False)
+    assert packed.num_packed == len(report.manifest)
+    assert videomae.probe(tmp_path / "packed", model=pretrained.folder, method="knn", **CPU).class_names == (
+        "blue",
+        "green",
+        "red",
+    )
+
+
+def test_hints_name_parameters(finetuned: FinetuneResult, colours: Path, tmp_path: Path) -> None:
+    with pytest.raises(videomae.ConfigError, match=r"clips=0: expected 1 or more"):
+        videomae.predict(colours, model=finetuned.folder, clips=0)
+    with pytest.raises(videomae.ConfigError, match=r"epoch=3: .*did you mean epochs\?"):
+        videomae.finetune(colours, output=tmp_path / "x", init="scratch", epoch=3)  # type: ignore[call-arg]
+    with pytest.raises(videomae.ConfigError) as caught:
+        videomae.finetune(colours, output=tmp_path / "x", init="scratch", frame_stride=2, frame_rate=5.0)
+    assert "--" not in str(caught.value)
+    assert not (tmp_path / "x").exists()
+
+
+def test_notices_reach_stderr_unless_logging_is_set_up(colours: Path) -> None:
+    code = f"import videomae; videomae.scan({str(colours)!r}, num_workers=0, progress=False); import logging; "
+    code += "from videomae.api._console import notices_shown\n"
+    code += "with notices_shown(): logging.getLogger('videomae').info('a notice')"
+    assert run_python(code).stderr == "a notice\n"
+    assert run_python("import logging; logging.basicConfig(level=50); " + code).stderr == ""
+
+
+def test_recipes() -> None:
+    assert "v1-finetune-ucf101-base" in videomae.list_recipes()
+    assert isinstance(videomae.get_recipe("finetune"), videomae.FinetuneRecipe)
+    with pytest.raises(videomae.ConfigError, match="did you mean"):
+        videomae.get_recipe("finetun")
+
+
+def test_a_dataset_for_a_loop_of_ones_own(colours: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings: dict[str, typing.Any] = {"num_frames": 4, "frame_stride": 1, "image_size": 32}
+    dataset = videomae.VideoDataset(colours, split="train", **settings)
+    assert dataset.class_names == ("blue", "green", "red")
+    loader: torch.utils.data.DataLoader[typing.Any] = torch.utils.data.DataLoader(dataset, batch_size=4)
+    batch = next(iter(loader))
+    assert batch["pixel_values"].shape == (4, 4, 3, 32, 32)
+    assert batch["pixel_values"].dtype == torch.float32
+    assert batch["labels"].tolist() == [0, 0, 0, 0]
+    again = videomae.VideoDataset(colours, split="train", **settings)
+    assert torch.equal(dataset[5]["pixel_values"], again[5]["pixel_values"])
+    again.set_epoch(1)
+    assert not torch.equal(dataset[5]["pixel_values"], again[5]["pixel_values"])
+    val = videomae.VideoDataset(colours, split="val", training=False, **settings)
+    assert torch.equal(val[0]["pixel_values"], val[0]["pixel_values"])
+    with pytest.raises(videomae.ConfigError, match="split='test'"):
+        videomae.VideoDataset(colours, split="test")
+
+
+def test_a_dataset_with_an_unreadable_video(
+    colours: Path, bad_files: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "list.csv").write_text(
+        f"path,label\n{bad_files['text']},red\n{colours}/val/blue/blue_1.mp4,blue\n", encoding="utf-8"
+    )
+    settings: dict[str, typing.Any] = {"num_frames": 4, "frame_stride": 1, "image_size": 32}
+    with pytest.raises(videomae.VideoError):
+        videomae.VideoDataset(tmp_path / "list.csv", **settings)[0]
+    item = videomae.VideoDataset(tmp_path / "list.csv", on_unreadable="replace", **settings)[0]
+    assert item["labels"].item() == 0
+    assert "replacing unreadable video" in caplog.text
+
+
+SCRIPT = """
+from pathlib import Path
+
+import torch
+import videomae
+
+config = videomae.VideoMAEConfig(num_frames=8)
+model = videomae.VideoMAEForVideoClassification.from_pretrained("classifier")
+logits: torch.Tensor | None = model(torch.zeros(1, 8, 3, 224, 224)).logits
+pretrained = videomae.pretrain("videos", output="pretrained", size="base", epochs=800)
+folder: Path = pretrained.folder
+classifier = videomae.finetune("clips", output=Path("classifier"), init=folder, recipe="finetune", mixup=0.8)
+names: tuple[str, ...] = classifier.class_names
+label: str | None = videomae.predict("holiday.mp4", model="classifier")[0].label
+features = videomae.embed(["a", Path("b")], model="pretrained")
+paths: tuple[str, ...] = features.paths
+rebuilt: Path = videomae.reconstruct("holiday.mp4", model="pretrained").save("rebuilt.gif")
+checkpoint: videomae.Checkpoint = videomae.Checkpoint.open("classifier", task="classification")
+label = checkpoint.predict("holiday.mp4")[0].label
+num_frames: int = videomae.probe_video("holiday.mp4").num_frames
+with videomae.open_video("holiday.mp4") as reader:
+    frames = reader.read([0, 1])
+dataset = videomae.VideoDataset("clips", num_frames=8)
+pixel_values: torch.Tensor = dataset[0]["pixel_values"]
+report = videomae.scan("videos")
+print(report.findings, videomae.pack("videos", "packed").shards, videomae.probe("clips", model=checkpoint).top1)
+try:
+    videomae.evaluate("clips", model="classifier")
+except videomae.InputError as error:
+    print(error.hint)
+"""
+
+
+def test_a_users_script_passes_strict_mypy(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    bad = 'import videomae\nvideomae.pretrain("x", output="x", epoch=3)\nx: int = videomae.list_recipes()\n'
+    (tmp_path / "good.py").write_text(SCRIPT)
+    (tmp_path / "bad.py").write_text(bad)
+    # Checking torch itself takes a minute.
+    settings = "[mypy]\nstrict = True\nfollow_imports = silent\n[mypy-torch.*]\nfollow_imports = skip\n"
+    (tmp_path / "mypy.ini").write_text(settings)
+    found = subprocess.run(
+        [sys.executable, "-m", "mypy", "good.py", "bad.py"],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(Path(videomae.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in found.stdout.splitlines() if ": error: " in line]
+    assert [line.partition(":")[0] for line in lines] == ["bad.py", "bad.py"], found.stdout
+    assert 'Unexpected keyword argument "epoch"' in lines[0]
+    assert "Incompatible types in assignment" in lines[1]
