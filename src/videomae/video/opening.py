@@ -9,6 +9,7 @@ from typing import BinaryIO, cast
 
 from videomae.core.errors import VideoError
 
+from ._info import VideoInfo
 from ._source import describe, display_path
 from .frame_folder import FrameFolderReader
 from .reader import PacketIndex, ReadLimits, VideoReader
