@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from small_runs import Commands, command_environment, run_python
 
+from videomae.cli.arguments import options_of
 from videomae.cli.main import COMMANDS
 
 HEAVY = ("torch", "torchvision", "accelerate", "transformers", "matplotlib", "av", "PIL", "numpy", "safetensors")
@@ -61,7 +63,25 @@ def test_each_command_explains_its_options(commands: Commands, name: str) -> Non
     assert f"usage: videomae {name}" in commands.out
     for option in ("--json", "--help"):
         assert option in commands.out
-    assert "None}|" not in commands.out.replace("{None}|", "")  # tyro's way to write an optional value, nothing odder
+    assert "None" not in commands.out
+
+
+@pytest.mark.parametrize("name", ["pretrain", "finetune"])
+def test_help_of_training_shows_what_people_need_and_help_all_the_rest(commands: Commands, name: str) -> None:
+    assert commands(name, "--help") == 0
+    shown = commands.out
+    assert commands(name, "--help-all") == 0
+    for heading in ("data: ", "model: ", "optimization: ", "run time: ", "output: "):
+        assert f"\n{heading}" in shown
+    listed = set(re.findall(r"^  (--[a-z0-9-]+)", shown, flags=re.MULTILINE))
+    listed_in_all = set(re.findall(r"^  (--[a-z0-9-]+)", commands.out, flags=re.MULTILINE))
+    assert listed < listed_in_all
+    assert listed_in_all == {option for option in options_of(name) if not option.startswith("--no-")}
+    assert 15 <= len(listed) <= 26
+    assert f"{len(listed_in_all) - len(listed)} more options: videomae {name} --help-all" in shown
+    # Each line explains its option, and says its default where there is one.
+    assert "--beta1 X" in commands.out
+    assert "AdamW β1. (default: 0.9)" in commands.out
 
 
 def test_the_version(commands: Commands) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import inspect
 import io
 import itertools
 import re
@@ -18,6 +17,7 @@ from videomae.core.errors import InputError
 
 Options = TypeVar("Options")
 
+HELP = frozenset({"-h", "--help", "--help-all"})
 _KINDS = {"INT": "a whole number", "FLOAT": "a number"}
 
 
@@ -67,7 +67,7 @@ def refuse_unknown_options(options: type, arguments: Sequence[str], *, command: 
     """
     known = option_names(options)
     words = [word.partition("=")[0] for word in itertools.takewhile(lambda word: word != "--", arguments)]
-    given = dict.fromkeys(word for word in words if re.match(r"--?[A-Za-z_]", word) and word not in ("-h", "--help"))
+    given = dict.fromkeys(word for word in words if re.match(r"--?[A-Za-z_]", word) and word not in HELP)
     unknown = [word for word in given if f"--{word.lstrip('-').replace('_', '-')}" not in known or word[:2] != "--"]
     if not unknown:
         return
@@ -86,9 +86,14 @@ def parse(options: type[Options], arguments: list[str], *, command: str, default
     Raises:
         UsageError: in one line, where tyro draws a box.
     """
+    refuse_unknown_options(options, arguments, command=command)
+    if HELP & set(arguments):
+        from videomae.cli.help import help_text
+
+        print(help_text(options, command, default=default, show_all="--help-all" in arguments))
+        raise SystemExit(0)
     import tyro
 
-    refuse_unknown_options(options, arguments, command=command)
     keywords: dict[str, Any] = {} if default is None else {"default": default}
     box = io.StringIO()
     try:
@@ -96,8 +101,6 @@ def parse(options: type[Options], arguments: list[str], *, command: str, default
             return tyro.cli(
                 options,
                 prog=f"videomae {command}",
-                # Of a docstring tyro would take the first paragraphs alone, without the examples.
-                description=inspect.getdoc(options),
                 args=arguments,
                 **keywords,
             )

@@ -25,7 +25,7 @@ class EmbedCommandOptions:
 
     videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="VIDEO")]
     """Video files, folders of them, or any DATA: a folder of class folders, a CSV, a text file of paths."""
-    model: str
+    model: Annotated[str, arg(metavar="CKPT")]
     """Checkpoint of any kind: a folder or a hub name."""
     output: Path
     """File to write: .npz (NumPy) or .parquet (needs pyarrow, takes any number of rows)."""

@@ -29,7 +29,7 @@ class EvaluateOptions:
 
     data: Annotated[Positional[str], arg(metavar="DATA")]
     """Labelled videos, as for finetune; of DATA that names splits, test is taken, else val."""
-    model: str
+    model: Annotated[str, arg(metavar="CKPT")]
     """Classifier: a checkpoint folder or a hub name."""
     count_broken_as_wrong: bool = False
     """Count a video that cannot be read as wrong, and name it, instead of stopping."""

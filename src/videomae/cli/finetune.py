@@ -18,7 +18,7 @@ from videomae.recipes.finetune import FinetuneRecipe
 class FinetuneOptions:
     """Train a classifier on labelled videos.
 
-    Repeat the command to go on with a run that was interrupted. The output folder is a checkpoint for `predict` and
+    Repeat the command to resume an interrupted run. The output folder is a checkpoint for `predict` and
     `evaluate`; with validation videos it holds the best epoch. Look at its report.html.
 
         videomae finetune CLIPS --init pretrained --output classifier
@@ -30,22 +30,22 @@ class FinetuneOptions:
     """Labelled videos: a folder of class folders, train/ and val/ of such folders, or a list (see docs/data.md)."""
     output: Path | None = None
     """Folder of the run, afterwards a checkpoint."""
-    init: str
+    init: Annotated[str, arg(metavar="CKPT")]
     """Checkpoint to start from (folder or hub name), or scratch for new weights."""
-    val: str | None = None
-    """Labelled videos that judge each epoch, where DATA has no split val."""
+    val: Annotated[str | None, arg(metavar="DATA")] = None
+    """Labelled videos for validation, where DATA has no split val."""
     split: OmitArgPrefixes[SplitOptions] = field(default_factory=SplitOptions)
     recipe: OmitArgPrefixes[FinetuneRecipe] = field(default_factory=FinetuneRecipe)
     resume_anyway: bool = False
-    """Go on with the run in --output though its settings or its data were others."""
+    """Resume the run in --output although its settings or its data differ."""
     dry_run: bool = False
-    """Only tell clips, steps, learning rate, time and memory, and draw inputs.png: what the model would see."""
+    """Only report clips, steps, learning rate, time and memory, and draw inputs.png: the model's inputs."""
     json: bool = False
     """Print one JSON document on stdout at the end."""
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, train, tell where the result is."""
+    """Parse, train, print where the result is."""
     options = parse_with_recipe(FinetuneOptions, arguments, kind="finetune")
     if options.dry_run:
         return _run_dry(options)

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from videomae import __version__
 from videomae.api._public import called_by_command_line
-from videomae.cli.arguments import UsageError
+from videomae.cli.arguments import HELP, UsageError
 from videomae.cli.console import EXIT_DONE, accept_any_text, run_guarded
 from videomae.cli.launcher import refuse_wrong_launch
 from videomae.core.errors import InputError
@@ -72,7 +72,7 @@ def _run(name: str, *arguments: str) -> int:
             expected=" or ".join(COMMANDS),
             hint=f"did you mean {close[0]}?" if close else "see videomae --help",
         )
-    if "--help" not in arguments and "-h" not in arguments:
+    if not HELP & set(arguments):
         _warn_of_untested_versions()
     refuse_wrong_launch(name, arguments)
     try:
@@ -97,7 +97,9 @@ def _help() -> str:
     lines = [f"  {name:<{width}}  {line}\n  {'':<{width}}    {example}" for name, (line, example) in COMMANDS.items()]
     return (
         f"videomae {__version__}: a folder of videos in, a pre-trained model, a classifier and pictures out\n\n"
-        "usage: videomae COMMAND …        (videomae COMMAND --help lists its options)\n\n" + "\n".join(lines) + "\n\n"
+        "usage: videomae COMMAND …        (videomae COMMAND --help explains its options)\n\n"
+        + "\n".join(lines)
+        + "\n\n"
         "DATA is a folder of class folders, a folder of videos, train/ val/ test/ folders of either, a CSV or TSV\n"
         "with path,label[,split], or a text file of paths. A model is a checkpoint folder or a name on the hub.\n"
         "--json prints one JSON document on stdout; exit status 0 done, 2 your input, 1 our fault, 130 interrupted."

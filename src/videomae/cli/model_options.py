@@ -13,22 +13,22 @@ class RunOptions:
     device: str = "auto"
     """Where to compute: auto (CUDA, else MPS, else the CPU) or any device of torch, such as cpu, cuda:1 or mps."""
     precision: Literal["auto", "bf16", "fp32", "fp16"] = "auto"
-    """Of the matrix products; auto is bf16 where the hardware multiplies it, on older GPUs fp16, else fp32."""
+    """Precision of matrix products; auto is bf16 where the hardware multiplies it, on older GPUs fp16, else fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewRunOptions(RunOptions):
-    """Also how a video is looked at."""
+    """Also how many views of a video are taken."""
 
     clips: int = 1
-    """Views in time."""
+    """Clips in time, whose results are averaged."""
     crops: int = 1
-    """Views in space, along the longer side."""
+    """Crops of each clip along the longer side, averaged too."""
     frame_stride: int | None = None
-    """Distance between frames; by default the checkpoint's."""
+    """Distance between the frames of a clip; by default the checkpoint's."""
     frame_rate: float | None = None
     """Frames of a clip per second, in place of a stride; by default the checkpoint's, or none."""
     read_limit_seconds: float = 60.0
-    """Time for opening one video and for reading its views; a video that takes longer is broken."""
+    """Time limit for opening one video and for reading its clips; a video that takes longer is unreadable."""
     num_workers: int = -1
-    """Processes that decode; -1 takes one for each core, at most 8."""
+    """Processes that decode; -1 takes one per core, at most 8."""

@@ -24,7 +24,7 @@ class PredictOptions:
 
     videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="VIDEO")]
     """Video files, folders of them, or any DATA: a folder of class folders, a CSV, a text file of paths."""
-    model: str
+    model: Annotated[str, arg(metavar="CKPT")]
     """Classifier: a checkpoint folder or a hub name."""
     top_k: int = 5
     """Labels for each video."""

@@ -16,9 +16,9 @@ from videomae.recipes.pretrain import PretrainRecipe
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainOptions:
-    """Learn from videos without labels.
+    """Pre-train on videos without labels.
 
-    Repeat the command to go on with a run that was interrupted. The output folder is a checkpoint for `finetune --init`
+    Repeat the command to resume an interrupted run. The output folder is a checkpoint for `finetune --init`
     and `reconstruct --model`; look at its report.html.
 
         videomae pretrain VIDEOS --output pretrained
@@ -30,20 +30,20 @@ class PretrainOptions:
     """Videos: a folder at any depth, a CSV or TSV with a column path, or a text file of paths."""
     output: Path | None = None
     """Folder of the run, afterwards a checkpoint."""
-    init: str | None = None
-    """Pre-training checkpoint (folder or hub name) to start from; its network is taken, whatever --size says."""
+    init: Annotated[str | None, arg(metavar="CKPT")] = None
+    """Pre-training checkpoint (folder or hub name) to start from; it has its own size."""
     lists: OmitArgPrefixes[ListOptions] = field(default_factory=ListOptions)
     recipe: OmitArgPrefixes[PretrainRecipe] = field(default_factory=PretrainRecipe)
     resume_anyway: bool = False
-    """Go on with the run in --output though its settings or its data were others."""
+    """Resume the run in --output although its settings or its data differ."""
     dry_run: bool = False
-    """Only tell clips, steps, learning rate, time and memory, and draw inputs.png: what the model would see."""
+    """Only report clips, steps, learning rate, time and memory, and draw inputs.png: the model's inputs."""
     json: bool = False
     """Print one JSON document on stdout at the end."""
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, train, tell where the result is."""
+    """Parse, train, print where the result is."""
     options = parse_with_recipe(PretrainOptions, arguments, kind="pretrain")
     if options.dry_run:
         return _run_dry(options)

@@ -25,11 +25,11 @@ class ProbeCommandOptions:
 
     data: Annotated[Positional[str], arg(metavar="DATA")]
     """Labelled videos with the splits train and test (or val), or training videos beside --val."""
-    model: str
+    model: Annotated[str, arg(metavar="CKPT")]
     """Checkpoint of any kind: a folder or a hub name."""
     method: Literal["knn", "linear", "attentive"] = "linear"
     """knn: nearest training clips vote; linear: one layer on pooled features; attentive: a query over all tokens."""
-    val: str | None = None
+    val: Annotated[str | None, arg(metavar="DATA")] = None
     """Labelled videos that judge, where DATA names no split for it."""
     per_class: int | None = None
     """Few-shot: so many training videos of each class, drawn anew for each seed; by default all."""

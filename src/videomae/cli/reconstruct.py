@@ -21,7 +21,7 @@ class ReconstructOptions:
 
     video: Annotated[Positional[Path], arg(metavar="VIDEO")]
     """Video file; its centre clip is taken."""
-    model: str
+    model: Annotated[str, arg(metavar="CKPT")]
     """Pre-training checkpoint: a folder or a hub name."""
     output: Path
     """Picture to write: .png (frames in rows), .gif or .mp4 (moving)."""

@@ -18,45 +18,45 @@ class FinetuneRecipe(TrainingRecipe):
     """
 
     recipe: str = "finetune"
-    """Settings to begin with, which the other options change: a name of `videomae recipes`, or a run's recipe.json."""
+    """Settings that the other options change: a name that `videomae recipes` lists, or a run's recipe.json."""
     epochs: int = 50
     """Passes over the data."""
     batch_size: int = 16
-    """Clips per optimiser step, over all devices."""
+    """Clips per optimizer step, over all devices."""
     learning_rate: float = 5e-3
     """Peak learning rate for a batch of 256 clips; the run uses this × batch size / 256."""
     min_learning_rate: float = 1e-5
     """Where the cosine ends, for a batch of 256 clips."""
     layer_decay: float = 0.75
-    """Each layer below the head learns at this share of the rate of the one above it."""
+    """Layer-wise learning-rate decay: the rate of each layer as a share of that of the layer above."""
     drop_path: float = 0.1
-    """Probability with which a clip skips a part of the last layer, less in the layers before it."""
+    """Stochastic-depth rate of the last layer; it grows linearly from 0 at the first."""
     head_dropout: float = 0.0
-    """Share of the pooled features that the head does not see."""
+    """Dropout before the head."""
     init_scale: float = 0.001
-    """A new head's weights are multiplied by this."""
+    """Factor on the initial weights of a new head."""
     label_smoothing: float = 0.1
-    """Share of the target spread over all classes."""
+    """Label smoothing: share of the target that is spread over all classes."""
     mixup: float = 0.0
-    """Mix clips pixel by pixel; both parameters of the Beta distribution of the shares (published: 0.8). 0 does not."""
+    """Mixup α, the parameter of the Beta distribution (published: 0.8); 0 disables it."""
     cutmix: float = 0.0
-    """Put boxes of one clip into another; parameters as for mixup (published: 1.0). 0 does not."""
+    """CutMix α (published: 1.0); 0 disables it."""
     cutmix_probability: float = 0.5
-    """Share of the batches that take cutmix where both are on."""
+    """Share of the batches that use CutMix where Mixup is enabled too."""
     rand_augment: str = "rand-m7-n4-mstd0.5-inc1"
-    """RandAugment in timm's notation, the same for all frames of a clip; '' does not."""
+    """RandAugment in timm's notation, the same for all frames of a clip; '' disables it."""
     augment_before_crop: bool = False
-    """Apply RandAugment to whole frames, as the published code does, in place of the crop: some four times the cost."""
+    """Apply RandAugment to whole frames before the crop, as the published code does: about four times the cost."""
     erasing: float = 0.25
-    """Share of the clips with a box of noise."""
+    """Random erasing: share of the clips in which a box is replaced by noise."""
     flip: bool = True
-    """Mirror half of the clips; turn it off where left and right differ in meaning."""
+    """Flip half of the clips horizontally; disable it where left and right differ in meaning."""
     min_crop_area: float = 0.5
-    """Smallest share of the frame that a random crop may keep (published: 0.08); 1 keeps the centre square."""
+    """Minimum area of a random crop as a share of the frame (published: 0.08); 1 takes the center square."""
     max_crop_ratio: float = 4 / 3
-    """Most that a random crop's width and height may differ, before it becomes square."""
+    """Maximum aspect ratio of a random crop, before it is resized to a square."""
     class_balance: float = 0.0
-    """0 takes classes as often as the data have them, 1 all equally often, 0.5 lies between."""
+    """Correction of class imbalance: 0 samples classes as the data has them, 1 all equally often."""
     val_every: int = 1
     """Epochs between validations."""
 

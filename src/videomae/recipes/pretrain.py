@@ -19,7 +19,7 @@ class PretrainRecipe(TrainingRecipe):
     """
 
     recipe: str = "pretrain"
-    """Settings to begin with, which the other options change: a name of `videomae recipes`, or a run's recipe.json."""
+    """Settings that the other options change: a name that `videomae recipes` lists, or a run's recipe.json."""
     epochs: int = 200
     """Passes over the data; the published runs take 800 to 3200."""
     learning_rate: float = 1.5e-3
@@ -27,21 +27,21 @@ class PretrainRecipe(TrainingRecipe):
     warmup_epochs: float = 10.0
     """Epochs of linear warm-up."""
     beta2: float = 0.95
-    """AdamW's memory of the squared gradient."""
+    """AdamW β2."""
     decoder_depth: int | None = None
-    """Layers of a new network's decoder; by default the published ones of its size."""
+    """Decoder depth of a new model; by default the published one of its size."""
     decoder_width: int | None = None
-    """Width of a new network's decoder; by default the published one of its size."""
+    """Decoder width of a new model; by default the published one of its size."""
     mask: Literal["tube", "random"] = "tube"
-    """tube hides the same places in every frame, random any tubelet."""
+    """tube masks the same positions in every frame, random any tubelet."""
     mask_ratio: float = 0.9
-    """Share of the tubelets that the encoder does not see."""
+    """Share of the tubelets that are masked: the encoder does not see them."""
     decoder_mask_ratio: float = 0.0
-    """Share of the tubelets that are not rebuilt, by VideoMAE V2's running cells: 0.25, 0.5 (published) or 0.75."""
+    """Dual masking: share of the tubelets that are not rebuilt: 0, 0.25, 0.5 (VideoMAE V2) or 0.75."""
     norm_pix_loss: bool = True
-    """Rebuild each tubelet normalised to zero mean and unit variance."""
+    """Normalize the target of each tubelet to zero mean and unit variance."""
     crop: Literal["multi-scale", "center"] = "multi-scale"
-    """multi-scale takes a random crop of the published kind, center the largest square in the middle."""
+    """multi-scale is the published random crop, center the largest center square."""
 
     def faults(self) -> Iterator[ConfigError]:
         """As `TrainingRecipe.faults`."""

@@ -25,78 +25,78 @@ class TrainingRecipe:
     """What pre-training and fine-tuning share."""
 
     recipe: str = ""
-    """Settings to begin with, which the other options change: a name of `videomae recipes`, or a run's recipe.json."""
+    """Settings that the other options change: a name that `videomae recipes` lists, or a run's recipe.json."""
     epochs: int = 100
     """Passes over the data."""
     batch_size: int = 32
-    """Clips per optimiser step, over all devices."""
+    """Clips per optimizer step, over all devices."""
     views: int = 1
-    """Crops of each decoded clip, each a sample of its own (repeated augmentation); the batch counts clips."""
+    """Augmented views of each decoded clip, each a sample (repeated augmentation); the batch size counts clips."""
     learning_rate: float = 1e-3
     """Peak learning rate for a batch of 256 clips; the run uses this × batch size / 256."""
     min_learning_rate: float = 1e-5
-    """Where the cosine ends, for a batch of 256 clips."""
+    """Learning rate at the end of the cosine schedule, for a batch of 256 clips."""
     start_learning_rate: float = 1e-6
-    """Where the warm-up begins, for a batch of 256 clips."""
+    """Learning rate at the start of the warm-up, for a batch of 256 clips."""
     warmup_epochs: float = 5.0
     """Epochs of linear warm-up."""
     beta1: float = 0.9
-    """AdamW's memory of the gradient."""
+    """AdamW β1."""
     beta2: float = 0.999
-    """AdamW's memory of the squared gradient."""
+    """AdamW β2."""
     weight_decay: float = 0.05
-    """AdamW's weight decay; biases, norms and tokens are never decayed."""
+    """AdamW weight decay; not applied to biases, norms and tokens."""
     clip_grad: float = 0.0
-    """Largest gradient norm; 0 does not clip."""
+    """Maximum gradient norm; 0 disables clipping."""
     ema_decay: float = 0.0
-    """Keep an average of the weights, each step with this share of the old one; judged and saved in place of the
-    weights. 0 keeps none."""
+    """Decay of an exponential moving average of the weights, which is validated and saved in their place; 0 disables
+    it."""
     sharding: Literal["none", "full"] = "none"
-    """On several GPUs: none keeps the whole model on each (DDP), full spreads weights, gradients and optimiser state
-    over them (FSDP2), for models that do not fit otherwise."""
+    """On several GPUs: none replicates the model on each (DDP), full shards weights, gradients and optimizer state
+    (FSDP2), for models that do not fit otherwise."""
     accumulation: int = 1
-    """Parts of a batch that are computed one after another, for batches that do not fit into memory."""
+    """Micro-batches per optimizer step (gradient accumulation), for batches that do not fit into memory."""
     gradient_checkpointing: bool = False
-    """Recompute layers in the backward pass: much less memory, about a third more time."""
+    """Recompute activations in the backward pass: much less memory, about a third more time."""
     compile: bool = False
     """Compile the network's layers with torch.compile."""
     seed: int = 0
-    """Data order, crops, masks and new weights follow from it."""
+    """Seed of data order, crops, masks and new weights."""
     precision: Literal["auto", "bf16", "fp32", "fp16"] = "auto"
-    """Of the matrix products; weights stay in fp32. auto is bf16 where the hardware multiplies it, on older GPUs fp16,
-    else fp32."""
+    """Precision of matrix products; weights stay in fp32. auto is bf16 where the hardware multiplies it, on older GPUs
+    fp16, else fp32."""
     device: str = "auto"
     """Where to train: auto (CUDA, else MPS, else the CPU) or any device of torch, such as cpu, cuda:1 or mps."""
     num_workers: int = -1
-    """Processes that decode; -1 takes one for each core, at most 8; 0 decodes in the training process."""
+    """Processes that decode; -1 takes one per core, at most 8; 0 decodes in the training process."""
     size: Literal["tiny", "small", "base", "large", "huge", "giant"] | None = None
-    """Size of a new network, by default small; a checkpoint brings its own."""
+    """Size of a new model, by default small; a checkpoint has its own."""
     sampling: Literal["dense", "uniform", "linspace"] | None = None
-    """Frames of a clip: dense = exact stride, uniform = one from each equal segment, linspace = the original code's; by
-    default the checkpoint's, or dense for a new network."""
+    """Sampling of a clip's frames: dense (exact stride), uniform (one from each equal segment) or linspace (as the
+    original code); by default the checkpoint's, or dense for a new model."""
     frame_stride: int | None = None
-    """Distance between the frames of a clip; by default the checkpoint's, or 4 for a new network."""
+    """Distance between the frames of a clip; by default the checkpoint's, or 4 for a new model."""
     frame_rate: float | None = None
     """Frames of a clip per second, in place of a stride: clips of files of any rate last equally long; by default the
     checkpoint's, or none."""
     num_frames: int | None = None
-    """Frames in a clip; by default the checkpoint's, or 16 for a new network."""
+    """Frames in a clip; by default the checkpoint's, or 16 for a new model."""
     image_size: int | None = None
-    """Height and width of a clip in pixels; by default the checkpoint's, or 224 for a new network."""
+    """Height and width of a clip in pixels; by default the checkpoint's, or 224 for a new model."""
     read_limit_seconds: float = 60.0
-    """Time for opening one video and for reading its clip; a video that takes longer is broken."""
+    """Time limit for opening one video and for reading its clip; a video that takes longer is unreadable."""
     max_broken: float = 0.01
-    """Share of the videos, but at least one, that may turn out unreadable (left out, and named); 0 allows none."""
+    """Share of the videos, but at least one, that may be unreadable (they are skipped and listed); 0 allows none."""
     max_skipped_in_a_row: int = 20
-    """Steps whose loss or gradient is not finite are skipped; so many in a row end the run."""
+    """Steps whose loss or gradient is not finite are skipped; this many in a row end the run."""
     save_minutes: float = 10.0
-    """Time between saves of the run state within an epoch; the end of an epoch saves too."""
+    """Minutes between saves of the run state within an epoch; it is also saved at the end of each epoch."""
     keep_states: int = 2
-    """Saved run states that are kept, the last ones."""
+    """Number of the latest run states to keep."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
     trackers: tuple[Literal["auto", "tensorboard", "wandb", "trackio", "none"], ...] = ("auto",)
-    """Who else gets the numbers of metrics.jsonl; auto is tensorboard where it is installed."""
+    """Where else the metrics of metrics.jsonl are logged; auto is tensorboard where it is installed."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trackers", tuple(self.trackers))  # a list in JSON
