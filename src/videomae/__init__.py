@@ -15,8 +15,10 @@ _HOMES = {
     "DataError": "videomae.core.errors",
     "embed": "videomae.api.inference",
     "evaluate": "videomae.api.evaluation",
+    "Features": "videomae.inference.features",
     "finetune": "videomae.api.training",
     "FinetuneRecipe": "videomae.recipes.finetune",
+    "FinetuneResult": "videomae.training.finetune",
     "get_recipe": "videomae.api.recipes",
     "InputError": "videomae.core.errors",
     "list_recipes": "videomae.api.recipes",
@@ -27,11 +29,13 @@ _HOMES = {
     "Predictions": "videomae.api.inference",
     "pretrain": "videomae.api.training",
     "PretrainRecipe": "videomae.recipes.pretrain",
+    "PretrainResult": "videomae.training.pretrain",
     "probe": "videomae.api.evaluation",
     "probe_video": "videomae.video.opening",
     "random_mask": "videomae.core.masks",
     "read_video": "videomae.video.reader",
     "reconstruct": "videomae.api.inference",
+    "Reconstruction": "videomae.inference.reconstruct",
     "running_cell_mask": "videomae.core.masks",
     "sample_frame_indices": "videomae.video.sampling",
     "scan": "videomae.api.curation",
@@ -40,6 +44,7 @@ _HOMES = {
     "tube_mask": "videomae.core.masks",
     "VideoDataset": "videomae.data.video_dataset",
     "VideoError": "videomae.core.errors",
+    "VideoInfo": "videomae.video._info",
     "VideoMAEConfig": "videomae.models.config",
     "VideoMAEFeatureExtractor": "videomae.processing.image_processor",
     "VideoMAEForPreTraining": "videomae.models.modeling",
@@ -47,6 +52,7 @@ _HOMES = {
     "VideoMAEImageProcessor": "videomae.processing.image_processor",
     "VideoMAEModel": "videomae.models.modeling",
     "VideoMAEPreTrainedModel": "videomae.models.pretrained",
+    "VideoPrediction": "videomae.inference.predict",
 }
 # transformers' examples say AutoImageProcessor; here there is one processor.
 _ALIASES = {"AutoImageProcessor": "VideoMAEImageProcessor"}
@@ -57,14 +63,19 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "Features",
     "FinetuneRecipe",
+    "FinetuneResult",
     "InputError",
     "Predictions",
     "PretrainRecipe",
+    "PretrainResult",
+    "Reconstruction",
     "ShapeError",
     "TrainingStopped",
     "VideoDataset",
     "VideoError",
+    "VideoInfo",
     "VideoMAEConfig",
     "VideoMAEFeatureExtractor",
     "VideoMAEForPreTraining",
@@ -72,6 +83,7 @@ __all__ = [
     "VideoMAEImageProcessor",
     "VideoMAEModel",
     "VideoMAEPreTrainedModel",
+    "VideoPrediction",
     "embed",
     "evaluate",
     "finetune",
@@ -104,6 +116,9 @@ if TYPE_CHECKING:
     from videomae.core.errors import CheckpointError, ConfigError, DataError, InputError, ShapeError, VideoError
     from videomae.core.masks import random_mask, running_cell_mask, tube_mask
     from videomae.data.video_dataset import VideoDataset
+    from videomae.inference.features import Features
+    from videomae.inference.predict import VideoPrediction
+    from videomae.inference.reconstruct import Reconstruction
     from videomae.models.config import VideoMAEConfig
     from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
     from videomae.models.pretrained import VideoMAEPreTrainedModel
@@ -111,7 +126,10 @@ if TYPE_CHECKING:
     from videomae.processing.image_processor import VideoMAEImageProcessor as AutoImageProcessor
     from videomae.recipes.finetune import FinetuneRecipe
     from videomae.recipes.pretrain import PretrainRecipe
+    from videomae.training.finetune import FinetuneResult
     from videomae.training.loop import TrainingStopped
+    from videomae.training.pretrain import PretrainResult
+    from videomae.video._info import VideoInfo
     from videomae.video.opening import open_video, probe_video
     from videomae.video.reader import read_video
     from videomae.video.sampling import sample_frame_indices

@@ -97,6 +97,7 @@ def test_predictions(finetuned: FinetuneResult, colours: Path) -> None:
     all_of_them = checkpoint.predict(colours / "val", on_result=seen.append, **CPU)
     assert [result.label for result in all_of_them] == ["blue", "blue", "green", "green", "red", "red"]
     assert len(seen) == 6
+    assert checkpoint.evaluate(colours, clips=1, crops=1, **CPU).top1 == 1.0
     assert checkpoint.predict([clip, colours / "val" / "blue"], **CPU)[1:][0].label == "blue"
 
 

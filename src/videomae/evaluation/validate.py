@@ -65,6 +65,21 @@ class Evaluation:
     broken: tuple[tuple[VideoSource, VideoError], ...]
     verdicts: tuple[Verdict, ...] = ()
 
+    @property
+    def top1(self) -> float:
+        """Share of the videos whose most probable class is right."""
+        return self.metrics.top1
+
+    @property
+    def top5(self) -> float:
+        """Share of the videos whose class is among the five most probable."""
+        return self.metrics.top5
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """Mean over the classes of the share that is right."""
+        return self.metrics.mean_class_accuracy
+
     def worst_mistakes(self, max_count: int) -> list[Verdict]:
         """The most confident wrong answers, the worst first."""
         readable = [verdict for verdict in self.verdicts if verdict.scores is not None]
