@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
         compute_metrics=lambda found: {"top1": float((found.predictions.argmax(-1) == found.label_ids).mean())},
     )
     trainer.train()
-    trainer.save_model(options.output)
+    checkpoint.model.save_pretrained(options.output)  # Trainer itself would write the weights without config.json
     checkpoint.processor.save_pretrained(options.output)
     metrics: dict[str, float] = trainer.evaluate()
     print(f"validation top-1 {metrics['eval_top1']:.1%}")
