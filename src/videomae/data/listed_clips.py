@@ -1,15 +1,19 @@
-"""Clips whose frames are known beforehand."""
+"""Clips whose frames are known beforehand, and what is needed to choose them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
+from videomae.core.errors import VideoError
 from videomae.data.clips import Sample, VideoClips
 from videomae.data.workers import Broken
 from videomae.datasets.manifest import VideoEntry
+from videomae.datasets.parts import frames_of_part
 from videomae.processing.transforms import test_crop_boxes
+from videomae.video.opening import open_video
 from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
 
@@ -51,3 +55,22 @@ class ListedClips(VideoClips):
             lambda num_frames, _: np.minimum(self.frames[index], num_frames - 1),
             lambda height, width: test_crop_boxes(height, width, 1),
         )
+
+
+class FrameTimes(VideoClips):
+    """When the frames of each video are shown, as the data set of a loader, whose workers open the videos."""
+
+    def __init__(self, entries: Sequence[VideoEntry], *, limits: ReadLimits | None = None) -> None:
+        super().__init__(entries, [-1] * len(entries), sampling=ClipSampling(), image_size=1, limits=limits)
+
+    def __getitem__(self, index: int) -> Sample | Broken:
+        """`clips` float64 (1 + N,): the number of the first of the entry's N frames, then their times in seconds."""
+        entry = self.entries[index]
+        try:
+            with open_video(entry.path, index=self._indices.find(entry.path), limits=self.limits) as reader:
+                part = frames_of_part(reader, entry)
+                times = reader.frame_times[part.start : part.stop]
+                self._indices.keep(entry.path, reader.index)
+        except VideoError as error:
+            return Broken(index, error)
+        return Sample(torch.from_numpy(np.concatenate([[part.start], times])), index, -1)

@@ -147,8 +147,8 @@ def _stack(clips: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(clips))
     # As torch's own collate does: a tensor that is not in shared memory yet would be copied there afterwards.
     shape = (len(clips), *clips[0].shape)
-    storage = torch.UntypedStorage._new_shared(math.prod(shape))
-    return torch.stack(list(clips), out=torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape))  # type: ignore[call-overload]
+    storage = torch.UntypedStorage._new_shared(math.prod(shape) * clips[0].element_size())
+    return torch.stack(list(clips), out=torch.empty(0, dtype=clips[0].dtype).set_(storage, 0, shape))  # type: ignore[call-overload]
 
 
 def _batches(

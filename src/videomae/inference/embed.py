@@ -1,9 +1,9 @@
-"""Features of videos: what a frozen encoder says about them, nothing masked."""
+"""Features of videos from a frozen encoder, nothing masked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,19 @@ from videomae.core.device import send
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.precision import autocast
 from videomae.data.clips import ViewClips
-from videomae.data.index_store import IndexStore
-from videomae.data.listed_clips import ListedClips
+from videomae.data.listed_clips import FrameTimes, ListedClips
 from videomae.data.loader import hard_limit_seconds, view_loader
 from videomae.datasets.manifest import VideoEntry
-from videomae.datasets.parts import frames_of_part, whole_video
+from videomae.datasets.parts import whole_video
 from videomae.inference.scores import MAX_VIEWS_PER_FORWARD
 from videomae.processing.transforms import normalize
-from videomae.video.opening import open_video
 from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
 
 # Windows of one video that a worker decodes in one go.
 _WINDOWS_AT_ONCE = 8
+# Videos whose windows are planned before the first of them is embedded.
+_VIDEOS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,22 +126,55 @@ def embed_videos(
         views = ViewClips(entries, num_clips=options.num_clips, num_crops=options.num_crops, **settings)
         yield from _rows(checkpoint, views, [[_whole(index)] for index in range(len(entries))], options, device)
         return
-    store = IndexStore()
-    parts: list[tuple[VideoEntry, list[_Window]]] = []
-    for index, entry in enumerate(entries):
-        try:
-            windows = _windows(index, entry, checkpoint.sampling, options.overlap, store, limits)
-        except VideoError as error:
-            yield Embedding(index, None, error=error)
-            continue
-        for first in range(0, len(windows), _WINDOWS_AT_ONCE):
-            parts.append((entry, windows[first : first + _WINDOWS_AT_ONCE]))
-    clips = ListedClips(
-        [whole_video(entry) for entry, _ in parts],
-        [np.stack([window.frames for window in windows]) for _, windows in parts],
-        **settings,
+    _require_windows(checkpoint.sampling)
+    for first in range(0, len(entries), _VIDEOS_AT_ONCE):
+        group = entries[first : first + _VIDEOS_AT_ONCE]
+        parts: list[tuple[VideoEntry, list[_Window]]] = []
+        for planned in _plan(group, checkpoint.sampling, options, limits):
+            index, windows = first + planned.index, planned.windows
+            if planned.error is not None:
+                yield Embedding(index, None, error=planned.error)
+                continue
+            for start in range(0, len(windows), _WINDOWS_AT_ONCE):
+                chunk = [replace(window, index=index) for window in windows[start : start + _WINDOWS_AT_ONCE]]
+                parts.append((entries[index], chunk))
+        clips = ListedClips(
+            [whole_video(entry) for entry, _ in parts],
+            [np.stack([window.frames for window in windows]) for _, windows in parts],
+            **settings,
+        )
+        if parts:
+            yield from _rows(checkpoint, clips, [windows for _, windows in parts], options, device)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """The windows of the video `index` of a group, or why it cannot be read."""
+
+    index: int
+    windows: list[_Window]
+    error: VideoError | None = None
+
+
+def _plan(
+    entries: Sequence[VideoEntry], sampling: ClipSampling, options: EmbedOptions, limits: ReadLimits
+) -> list[_Planned]:
+    """The windows of each video. Workers open the videos: one that kills or hangs its reader costs itself alone."""
+    times = FrameTimes(entries, limits=limits)
+    loader = view_loader(
+        times,
+        batch_size=1,
+        num_workers=0 if len(entries) == 1 else options.num_workers,
+        pin_memory=False,
+        limit_seconds=hard_limit_seconds(options.read_limit_seconds),
     )
-    yield from _rows(checkpoint, clips, [windows for _, windows in parts], options, device)
+    found: dict[int, _Planned] = {}
+    for batch in loader:
+        for index, row in zip(batch.indices.tolist(), batch.clips, strict=True):
+            found[index] = _Planned(index, _windows(row.numpy(), sampling, options.overlap))
+        for broken in batch.broken:
+            found[broken.index] = _Planned(broken.index, [], broken.error)
+    return [found[index] for index in sorted(found)]
 
 
 def _rows(
@@ -217,33 +250,29 @@ def _seconds(window: _Window) -> tuple[float | None, float | None]:
     return (window.start_seconds, window.end_seconds) if len(window.frames) else (None, None)
 
 
-def _windows(
-    index: int,
-    entry: VideoEntry,
-    sampling: ClipSampling,
-    overlap: float,
-    store: IndexStore,
-    limits: ReadLimits,
-) -> list[_Window]:
-    """The consecutive clips of a video; the last one ends with it; a shorter video repeats its last frame."""
+def _require_windows(sampling: ClipSampling) -> None:
     if sampling.method != "dense" or sampling.frame_rate is not None:
         raise ConfigError(
             f"windows of a model with sampling {sampling.to_dict()}",
             expected="dense sampling by stride",
             hint="leave --windows out: its clips reach over the whole video",
         )
-    known = store.find(entry.path)
-    with open_video(entry.path, index=known, limits=limits) as reader:
-        times = reader.frame_times
-        part = frames_of_part(reader, entry)
-    first, last = part.start, part.stop
+
+
+def _windows(times: np.ndarray, sampling: ClipSampling, overlap: float) -> list[_Window]:
+    """The consecutive clips of a video; the last one ends with it; a shorter video repeats its last frame.
+
+    Args:
+        times: of `FrameTimes`: the number of the first frame, then when each frame is shown.
+    """
+    first, times = int(times[0]), times[1:]
     span = (sampling.num_frames - 1) * sampling.frame_stride + 1
     hop = max(1, round(sampling.num_frames * sampling.frame_stride * (1 - overlap)))
-    slack = max(last - first - span, 0)
-    starts = sorted({*range(first, first + slack + 1, hop), first + slack})
+    slack = max(len(times) - span, 0)
+    starts = sorted({*range(0, slack + 1, hop), slack})
     offsets = np.arange(sampling.num_frames, dtype=np.int64) * sampling.frame_stride
     windows = []
     for start in starts:
-        frames = np.minimum(start + offsets, last - 1)
-        windows.append(_Window(index, frames, float(times[frames[0]]), float(times[frames[-1]])))
+        frames = np.minimum(start + offsets, len(times) - 1)
+        windows.append(_Window(0, first + frames, float(times[frames[0]]), float(times[frames[-1]])))
     return windows
