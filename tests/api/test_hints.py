@@ -19,7 +19,14 @@ from videomae.core.errors import CheckpointError
 
 SOURCE = Path(videomae.__file__).parent
 # Errors of one file: they stand in notes, reports and JSON, which no command rewrites.
-OF_FILES = ("video/_limits", "video/_open", "video/_picture", "video/frame_folder", "video/opening", "video/remote")
+OF_FILES = (
+    "video/_limits",
+    "video/_container",
+    "video/_picture",
+    "video/frame_folder",
+    "video/opening",
+    "video/remote",
+)
 # Python code and parameters: `name=`, `name(…)`, `snake_case`; not keys of files or variables of the environment.
 PYTHON = re.compile(r"\b[a-z]\w*=|\b[A-Za-z_]+\(|\b[a-z]+(_[a-z0-9]+)+\b")
 IN_FILES = {"id2label", "start_frame", "end_frame", "recipe_json", "num_processes", "multi_gpu"}

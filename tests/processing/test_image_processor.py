@@ -86,7 +86,7 @@ class TestGoldens:
 
 class TestFastResize:
     def test_near_pillow_for_any_size(self) -> None:
-        from videomae.processing._pixels import resize, resize_with_pillow
+        from videomae.processing._process import resize, resize_with_pillow
 
         random = np.random.default_rng(0)
         for _ in range(60):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from videomae.processing._chunks import chunks_of
-from videomae.processing._pixels import resize_with_pillow
+from videomae.processing._process import resize_with_pillow
 from videomae.processing._resize import resize_window, write_planes
 
 

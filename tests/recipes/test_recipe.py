@@ -20,7 +20,7 @@ from videomae.recipes.finetune import FinetuneRecipe
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.recipes.sizes import SIZES, require_size, size_keywords
-from videomae.video._sampling_parts import METHODS
+from videomae.video._sampling_common import METHODS
 
 RECIPES = (PretrainRecipe, FinetuneRecipe)
 

@@ -12,7 +12,7 @@ import pytest
 from video_files import SHARED, decode_plainly, encode, filter_graph_rgb, key_packets, moving_texture, remux
 
 from videomae.core.errors import VideoError
-from videomae.video import _open as open_module
+from videomae.video import _container as open_module
 from videomae.video import reader as reader_module
 from videomae.video.reader import PacketIndex, VideoReader, probe_video, read_video
 

@@ -8,7 +8,7 @@ import torch
 
 from videomae.core.errors import ConfigError, VideoError
 from videomae.video.sampling import ClipSampling
-from videomae.video.time_sampling import frames_between
+from videomae.video.time_sampling import frames_between, last_shown
 
 
 def _generators(seed):
@@ -95,6 +95,13 @@ def test_clips_of_files_of_mixed_rates_last_equally_long():
         times = np.arange(300) / rate
         indices = ClipSampling("dense", 16, frame_rate=6).training_indices(300, frame_times=times)
         assert times[indices[-1]] - times[indices[0]] == pytest.approx(2.5, abs=1.01 / rate)
+
+
+def test_the_last_frame_shown():
+    # From 1 ms before a frame's time stamp on, since containers round them.
+    moments = [-1.0, -0.0011, -0.0009, 0.05, 0.0985, 0.0995, 0.1, 0.3, 1.95, 9.0]
+    assert last_shown(VARIABLE, moments).tolist() == [-1, -1, 0, 0, 0, 1, 1, 2, 6, 7]
+    assert int(last_shown(AT_10[:1], 5.0)) == 0
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,9 @@ from videomae.core.errors import VideoError
 from videomae.core.machine import usable_cores
 from videomae.curation.decode_cost import ClipCost, clip_cost
 from videomae.curation.pool import WorkerFailure, run_in_workers
-from videomae.data.clips import Crop, TrainingClips
-from videomae.data.index_store import IndexStore
-from videomae.data.loader import hard_limit_seconds, training_loader
-from videomae.data.order import BatchOrder
-from videomae.datasets.entries import VideoEntry
-from videomae.video.reader import ReadLimits
-from videomae.video.sampling import ClipSampling
+from videomae.data import BatchOrder, Crop, IndexStore, TrainingClips, hard_limit_seconds, training_loader
+from videomae.datasets import VideoEntry
+from videomae.video import ClipSampling, ReadLimits
 
 MANY_VIEWS = 4
 _SURVEY_SHARE = 0.3  # of the time

@@ -9,11 +9,8 @@ import numpy as np
 
 from videomae.core.errors import VideoError
 from videomae.curation.examine import reason_of
-from videomae.datasets.entries import VideoEntry
-from videomae.datasets.parts import frames_of_part
-from videomae.video.opening import open_video
-from videomae.video.reader import PacketIndex, ReadLimits
-from videomae.video.sampling import ClipSampling
+from videomae.datasets import VideoEntry, frames_of_part
+from videomae.video import ClipSampling, PacketIndex, ReadLimits, open_video
 
 
 @dataclass(frozen=True)

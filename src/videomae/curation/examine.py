@@ -10,19 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import numpy as np
 
 from videomae.core.errors import VideoError
-from videomae.datasets.catalog import FileStamp, VideoRecord, stamp_of
-from videomae.video._limits import ReadLimits
-from videomae.video._open import OpenVideo
-from videomae.video._source import display_path
+from videomae.datasets import FileStamp, VideoRecord, stamp_of
+from videomae.video import FrameFolder, ReadLimits, ShardMember, VideoReader, VideoSource, is_url, open_member
+from videomae.video._byte_source import display_path
 from videomae.video.frame_folder import FrameFolderReader
-from videomae.video.opening import open_member
-from videomae.video.reader import VideoReader
-from videomae.video.remote import is_url
-from videomae.video.source import FrameFolder, ShardMember, VideoSource
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,9 @@ def examine_source(source: VideoSource, *, full: bool = False, limit_seconds: fl
             with _opened(source, limits) as (file, name):
                 with VideoReader(file, limits=limits, name=name) as reader:
                     record, packet_index = _describe(reader, full=full), reader.index.to_bytes()
-                record = replace(record, content_hash=_hash_packets(file, name, limits), num_bytes=_num_bytes(source))
+                record = replace(
+                    record, content_hash=hash_packets(file, name=name, limits=limits), num_bytes=_num_bytes(source)
+                )
     except VideoError as error:
         problem = reason_of(error, source)
         is_certain = limit_seconds is None and _can_be_read(source)
@@ -75,7 +71,7 @@ def reason_of(error: VideoError, source: VideoSource) -> str:
     return f"{found}{': ' if found else ''}expected {error.expected}; {error.hint}"
 
 
-def _describe(reader: VideoReader | FrameFolderReader, *, full: bool) -> VideoRecord:
+def _describe(reader: FrameReader, *, full: bool) -> VideoRecord:
     info = reader.info
     is_checked = False
     while not is_checked:
@@ -104,7 +100,7 @@ def _describe(reader: VideoReader | FrameFolderReader, *, full: bool) -> VideoRe
     )
 
 
-def _check_frames(reader: VideoReader | FrameFolderReader, numbers: list[int]) -> None:
+def _check_frames(reader: FrameReader, numbers: list[int]) -> None:
     info = reader.info
     for number, picture in reader.stream(numbers):
         if picture.shape[:2] != (info.height, info.width):
@@ -136,25 +132,6 @@ def _is_uneven(times: np.ndarray) -> bool:
         return False
     numbers = np.arange(len(times))
     return bool(np.abs(times * (numbers[-1] / times[-1]) - numbers).max() > 0.5)
-
-
-def _hash_packets(file: Path | BinaryIO, name: str | None, limits: ReadLimits) -> str:
-    """A hash of the compressed pictures alone, without sound, names, dates and container, so that copies share it.
-
-    A copy that was remuxed, from MP4 to MKV for instance, is found; one that was encoded again is not.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    video = OpenVideo(file, limits=limits, name=name)
-    try:
-        for packet in video.packets():
-            digest.update(packet)
-        if video.is_cut_off:
-            digest.update(b"cut off")
-    except av.FFmpegError:
-        digest.update(b"cut off")  # its reader has told where
-    finally:
-        video.close()
-    return digest.hexdigest()
 
 
 def _hash_files(paths: list[Path]) -> str:

@@ -10,10 +10,9 @@ from videomae.core.errors import InputError
 from videomae.core.machine import usable_cores
 from videomae.curation.examine import Examined, examine_source
 from videomae.curation.pool import WorkerFailure, run_in_workers
-from videomae.datasets.catalog import Catalog, VideoRecord, stamp_of
-from videomae.datasets.findings import Finding, FindingKind, clip_span, find_problems, notes_on
-from videomae.datasets.manifest import Manifest, VideoEntry
-from videomae.video.source import VideoSource
+from videomae.datasets import Catalog, Finding, FindingKind, Manifest, VideoEntry, VideoRecord, stamp_of
+from videomae.datasets.findings import clip_span, find_problems, notes_on
+from videomae.video import VideoSource
 
 SECONDS_PER_VIDEO = 60.0
 SECONDS_PER_FULL_VIDEO = 1800.0

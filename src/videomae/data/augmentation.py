@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomae.processing.augment import RandAugment
-from videomae.processing.transforms import CropBox, crop_and_resize
+from videomae.processing import CropBox, RandAugment, crop_and_resize
 
 # The published code augments videos that were shrunk to this before.
 MAX_SHORT_SIDE = 320

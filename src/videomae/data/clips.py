@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +16,8 @@ from videomae.core.random_keys import generator_for
 from videomae.data.augmentation import Augmentation, SampleAugmentation
 from videomae.data.index_store import IndexStore
 from videomae.data.workers import Broken
-from videomae.datasets.manifest import VideoEntry
-from videomae.datasets.parts import frames_of_part
-from videomae.processing.transforms import (
+from videomae.datasets import VideoEntry, frames_of_part
+from videomae.processing import (
     CropBox,
     center_crop_box,
     crop_and_resize,
@@ -28,10 +26,7 @@ from videomae.processing.transforms import (
     random_resized_crop,
     test_crop_boxes,
 )
-from videomae.video.opening import open_video
-from videomae.video.reader import ReadLimits
-from videomae.video.sampling import ClipSampling
-from videomae.video.source import VideoSource
+from videomae.video import ClipSampling, FrameReader, ReadLimits, VideoSource, open_video
 
 # Frames of no more than this in all are cut at once; of 208 × 208 pixels and more, each by itself.
 _GATHERED_BYTES = 1 << 18
@@ -189,7 +184,7 @@ class VideoClips(Dataset[Sample | Broken]):
         return clips, frames, reader.index.damage if reader.index is not None else None
 
 
-def _choose(reader: Any, entry: VideoEntry, sampling: ClipSampling, choose_frames: _ChooseFrames) -> np.ndarray:
+def _choose(reader: FrameReader, entry: VideoEntry, sampling: ClipSampling, choose_frames: _ChooseFrames) -> np.ndarray:
     """Frame numbers (K, T) within the part of the video that counts."""
     part = frames_of_part(reader, entry)
     times = reader.frame_times[part.start : part.stop] if sampling.frame_rate is not None else None
@@ -197,7 +192,7 @@ def _choose(reader: Any, entry: VideoEntry, sampling: ClipSampling, choose_frame
 
 
 def cut_clips(
-    reader: Any,
+    reader: FrameReader,
     frames: np.ndarray,
     choose_boxes: _ChooseBoxes,
     size: int | tuple[int, int],
@@ -208,7 +203,7 @@ def cut_clips(
     Very small ones are gathered first: for frames of 32 × 32 pixels the calls cost more than the pixels.
 
     Args:
-        reader: of a video, with `stream`.
+        reader: an open video.
         frames: numbers (K, T) of the frames of K clips.
         choose_boxes: called once, with the (height, width) of the frames, for the V boxes.
         size: height and width of the result, or one number for both.

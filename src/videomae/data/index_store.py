@@ -12,10 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from videomae.datasets.catalog import Catalog, FileStamp, stamp_of
-from videomae.datasets.shards import PackedIndex, is_packed, packed_folder_of
-from videomae.video._index import PacketIndex
-from videomae.video.source import FrameFolder, ShardMember, VideoSource
+from videomae.datasets import Catalog, FileStamp, PackedIndex, is_packed, packed_folder_of, stamp_of
+from videomae.video import FrameFolder, PacketIndex, ShardMember, VideoSource
 
 DEFAULT_MAX_BYTES = 32 * 2**20
 

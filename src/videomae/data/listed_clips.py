@@ -10,12 +10,9 @@ import torch
 from videomae.core.errors import VideoError
 from videomae.data.clips import Sample, VideoClips
 from videomae.data.workers import Broken
-from videomae.datasets.manifest import VideoEntry
-from videomae.datasets.parts import frames_of_part
-from videomae.processing.transforms import test_crop_boxes
-from videomae.video.opening import open_video
-from videomae.video.reader import ReadLimits
-from videomae.video.sampling import ClipSampling
+from videomae.datasets import VideoEntry, frames_of_part
+from videomae.processing import test_crop_boxes
+from videomae.video import ClipSampling, ReadLimits, open_video
 
 
 class ListedClips(VideoClips):

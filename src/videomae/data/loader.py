@@ -19,7 +19,7 @@ from videomae.core.machine import usable_cores
 from videomae.data.clips import Sample
 from videomae.data.order import BatchOrder, require_rank, share_of
 from videomae.data.workers import Broken, Failure, Watch, WatchedItems, watched_batches
-from videomae.video._source import display_path
+from videomae.video._byte_source import display_path
 
 logger = logging.getLogger("videomae")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from videomae.core.errors import DataError
 from videomae.datasets.entries import VideoEntry
 from videomae.datasets.manifest import Manifest
-from videomae.video.source import FrameFolder, ShardMember
+from videomae.video import FrameFolder, ShardMember
 
 
 def require_apart(output: Path, manifest: Manifest, *, option: str, follows_links: bool = False) -> None:

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from videomae.core.errors import InputError
-from videomae.video._index import PacketIndex
-from videomae.video.remote import is_url
-from videomae.video.source import FrameFolder, ShardMember, VideoSource
+from videomae.video import FrameFolder, PacketIndex, ShardMember, VideoSource, is_url
 
 logger = logging.getLogger("videomae")
 

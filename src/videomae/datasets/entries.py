@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from videomae.core.errors import DataError
-from videomae.video.source import VideoSource
+from videomae.video import VideoSource
 
 # What people have most.
 _COMMON = ".mp4 .avi .mkv .webm .mov .m4v .wmv .flv .mpg .mpeg .gif .3gp .asf .m2ts .mts .ogv .ts .vob"

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from videomae.core.errors import DataError
 from videomae.datasets.entries import VideoEntry, bare_name, has_video_suffix, is_passed_over, readable, split_named
 from videomae.datasets.layout import read_layout
+from videomae.video import FrameFolder, VideoSource
 from videomae.video.frame_folder import IMAGE_SUFFIXES
-from videomae.video.source import FrameFolder, VideoSource
 
 # One image in a folder is a preview or a logo rather than a video.
 _MIN_FRAMES = 2

@@ -26,7 +26,7 @@ from videomae.datasets.official import (
     ucf101_entries,
 )
 from videomae.datasets.tables import TABLE_SUFFIXES, Listed, Paths, Row, bare_entries, read_lines, split_header
-from videomae.video.source import FrameFolder
+from videomae.video import FrameFolder
 
 LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json")
 # Something-Something V2 comes with the classes of its test videos in a form of its own, beside the lists.

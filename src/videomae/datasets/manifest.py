@@ -18,7 +18,7 @@ from videomae.datasets.labels import tidy_labels
 from videomae.datasets.lists import LIST_SUFFIXES, is_list, lists_in_folder, read_lists
 from videomae.datasets.shards import INDEX_NAME, is_packed, read_shard_entries
 from videomae.datasets.tables import Listed
-from videomae.video.remote import is_url
+from videomae.video import is_url
 
 _FORMS = "a folder of class folders, a folder of videos, a CSV or TSV with path,label[,split], or a text file of paths"
 

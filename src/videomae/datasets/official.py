@@ -14,7 +14,7 @@ from videomae.datasets.folders import NamedVideos
 from videomae.datasets.headed import read_seconds
 from videomae.datasets.labels import one_label
 from videomae.datasets.tables import Listed, Row, read_lines
-from videomae.video.source import VideoSource
+from videomae.video import VideoSource
 
 # Folders in which videos lie beside the folder of their lists.
 _FOLDERS_OF_VIDEOS = (

@@ -7,8 +7,7 @@ from typing import Any
 
 from videomae.core.errors import VideoError
 from videomae.datasets.entries import VideoEntry
-from videomae.video.source import VideoSource
-from videomae.video.time_sampling import frames_between
+from videomae.video import FrameReader, VideoSource, frames_between
 
 
 def whole_video(entry: VideoEntry) -> VideoEntry:
@@ -22,7 +21,7 @@ def video_part(source: VideoSource, part: tuple[Any, ...]) -> VideoEntry:
     return VideoEntry(source, start_seconds=part[0], end_seconds=part[1], start_frame=start_frame, end_frame=end_frame)
 
 
-def frames_of_part(reader: Any, entry: VideoEntry) -> range:
+def frames_of_part(reader: FrameReader, entry: VideoEntry) -> range:
     """The frames of the entry's part of an open video; all of them where it has none.
 
     Raises:

@@ -27,9 +27,7 @@ from videomae.core.errors import DataError
 from videomae.core.files import write_atomically, write_bytes, write_text
 from videomae.datasets.entries import LABEL_SEPARATOR, Place, VideoEntry
 from videomae.datasets.labels import LABELS_COLUMN, split_labels
-from videomae.video._index import PacketIndex
-from videomae.video.remote import is_url, read_url
-from videomae.video.source import ShardMember, VideoSource
+from videomae.video import PacketIndex, ShardMember, VideoSource, is_url, read_url
 
 INDEX_NAME = "index.json"
 TABLE_NAME = "videos.csv"

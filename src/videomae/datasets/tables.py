@@ -15,7 +15,7 @@ from videomae.datasets.entries import Place, VideoEntry, has_video_suffix
 from videomae.datasets.folders import Files, is_frame
 from videomae.datasets.labels import is_missing, one_label
 from videomae.datasets.line_errors import LineErrors
-from videomae.video.source import FrameFolder, VideoSource
+from videomae.video import FrameFolder, VideoSource
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".list")
 # What people call the columns of their tables.

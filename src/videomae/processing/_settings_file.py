@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videomae.core.errors import ConfigError
-from videomae.weights.hub import HubOptions, resolve_file
+from videomae.weights import HubOptions, resolve_file
 
 CONFIG_NAME = "preprocessor_config.json"
 # Where transformers 5 may put the same settings: inside a processor's file, or in that of its video processor.

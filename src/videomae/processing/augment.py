@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from videomae.core.errors import ConfigError, ShapeError
-from videomae.processing.pixel_ops import COLOR_OPS, WARPS
+from videomae.processing._rand_augment_ops import COLOR_OPS, WARPS
 
 MAX_MAGNITUDE = 10.0
 FILL = 128

@@ -18,11 +18,11 @@ from PIL import Image
 from videomae.core.errors import ConfigError, ShapeError
 from videomae.processing import _steps
 from videomae.processing._frames import clips_of, stacks_of
-from videomae.processing._pixels import process
+from videomae.processing._process import process
 from videomae.processing._settings_file import CONFIG_NAME, plain, read_json, read_settings, write_text
 from videomae.processing._steps import CHANNELS_FIRST, CHANNELS_LAST, Steps
 from videomae.processing.batch_feature import BatchFeature
-from videomae.weights.hub import split_hub_options, upload_folder
+from videomae.weights import split_hub_options, upload_folder
 
 # The default of transformers 4.34.0. The published checkpoints carry ImageNet's mean and standard deviation in their
 # files, and the pre-training loss assumes those.

@@ -12,9 +12,9 @@ from typing import Any
 import av
 import numpy as np
 
+from ._byte_source import describe
+from ._container import OpenVideo
 from ._index import NO_STAMP, PacketIndex
-from ._open import OpenVideo
-from ._source import describe
 
 MAX_REFERENCES = 16  # frames that any codec keeps to refer to
 # A decoder that could not be opened raises ValueError when it is asked again, with PyAV 19.

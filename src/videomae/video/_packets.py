@@ -9,10 +9,10 @@ import av
 import numpy as np
 
 from ._bitstream import inspector_for, needs_first_packet
+from ._byte_source import describe
+from ._container import OpenVideo
 from ._decode import MAX_REFERENCES, IndexMismatchError, decode_all, shown_between
 from ._index import NO_STAMP, PacketIndex, facts_of, frames_of_packets
-from ._open import OpenVideo
-from ._source import describe
 
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 _NO_FRAME = -1  # decoded frames of which the decoder does not say what packet they are from

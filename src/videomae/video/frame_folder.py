@@ -10,16 +10,16 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from videomae.core.errors import VideoError
 
+from ._byte_source import describe, display_path
 from ._limits import ReadLimits, Stopwatch
 from ._requests import check_indices, gather, size_text
-from ._source import describe, display_path
 from .reader import VideoInfo
 from .source import FrameFolder
 
@@ -134,7 +134,7 @@ class FrameFolderReader:
     def close(self) -> None:
         """Do nothing: no image stays open."""
 
-    def __enter__(self) -> FrameFolderReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

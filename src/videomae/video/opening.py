@@ -9,10 +9,11 @@ from typing import BinaryIO, cast
 
 from videomae.core.errors import VideoError
 
+from ._byte_source import describe, display_path
 from ._info import VideoInfo
-from ._source import describe, display_path
 from .frame_folder import FrameFolderReader
 from .reader import PacketIndex, ReadLimits, VideoReader
+from .reading import FrameReader
 from .remote import is_url, read_url
 from .source import FrameFolder, ShardMember, VideoSource
 
@@ -23,11 +24,10 @@ def open_video(
     num_threads: int = 1,
     index: PacketIndex | None = None,
     limits: ReadLimits | None = None,
-) -> VideoReader | FrameFolderReader:
+) -> FrameReader:
     """Open a video for reading frames by number.
 
-    All readers have `num_frames`, `info`, `index` (None where there is none), `frame_times`, `read`, `stream` and
-    `close`, and are context managers; `VideoReader` says what these do.
+    `FrameReader` describes what all readers offer.
 
     Args:
         source: a file, a folder of frames, or a member of a shard. A member of a shard at a URL is read into memory.

@@ -23,12 +23,13 @@ from PIL import Image
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.files import write_atomically
 
+from ._byte_source import describe
 from ._index import PacketIndex
-from ._open import describe
 from ._picture import Converter, picture_shape, to_rgb
 from ._shrink import Shrinker, needs_padding, pad
 from ._x264 import repeatable_params
 from .reader import VideoReader
+from .reading import FrameReader
 from .time_sampling import frames_between
 
 SHORT_SIDE = 256
@@ -116,7 +117,7 @@ def packed_size(width: int, height: int, *, short_side: int = SHORT_SIDE) -> tup
 
 
 def pack_video(
-    reader: Any,
+    reader: FrameReader,
     target: str | os.PathLike[str],
     *,
     short_side: int = SHORT_SIDE,
@@ -134,7 +135,7 @@ def pack_video(
     again before it gets its name, so it appears complete and sound, or not at all.
 
     Args:
-        reader: the open video: anything with `num_frames`, `frame_times` and `stream`.
+        reader: the open video.
         target: the file to write; missing folders are made, a file already there is replaced.
         short_side: pixels of the frames' shorter side, an even number; smaller frames are not enlarged.
         crf: x264's constant rate factor, from 0 (largest file, best picture) to 51.
@@ -186,7 +187,9 @@ class _Frames:
         on_frame: called for each.
     """
 
-    def __init__(self, reader: Any, numbers: np.ndarray, name: str, on_frame: Callable[[], None] | None) -> None:
+    def __init__(
+        self, reader: FrameReader, numbers: np.ndarray, name: str, on_frame: Callable[[], None] | None
+    ) -> None:
         self._reader = reader
         self._on_frame = on_frame or (lambda: None)
         self._numbers = numbers
@@ -228,7 +231,7 @@ class _Frames:
             )
 
 
-def _decoded(reader: Any, numbers: np.ndarray) -> Iterator[tuple[int, Any]]:
+def _decoded(reader: FrameReader, numbers: np.ndarray) -> Iterator[tuple[int, Any]]:
     """As the decoder gives them where it is ours: their planes are better material than RGB made of them."""
     return reader.stream_decoded(numbers) if isinstance(reader, VideoReader) else reader.stream(numbers)
 

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
 from videomae.core.errors import VideoError
 
+from ._container import OpenVideo
 from ._decode import (
     MAX_REFERENCES,
     DamagedPacketError,
@@ -24,7 +25,6 @@ from ._decode import (
 from ._index import PacketIndex
 from ._info import VideoInfo
 from ._limits import ReadLimits, faults_of
-from ._open import OpenVideo
 from ._packets import build_index, learn_index, repair_index
 from ._picture import HDR_TRANSFERS, Converter, picture_shape, rotation_degrees, to_rgb
 from ._requests import check_indices, size_text
@@ -184,7 +184,7 @@ class VideoReader:
         """Release the file."""
         self._video.close()
 
-    def __enter__(self) -> VideoReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -11,7 +11,7 @@ from typing import Any
 
 from videomae.core.errors import VideoError
 
-from ._source import describe
+from ._byte_source import describe
 
 NUM_ATTEMPTS = 3
 DEFAULT_MAX_SECONDS = 60.0

@@ -10,7 +10,7 @@ import numpy as np
 
 from videomae.core.errors import ConfigError
 
-from ._sampling_parts import check_clip, check_clip_number, draw_integer
+from ._sampling_common import check_clip, check_clip_number, draw_integer
 from .time_sampling import sample_frames_in_time, test_clips_in_time
 
 if TYPE_CHECKING:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from videomae.core.errors import VideoError
 
-from ._sampling_parts import check_clip, check_clip_number, draw_fraction
+from ._sampling_common import check_clip, check_clip_number, draw_fraction
 
 if TYPE_CHECKING:
     import torch
 
-# A frame counts as on screen this much before its time stamp: containers round time stamps, Matroska to milliseconds.
+# Containers round time stamps (Matroska to milliseconds): a frame is taken to be shown from this much before its own.
 TIME_STAMP_TOLERANCE_SECONDS = 1e-3
 
 
@@ -28,8 +29,8 @@ def sample_frames_in_time(
     """Choose the frames of one training clip that lasts equally long whatever the video's rate, constant or not.
 
     The clip shows `num_frames` moments 1 / `frame_rate` seconds apart, the first of them the time of a frame; each is
-    served by the frame that is on screen then. At a constant rate r this is dense sampling at the stride
-    r / `frame_rate`, where that is a whole number. A video shorter than the clip gives its last frame again and again.
+    filled with the frame that is on screen then. At a constant rate r this is dense sampling at the stride
+    r / `frame_rate`, where that is a whole number. A video shorter than the clip repeats its last frame.
 
     Args:
         frame_times: seconds of each frame, non-decreasing, at least one.
@@ -51,12 +52,12 @@ def sample_frames_in_time(
     else:
         # The last frame is shown for a while too: so every start is as likely as its frame is long.
         drawn = draw_fraction(generator) * max(slack + _mean_interval(frame_times), 0.0)
-        first = int(np.searchsorted(frame_times, frame_times[0] + drawn, side="right")) - 1
+        first = int(_on_screen(frame_times, frame_times[0] - TIME_STAMP_TOLERANCE_SECONDS + drawn))
     return _clip_from(frame_times, first, num_frames, frame_rate)
 
 
 def test_clips_in_time(frame_times: np.ndarray, *, num_clips: int, num_frames: int, frame_rate: float) -> np.ndarray:
-    """Choose the frames of the clips by which a video is judged, by time.
+    """Choose the frames of the clips that a video is evaluated on, by time.
 
     The starts are spread evenly: the first clip begins with the video and the last one ends with it. A single clip lies
     in the centre. Arguments and errors as for `sample_frames_in_time`; `num_clips` is at least 1.
@@ -90,8 +91,9 @@ def frames_between(
     """
     count = len(frame_times)
     first = 0 if start_seconds is None else int(_on_screen(frame_times, start_seconds))
+    # A part ends just before a frame that starts at its end, so that parts that follow one another share none.
     reach = TIME_STAMP_TOLERANCE_SECONDS
-    stop = count if end_seconds is None else int(np.searchsorted(frame_times, end_seconds - reach, side="left"))
+    stop = count if end_seconds is None else int(last_shown(frame_times, end_seconds - 2 * reach)) + 1
     video_end = frame_times[-1] + _mean_interval(frame_times) if count > 1 else math.inf
     if first >= stop or (start_seconds is not None and start_seconds >= video_end + reach):
         until = "" if math.isinf(video_end) else f" to {video_end:.3f}"
@@ -120,7 +122,21 @@ def _clip_from(frame_times: np.ndarray, first: int | np.ndarray, num_frames: int
     return _on_screen(frame_times, frame_times[first] + np.arange(num_frames) / frame_rate)
 
 
-def _on_screen(frame_times: np.ndarray, moments: Any) -> np.ndarray:
+def _on_screen(frame_times: np.ndarray, moments: ArrayLike) -> np.ndarray:
     """The frame on screen at each moment; the last one after the video's end, the first one before its start."""
-    shown = np.searchsorted(frame_times, moments + TIME_STAMP_TOLERANCE_SECONDS, side="right") - 1
-    return np.clip(shown, 0, len(frame_times) - 1).astype(np.int64)
+    return np.maximum(last_shown(frame_times, moments), 0)
+
+
+def last_shown(frame_times: np.ndarray, moments: ArrayLike) -> np.ndarray:
+    """The last frame that has been shown by each moment: the one rule for turning seconds into frames.
+
+    A frame is shown from 1 ms before its time stamp, since containers round time stamps, until the next one is.
+
+    Args:
+        frame_times: seconds of each frame, non-decreasing, at least one.
+        moments: seconds, of any shape.
+
+    Returns:
+        int64 frame numbers in [-1, len(frame_times)) of the same shape; -1 before the first frame.
+    """
+    return np.searchsorted(frame_times, np.asarray(moments) + TIME_STAMP_TOLERANCE_SECONDS, side="right") - 1

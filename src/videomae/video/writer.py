@@ -12,7 +12,7 @@ import numpy as np
 
 from videomae.core.errors import ConfigError, ShapeError, VideoError
 
-from ._source import describe, display_path
+from ._byte_source import describe, display_path
 from ._x264 import repeatable_params
 
 

@@ -1,0 +1,30 @@
+"""Re-encoding a data set once, so that random clips are fast to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from videomae.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .journal import PackedRecord as PackedRecord
+    from .packer import (
+        BrokenSource as BrokenSource,
+    )
+    from .packer import (
+        PackReport as PackReport,
+    )
+    from .packer import (
+        PackSettings as PackSettings,
+    )
+    from .packer import (
+        pack_videos as pack_videos,
+    )
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "journal": ["PackedRecord"],
+        "packer": ["BrokenSource", "PackReport", "PackSettings", "pack_videos"],
+    },
+)

@@ -18,9 +18,7 @@ from videomae.curation.pack.plan import PackJob, check_output, plan_jobs
 from videomae.curation.pack.shards import assemble_shards, shard_members
 from videomae.curation.pack.worker import pack_one, printable
 from videomae.curation.pool import WorkerFailure, run_in_workers
-from videomae.datasets.catalog import stamp_of
-from videomae.datasets.entries import VideoEntry
-from videomae.datasets.manifest import Manifest
+from videomae.datasets import Manifest, VideoEntry, stamp_of
 from videomae.datasets.shards import PackedFile, write_index
 from videomae.video.packing import CRF, FRAME_ORDER, LAYOUT_NAME, SHORT_SIDE
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from videomae.core.errors import DataError
-from videomae.datasets.apart import is_within, require_apart
+from videomae.datasets import Manifest, is_within, require_apart
 from videomae.datasets.entries import bare_name
-from videomae.datasets.manifest import Manifest
-from videomae.video.source import FrameFolder, ShardMember, VideoSource
+from videomae.video import FrameFolder, ShardMember, VideoSource
 
 _SUFFIX = ".mp4"
 # Control characters and what other systems refuse in names; a backslash would be a folder there.

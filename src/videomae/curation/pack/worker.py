@@ -10,12 +10,8 @@ from pathlib import Path
 from videomae.core.errors import InputError
 from videomae.curation.pack.journal import PackedRecord, encode_packets
 from videomae.curation.pack.plan import PackJob
-from videomae.datasets.catalog import stamp_of
-from videomae.datasets.parts import frames_of_part, video_part
-from videomae.video.opening import open_video
-from videomae.video.packing import pack_video
-from videomae.video.reader import ReadLimits
-from videomae.video.source import FrameFolder, ShardMember, VideoSource
+from videomae.datasets import frames_of_part, stamp_of, video_part
+from videomae.video import FrameFolder, ReadLimits, ShardMember, VideoSource, open_video, pack_video
 
 _BEAT_SECONDS = 1.0
 

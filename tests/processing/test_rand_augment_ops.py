@@ -11,8 +11,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
-from videomae.processing import pixel_ops
-from videomae.processing.pixel_ops import COLOR_OPS, WARPS
+from videomae.processing import _rand_augment_ops as pixel_ops
+from videomae.processing._rand_augment_ops import COLOR_OPS, WARPS
 
 FACTORS = (0.1, 0.37, 1.0, 1.63, 1.9)
 

@@ -12,8 +12,8 @@ from av.stream import Disposition
 from videomae.core.errors import VideoError
 from videomae.core.machine import usable_cores
 
+from ._byte_source import Source, describe, source_of
 from ._limits import ReadLimits, Stopwatch
-from ._source import Source, describe, source_of
 
 # Containers whose headers say all that a decoder needs, so that a file known from before needs no probing.
 _TELLING_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
