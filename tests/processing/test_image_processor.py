@@ -70,14 +70,14 @@ class TestGoldens:
     def test_exactly_where_pillow_resizes(
         self, name: str, goldens: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from videomae.processing import _pixels
+        from videomae.processing import _process
 
         def plain(
             pixels: torch.Tensor, size: tuple[int, int], resample: Image.Resampling, crop_size: object
         ) -> torch.Tensor:
-            return _pixels.resize_with_pillow(pixels, size, resample)
+            return _process.resize_with_pillow(pixels, size, resample)
 
-        monkeypatch.setattr(_pixels, "resize", plain)
+        monkeypatch.setattr(_process, "resize", plain)
         kind, options = cases.CASES[name]
         frames = cases.frames_of(**kind)
         result = VideoMAEImageProcessor()(frames, return_tensors="np", **options).pixel_values

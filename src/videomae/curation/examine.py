@@ -14,7 +14,17 @@ import numpy as np
 
 from videomae.core.errors import VideoError
 from videomae.datasets import FileStamp, VideoRecord, stamp_of
-from videomae.video import FrameFolder, ReadLimits, ShardMember, VideoReader, VideoSource, is_url, open_member
+from videomae.video import (
+    FrameFolder,
+    FrameReader,
+    ReadLimits,
+    ShardMember,
+    VideoReader,
+    VideoSource,
+    hash_packets,
+    is_url,
+    open_member,
+)
 from videomae.video._byte_source import display_path
 from videomae.video.frame_folder import FrameFolderReader
 

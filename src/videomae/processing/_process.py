@@ -190,8 +190,7 @@ class Values:
 
     def write(self, pixels: np.ndarray, target: np.ndarray) -> None:
         """Write the values of pixels (n, C, H, W) into `target` of the same shape."""
-        # Single bytes are quicker to move than what they become.
-        np.copyto(target, np.ascontiguousarray(pixels), casting="unsafe")
+        np.copyto(target, pixels, casting="unsafe")
         if self.scale is not None:
             target *= self.scale
         if self.shift is not None:

@@ -79,7 +79,7 @@ def _resize_width(frames: torch.Tensor, wide: int, left: int, width: int) -> tor
     num_bytes = num_channels * high
     padded = -(-num_bytes // _CHANNELS_OF_KERNEL) * _CHANNELS_OF_KERNEL
     # A row for each column. The ones left of `first` keep the others at their numbers; nothing is computed of them.
-    turned = torch.from_numpy(np.zeros((num_frames, last, padded), dtype=np.uint8))
+    turned = torch.zeros(num_frames, last, padded, dtype=torch.uint8)
     target = turned[:, first:, :num_bytes].view(num_frames, last - first, num_channels, high)
     # NumPy moves single bytes faster than torch does.
     target.numpy()[...] = frames[..., first:last].permute(0, 3, 1, 2).numpy()

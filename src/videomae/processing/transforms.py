@@ -159,8 +159,7 @@ def crop_and_resize(
     clip = clip[:, box.top : box.top + box.height, box.left : box.left + box.width]
     clip = clip.permute(0, 3, 1, 2)  # (T, C, H, W)
     result = _result_of((*clip.shape[:2], high, wide), out)
-    for chunk in chunks_of(clip):
-        write_planes(resize_window(clip[chunk], (high, wide)), result[chunk], flip=box.flip)
+    write_planes(resize_window(clip, (high, wide)), result, flip=box.flip)
     return result
 
 

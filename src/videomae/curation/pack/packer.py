@@ -20,6 +20,7 @@ from videomae.curation.pack.worker import pack_one, printable
 from videomae.curation.pool import WorkerFailure, run_in_workers
 from videomae.datasets import Manifest, VideoEntry, stamp_of
 from videomae.datasets.shards import PackedFile, write_index
+from videomae.video import VideoSource
 from videomae.video.packing import CRF, FRAME_ORDER, LAYOUT_NAME, SHORT_SIDE
 
 # Below this a person sees that it is another picture; noise and dither come near it.
