@@ -64,8 +64,10 @@ def full_report() -> Report:
 
 
 def test_page_is_well_formed_and_holds_everything() -> None:
-    page = Page(full_report().render())
+    text = full_report().render()
+    page = Page(text)
 
+    assert text.startswith("<!DOCTYPE html>\n<html ")
     assert page.text_in("title") == page.text_in("h1") == ["The run"]
     assert page.text_in("h2") == ["Result", "Pictures", "Commands"]
     assert page.text_in("p") == ["8 classes", "One paragraph.", "Another one."]
@@ -85,6 +87,8 @@ def test_links_lead_to_the_sections() -> None:
     targets = [f"#{heading['id']}" for heading in page.attributes("h2")]
     assert [link["href"] for link in page.attributes("a")] == targets
     assert len(set(targets)) == 3
+    twice = Page(Report("x").section("same").section("same").render())
+    assert [f"#{heading['id']}" for heading in twice.attributes("h2")] == ["#section-1", "#section-2"]
     assert Page(Report("x").section("only one").render()).attributes("nav") == []
 
 

@@ -1,15 +1,16 @@
-"""One HTML file that holds a whole report: opens offline, in light and dark, on a desk and on a phone."""
+"""A report as one HTML file that needs no network, in light and dark, for wide and narrow screens."""
 
 from __future__ import annotations
 
 import base64
-import html
 import io
 import os
 import re
 from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
@@ -18,6 +19,9 @@ from videomae.core.files import write_bytes
 from videomae.report.pictures import Pixels, encode_png
 from videomae.report.text import printable
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 _MEDIA_TYPES = {"PNG": "image/png", "GIF": "image/gif", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _SVG_PIXELS_PER_POINT = 4 / 3
 # Or no value among percentages.
@@ -25,7 +29,7 @@ _PERCENTAGE = re.compile(r"\d+(\.\d+)? ?%|–")
 
 
 class KeyFigure(NamedTuple):
-    """A number that a reader looks for first, such as ("top-1", "83.4 %", "200 held-out clips")."""
+    """A number to show first, such as ("top-1", "83.4 %", "200 validation clips")."""
 
     label: str
     value: str
@@ -33,48 +37,41 @@ class KeyFigure(NamedTuple):
 
 
 class Report:
-    """Builds a report from top to bottom; each method adds one part and returns the report.
+    """Builds a report from top to bottom; each method adds one block and returns the report.
 
-    All text is taken as text, never as markup. Pictures become part of the file, which asks for nothing outside of it.
+    The page is `report.html.jinja` with `report.css`. All text is escaped. Pictures are embedded in the file, which
+    loads nothing from outside.
 
     Args:
         title: the heading and the name of the browser's tab.
-        subtitle: one line below it, such as when and from what the report was made.
+        subtitle: one line below it, such as the date and the data set.
     """
 
     def __init__(self, title: str, *, subtitle: str = "") -> None:
         self._title = title
         self._subtitle = subtitle
-        self._sections: list[str] = []
-        self._parts: list[str] = []
+        self._blocks: list[dict[str, Any]] = []
 
     def section(self, title: str) -> Report:
-        """Begin a section; from two sections on, links at the top lead to them."""
-        self._sections.append(title)
-        self._parts.append(f'<h2 id="section-{len(self._sections)}">{_escape(title)}</h2>')
-        return self
+        """Begin a section; a report of two or more begins with links to them."""
+        number = 1 + sum(block["kind"] == "section" for block in self._blocks)
+        return self._add("section", title=title, number=number)
 
     def text(self, text: str) -> Report:
-        """Add paragraphs; an empty line in `text` begins a new one."""
+        """Add paragraphs, which empty lines in `text` separate."""
         for paragraph in text.split("\n\n"):
             if paragraph.strip():
-                self._parts.append(f"<p>{_escape(paragraph.strip())}</p>")
+                self._add("paragraph", text=paragraph.strip())
         return self
 
     def key_figures(self, figures: Sequence[KeyFigure | tuple[str, str] | tuple[str, str, str]]) -> Report:
-        """Add a row of tiles: a large value under its label, with a note where there is one."""
-        tiles = []
-        for figure in (KeyFigure(*figure) for figure in figures):
-            note = f'<dd class="note">{_escape(figure.note)}</dd>' if figure.note else ""
-            tiles.append(f"<div><dt>{_escape(figure.label)}</dt><dd>{_escape(figure.value)}</dd>{note}</div>")
-        if tiles:
-            self._parts.append(f'<dl class="tiles">{"".join(tiles)}</dl>')
-        return self
+        """Add a row of tiles: a large value below its label, and a note where there is one."""
+        return self._add("tiles", figures=[KeyFigure(*figure) for figure in figures]) if figures else self
 
     def table(
         self, header: Sequence[object], rows: Sequence[Sequence[object]], *, caption: str = "", folded: str = ""
     ) -> Report:
-        """Add a table. Numbers and percentages stand at the right; floats are written with four significant digits.
+        """Add a table. Numbers and percentages are aligned right; floats have four significant digits.
 
         Args:
             header: a title for each column.
@@ -83,7 +80,7 @@ class Report:
             folded: of a long table: the line that unfolds it.
 
         Raises:
-            InputError: if a row has not as many cells as the header.
+            InputError: if a row does not have as many cells as the header.
         """
         for index, row in enumerate(rows):
             if len(row) != len(header):
@@ -92,88 +89,49 @@ class Report:
                     expected=f"{len(header)}, as in its header",
                     hint="pass one cell per column",
                 )
-        right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(header))]
-        classes = [' class="number"' if is_right else "" for is_right in right]
-        head = "".join(f'<th scope="col"{c}>{_cell(cell)}</th>' for c, cell in zip(classes, header, strict=True))
-        body = "".join(
-            "<tr>" + "".join(f"<td{c}>{_cell(cell)}</td>" for c, cell in zip(classes, row, strict=True)) + "</tr>"
-            for row in rows
-        )
-        title = f"<caption>{_escape(caption)}</caption>" if caption else ""
-        table = f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        self._parts.append(f"<details><summary>{_escape(folded)}</summary>{table}</details>" if folded else table)
-        return self
+        is_number = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(header))]
+        header, *cells = ([_cell(cell) for cell in row] for row in (header, *rows))
+        return self._add("table", header=header, rows=cells, is_number=is_number, caption=caption, folded=folded)
 
     def picture(self, image: Pixels | bytes, *, alt: str, caption: str = "") -> Report:
         """Add a picture.
 
         Args:
             image: pixels, uint8 (H, W, 3), or the bytes of a PNG, GIF, JPEG, WebP or SVG file.
-            alt: what the picture shows, for those who cannot see it.
+            alt: a description for those who cannot see the picture.
             caption: text below it.
 
         Raises:
             InputError: if the bytes are none of these files.
             ShapeError: if the pixels are not uint8 (H, W, 3).
         """
-        content = image if isinstance(image, bytes) else encode_png(image)
-        media_type, width, height = _inspect_image(content)
-        source = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
-        # On a phone a wide sheet would shrink until nothing can be read: it keeps a width and scrolls in its frame.
-        style = f"min-width:min({width}px,{min(max(520, width // 2), 900)}px)"
-        label = f"<figcaption>{_escape(caption)}</figcaption>" if caption else ""
-        self._parts.append(
-            f'<figure><div class="scroll picture"><img src="{source}" alt="{_escape(alt)}" width="{width}"'
-            f' height="{height}" style="{style}"></div>{label}</figure>'
-        )
-        return self
+        picture = _embedded(image)
+        # A wide sheet would become unreadable on a phone: it keeps this width, and its frame scrolls.
+        min_width = min(max(520, picture["width"] // 2), 900)
+        return self._add("picture", **picture, alt=alt, caption=caption, min_width=min_width)
 
     def gallery(self, items: Sequence[tuple[Pixels | bytes, str, str]]) -> Report:
-        """Add small pictures side by side, each with its text below.
+        """Add small pictures side by side, each with its caption below.
 
         Args:
-            items: (picture as in `picture`, what it shows, the text below it).
+            items: (picture as in `picture`, its description, its caption).
 
         Raises:
             InputError, ShapeError: as `picture`.
         """
-        cards = []
-        for image, alt, caption in items:
-            content = image if isinstance(image, bytes) else encode_png(image)
-            media_type, width, height = _inspect_image(content)
-            source = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
-            cards.append(
-                f'<figure><img src="{source}" alt="{_escape(alt)}" width="{width}" height="{height}">'
-                f"<figcaption>{_escape(caption)}</figcaption></figure>"
-            )
-        if cards:
-            self._parts.append(f'<div class="gallery">{"".join(cards)}</div>')
-        return self
+        pictures = [{**_embedded(image), "alt": alt, "caption": caption} for image, alt, caption in items]
+        return self._add("gallery", pictures=pictures) if pictures else self
 
     def commands(self, text: str) -> Report:
-        """Add lines to type or to read as they are: commands, a configuration."""
-        self._parts.append(f'<pre tabindex="0"><code>{_escape(text.strip(chr(10)))}</code></pre>')
-        return self
+        """Add preformatted lines: commands, a configuration."""
+        return self._add("commands", text=text.strip("\n"))
 
     def render(self) -> str:
         """The whole file as text."""
-        subtitle = f'<p class="subtitle">{_escape(self._subtitle)}</p>' if self._subtitle else ""
-        links = "".join(
-            f'<a href="#section-{index}">{_escape(title)}</a>' for index, title in enumerate(self._sections, start=1)
-        )
-        navigation = f'<nav aria-label="Sections">{links}</nav>' if len(self._sections) > 1 else ""
-        parts = "\n".join(self._parts)
-        return (
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            '<meta name="color-scheme" content="light dark">\n'
-            # A promise that the browser keeps: nothing is fetched and no script runs.
-            '<meta http-equiv="Content-Security-Policy" content="'
-            "default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-            f"<title>{_escape(self._title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-            f"<header><h1>{_escape(self._title)}</h1>{subtitle}{navigation}</header>\n{parts}\n"
-            "</main>\n</body>\n</html>\n"
-        )
+        from markupsafe import Markup
+
+        style = Markup(_resource("report.css"))
+        return _template().render(title=self._title, subtitle=self._subtitle, blocks=self._blocks, style=style) + "\n"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the file in one step; missing folders are made.
@@ -183,9 +141,27 @@ class Report:
         """
         return write_bytes(path, self.render().encode("utf-8"))
 
+    def _add(self, kind: str, **values: Any) -> Report:
+        self._blocks.append({"kind": kind, **values})
+        return self
 
-def _escape(text: str) -> str:
-    return html.escape(printable(text), quote=True)
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    def finalize(value: object) -> object:
+        return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        autoescape=True, finalize=finalize, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_resource("report.html.jinja"))
+
+
+def _resource(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _is_number(cell: object) -> bool:
@@ -195,7 +171,15 @@ def _is_number(cell: object) -> bool:
 
 
 def _cell(cell: object) -> str:
-    return _escape(f"{cell:.4g}" if isinstance(cell, float) else str(cell))
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def _embedded(image: Pixels | bytes) -> dict[str, Any]:
+    """The `source` (a data URL), `width` and `height` of a picture."""
+    content = image if isinstance(image, bytes) else encode_png(image)
+    media_type, width, height = _inspect_image(content)
+    source = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+    return {"source": source, "width": width, "height": height}
 
 
 def _inspect_image(content: bytes) -> tuple[str, int, int]:
@@ -224,50 +208,3 @@ def _inspect_svg(content: bytes) -> tuple[str, int, int]:
             "an SVG picture without a size", expected="a whole file with a viewBox", hint="save the picture again"
         ) from error
     return "image/svg+xml", width, height
-
-
-_STYLE = """
-:root { --ground: #ffffff; --raised: #f4f5f7; --ink: #18181b; --faint: #585860; --line: #d9dbe0; --accent: #0060a0; }
-@media (prefers-color-scheme: dark) {
-  :root { --ground: #17181b; --raised: #222429; --ink: #ececef; --faint: #a9abb3; --line: #3a3d44; --accent: #7cc0f0; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--ink); -webkit-text-size-adjust: 100%;
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1000px; margin: 0 auto; padding: 32px 20px 64px; }
-h1 { margin: 0; font-size: 1.9rem; line-height: 1.2; overflow-wrap: anywhere; }
-h2 { margin: 44px 0 12px; padding-top: 14px; border-top: 1px solid var(--line); font-size: 1.3rem; line-height: 1.3;
-  overflow-wrap: anywhere; }
-p { margin: 12px 0; max-width: 46rem; overflow-wrap: anywhere; white-space: pre-line; }
-.subtitle { margin: 6px 0 0; color: var(--faint); }
-nav { display: flex; flex-wrap: wrap; gap: 4px 18px; margin-top: 16px; }
-a { color: var(--accent); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 20px 0; }
-.tiles div { padding: 14px 16px; border: 1px solid var(--line); border-radius: 10px; background: var(--raised); }
-.tiles dt { color: var(--faint); font-size: .9rem; }
-.tiles dd { margin: 2px 0 0; font-size: 1.65rem; font-weight: 650; line-height: 1.25; overflow-wrap: anywhere; }
-.tiles dd.note { color: var(--faint); font-size: .85rem; font-weight: 400; line-height: 1.4; }
-.scroll { max-width: 100%; overflow-x: auto; }
-table { border-collapse: collapse; margin: 12px 0; font-variant-numeric: tabular-nums; }
-caption { padding: 6px 0; color: var(--faint); font-size: .92rem; text-align: left; }
-th, td { padding: 7px 14px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-td { max-width: 22rem; overflow-wrap: break-word; }
-details { margin: 12px 0; }
-summary { cursor: pointer; color: var(--accent); }
-thead th { border-bottom: 2px solid var(--line); font-size: .92rem; }
-.number { text-align: right; }
-figure { margin: 20px 0; }
-.picture { border: 1px solid var(--line); border-radius: 10px; background: #ffffff; }
-img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-figcaption { margin-top: 8px; max-width: 46rem; color: var(--faint); font-size: .92rem; overflow-wrap: anywhere;
-  white-space: pre-line; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 18px;
-  margin: 20px 0; }
-.gallery figure { margin: 0; }
-.gallery img { width: 100%; border: 1px solid var(--line); border-radius: 6px; }
-pre { margin: 12px 0; padding: 14px 16px; border: 1px solid var(--line); border-radius: 10px; background: var(--raised);
-  overflow-x: auto; font: .88rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
-@media (max-width: 520px) { main { padding: 20px 14px 48px; } h1 { font-size: 1.5rem; } th, td { padding: 6px 9px; }
-  td { max-width: 36vw; } }
-@media print { main { max-width: none; padding: 0; } figure, table, pre { break-inside: avoid; } }
-"""
