@@ -12,6 +12,8 @@ from torch import Tensor
 from videomae.core.errors import ShapeError
 from videomae.core.masks import random_mask, running_cell_mask, tube_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
+from videomae.core.tubelets import TokenSplit
+from videomae.models import checks
 from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForPreTraining
 
@@ -280,3 +282,18 @@ def test_unequal_masks_in_a_batch(which: int, name: str) -> None:
 def test_no_mask_at_all() -> None:
     with pytest.raises(ShapeError, match=r"bool_masked_pos=None: .*tube_mask\(3, \(4, 4, 4\), 0\.9\)"):
         tiny_model()(clips(), None)
+
+
+@pytest.mark.parametrize("is_dual", [False, True])
+def test_each_mask_is_split_once(is_dual: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    real = checks.split_mask
+
+    def counted(mask: Tensor, name: str) -> TokenSplit:
+        names.append(name)
+        return real(mask, name)
+
+    monkeypatch.setattr(checks, "split_mask", counted)
+    hidden, not_rebuilt = masks()
+    tiny_model()(clips(), hidden, decoder_masked_pos=not_rebuilt if is_dual else None)
+    assert names == ["bool_masked_pos", "decoder_masked_pos"][: 1 + is_dual]

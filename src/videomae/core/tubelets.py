@@ -8,6 +8,7 @@ is (t, y, x, C), because the original recipe says so (VideoMAE, Tong et al. 2022
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -78,14 +79,21 @@ def target_statistics(
     return mean, variance.sqrt() + 1e-6
 
 
-def split_mask(mask: Bool[Tensor, "B N"], name: str = "masks") -> tuple[Int64[Tensor, "B K"], Int64[Tensor, "B M"]]:
-    """Token indices of the False and of the True places, each in token order.
+class TokenSplit(NamedTuple):
+    """The tokens that a mask shows and those that it hides, as indices in token order."""
 
-    A mask on the CPU costs a device nothing; counting a mask that lies on a device waits for it.
+    visible: Int64[Tensor, "B K"]
+    hidden: Int64[Tensor, "B M"]
+
+
+def split_mask(mask: Bool[Tensor, "B N"], name: str = "masks") -> TokenSplit:
+    """Token indices of a mask: `visible` where it is False, `hidden` where it is True.
+
+    A mask on the CPU needs no device; counting a mask on a device waits for it.
 
     Args:
         mask: one row for each clip.
-        name: what to call the mask in an error, such as the argument that it came in by.
+        name: of the mask in an error, such as the argument that it came from.
 
     Raises:
         ShapeError: if the rows hold unequal numbers of True, because then they do not stack.
@@ -100,7 +108,7 @@ def split_mask(mask: Bool[Tensor, "B N"], name: str = "masks") -> tuple[Int64[Te
         )
     order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)
     num_false = mask.shape[1] - low
-    return order[:, :num_false], order[:, num_false:]
+    return TokenSplit(order[:, :num_false], order[:, num_false:])
 
 
 def take_tokens(tokens: Shaped[Tensor, "#B N D"], index: Int64[Tensor, "B K"]) -> Shaped[Tensor, "B K D"]:

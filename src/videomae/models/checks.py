@@ -1,4 +1,4 @@
-"""What models are given, looked at before it is computed with: a ShapeError in one line says what is wrong."""
+"""Checks of what models are given: a ShapeError of one line states what is wrong."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from videomae.core.errors import ShapeError
 from videomae.core.grid import TubeletGrid
+from videomae.core.tubelets import TokenSplit, split_mask
 
 # What cross entropy leaves out of the mean, by torch's own default.
 _IGNORED_CLASS = -100
@@ -37,8 +38,8 @@ def check_clips(pixel_values: Tensor, grid: TubeletGrid) -> None:
         )
 
 
-def check_mask(mask: Tensor, name: str, batch_size: int, grid: TubeletGrid) -> Tensor:
-    """The mask as bool; a ShapeError if it does not fit the batch."""
+def split_tokens(mask: Tensor, name: str, batch_size: int, grid: TubeletGrid) -> TokenSplit:
+    """The token indices of a mask; a ShapeError if it does not fit the batch or hides unequal numbers of tokens."""
     _check_tensor(mask, name)
     if tuple(mask.shape) != (batch_size, grid.num_tokens):
         raise ShapeError(
@@ -46,7 +47,7 @@ def check_mask(mask: Tensor, name: str, batch_size: int, grid: TubeletGrid) -> T
             expected=f"({batch_size}, {grid.num_tokens}): one truth value for each token",
             hint=f"draw it with tube_mask({batch_size}, {grid.shape}, 0.9)",
         )
-    return mask.to(torch.bool)
+    return split_mask(mask.to(torch.bool), name)
 
 
 def expand_head_mask(head_mask: Tensor | None, num_layers: int, num_heads: int) -> list[Tensor | None]:

@@ -12,7 +12,8 @@ from videomae.core import tubelets
 from videomae.core.device import send
 from videomae.core.errors import ShapeError
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
-from videomae.models.checks import check_clips, check_labels, check_mask, expand_head_mask, fit_labels
+from videomae.core.tubelets import TokenSplit
+from videomae.models.checks import check_clips, check_labels, expand_head_mask, fit_labels, split_tokens
 from videomae.models.config import VideoMAEConfig
 from videomae.models.network import Decoder, Embeddings, Encoder, Recording
 from videomae.models.outputs import BaseModelOutput, ImageClassifierOutput, VideoMAEForPreTrainingOutput
@@ -37,7 +38,7 @@ class VideoMAEModel(VideoMAEPreTrainedModel):
     def forward(
         self,
         pixel_values: Tensor,
-        bool_masked_pos: Tensor | None = None,
+        bool_masked_pos: Tensor | TokenSplit | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -48,7 +49,7 @@ class VideoMAEModel(VideoMAEPreTrainedModel):
         Args:
             pixel_values: (B, T, C, H, W) float, normalised.
             bool_masked_pos: (B, N) bool, True = hidden; every clip hides the same number. None hides nothing. A mask
-                on the CPU spares a device the wait for its count.
+                on the CPU spares a device the wait for its count. Pre-training passes its `split_tokens` instead.
             head_mask: (heads,) or (layers, heads); 1 keeps a head, 0 silences it.
             output_attentions: also return attention weights; computed eagerly for this call.
             output_hidden_states: also return the embeddings and every layer's output.
@@ -64,8 +65,10 @@ class VideoMAEModel(VideoMAEPreTrainedModel):
         check_clips(pixel_values, grid)
         visible = None
         if bool_masked_pos is not None:
-            mask = check_mask(bool_masked_pos, "bool_masked_pos", len(pixel_values), grid)
-            visible = tubelets.split_mask(mask, "bool_masked_pos")[0]
+            split = bool_masked_pos
+            if not isinstance(split, TokenSplit):
+                split = split_tokens(split, "bool_masked_pos", len(pixel_values), grid)
+            visible = split.visible
             if not visible.shape[1]:
                 raise ShapeError(
                     "bool_masked_pos that hides every token",
@@ -115,7 +118,7 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         return_dict: bool | None = None,
         decoder_masked_pos: Tensor | None = None,
     ) -> VideoMAEForPreTrainingOutput | tuple[Any, ...]:
-        """Hide tubelets, encode the rest, rebuild the hidden ones, and compare.
+        """Hide tubelets, encode the rest, rebuild the hidden ones and compute the loss.
 
         Args:
             pixel_values: (B, T, C, H, W) float; RGB normalised with the ImageNet mean and deviation, which the target
@@ -140,10 +143,10 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
                 expected="a mask of the tokens to hide",
                 hint=f"draw it with tube_mask({len(pixel_values)}, {self.config.grid.shape}, 0.9)",
             )
-        visible, rebuilt, counted = self._token_indices(pixel_values, bool_masked_pos, decoder_masked_pos)
+        split, rebuilt, counted = self._token_indices(pixel_values, bool_masked_pos, decoder_masked_pos)
         encoded = self.videomae(
             pixel_values,
-            bool_masked_pos=bool_masked_pos,
+            bool_masked_pos=split,
             head_mask=head_mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
@@ -151,7 +154,7 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         )
         tokens = self.encoder_to_decoder(encoded.last_hidden_state)  # (B, visible, D_dec)
         positions = self.position_embeddings.to(tokens.dtype)
-        shown = tokens + tubelets.take_tokens(positions, visible)
+        shown = tokens + tubelets.take_tokens(positions, split.visible)
         asked = self.mask_token.to(tokens.dtype) + tubelets.take_tokens(positions, rebuilt)
         logits = self.decoder(torch.cat([shown, asked], dim=1), rebuilt.shape[1]).logits  # (B, M, P)
         output = VideoMAEForPreTrainingOutput(
@@ -163,16 +166,16 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         return output if _chosen(return_dict, self.config.return_dict) else output.to_tuple()
 
     def _loss(self, logits: Tensor, pixel_values: Tensor, rebuilt: Tensor, counted: Tensor | None) -> Tensor:
-        said = _at_least_float32(logits)
+        predicted = _at_least_float32(logits)
         with torch.no_grad():
-            targets = self.targets(pixel_values, rebuilt).to(said.dtype)
+            targets = self.targets(pixel_values, rebuilt).to(predicted.dtype)
         if counted is None:
-            return F.mse_loss(said, targets)
-        per_token = F.mse_loss(said, targets, reduction="none").mean(dim=-1)  # (B, M)
+            return F.mse_loss(predicted, targets)
+        per_token = F.mse_loss(predicted, targets, reduction="none").mean(dim=-1)  # (B, M)
         return (per_token * counted).sum() / counted.sum()
 
     def targets(self, pixel_values: Tensor, index: Tensor) -> Tensor:
-        """What the decoder should say for the tokens at `index` (B, M): (B, M, P), order t, y, x, C.
+        """The decoder's targets for the tokens at `index` (B, M): (B, M, P), order t, y, x, C.
 
         float32, or float64 for clips of that type.
         """
@@ -195,16 +198,15 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
 
     def _token_indices(
         self, pixel_values: Tensor, bool_masked_pos: Tensor, decoder_masked_pos: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Indices of the tokens the encoder sees and the decoder rebuilds, and which of the latter the loss counts."""
-        check_clips(pixel_values, self.config.grid)
-        mask = check_mask(bool_masked_pos, "bool_masked_pos", len(pixel_values), self.config.grid)
-        visible, rebuilt = tubelets.split_mask(mask, "bool_masked_pos")
-        counted = None
+    ) -> tuple[TokenSplit, Tensor, Tensor | None]:
+        """The encoder's split, the tokens that the decoder rebuilds, and which of these the loss counts."""
+        grid, batch_size = self.config.grid, len(pixel_values)
+        check_clips(pixel_values, grid)
+        visible, hidden = split_tokens(bool_masked_pos, "bool_masked_pos", batch_size, grid)
+        rebuilt, counted = hidden, None
         if decoder_masked_pos is not None:
-            decoder_mask = check_mask(decoder_masked_pos, "decoder_masked_pos", len(pixel_values), self.config.grid)
-            rebuilt = tubelets.split_mask(decoder_mask, "decoder_masked_pos")[0]
-            counted = mask.to(rebuilt.device).gather(1, rebuilt)
+            rebuilt = split_tokens(decoder_masked_pos, "decoder_masked_pos", batch_size, grid).visible
+            counted = bool_masked_pos.to(rebuilt.device, torch.bool).gather(1, rebuilt)
         if not visible.shape[1] or not rebuilt.shape[1] or (counted is not None and not counted.any()):
             raise ShapeError(
                 f"masks with {visible.shape[1]} visible and {rebuilt.shape[1]} rebuilt tokens of each clip",
@@ -213,7 +215,7 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
             )
         device = pixel_values.device
         return (
-            send(visible, device),
+            TokenSplit(send(visible, device), hidden),
             send(rebuilt, device),
             None if counted is None else send(counted, device),
         )
