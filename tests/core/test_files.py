@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from videomae.core.errors import InputError
-from videomae.core.files import require_writable, write_bytes
+from videomae.core.errors import DataError, InputError
+from videomae.core.files import read_json, require_writable, split_suffix, write_bytes
 
 
 def test_writes_and_makes_missing_folders(tmp_path: Path) -> None:
@@ -75,3 +75,28 @@ def test_a_place_is_tried_before_long_work(tmp_path: Path) -> None:
         require_writable(tmp_path / "new")
     with pytest.raises(InputError, match="cannot write"):
         require_writable(tmp_path / "c.bin" / "d.bin")
+
+
+def test_json_is_read_or_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(path, error_type=DataError, encoding="utf-8-sig") == {"a": 1}
+    for content, message in (
+        (path.read_bytes(), "line 1"),
+        (b'{\n"a": }', r"a\.json, line 2: .*: expected JSON; the file may be cut off"),
+        (b'"\xff"', r"a\.json .*expected UTF-8 text"),
+        (b"[" * 100_000, r"a\.json"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            read_json(path, error_type=DataError)
+    with pytest.raises(DataError, match="a readable JSON file"):
+        read_json(tmp_path / "absent.json", error_type=DataError)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.MP4", ("a", ".mp4")), ("a.b.c", ("a.b", ".c")), (".mp4", ("", ".mp4")), ("a", ("a", "")), ("a.", ("a", "."))],
+)
+def test_suffixes(name: str, expected: tuple[str, str]) -> None:
+    assert split_suffix(name) == expected

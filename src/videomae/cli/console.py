@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from videomae.core.errors import InputError
 from videomae.core.machine import is_main_process
+from videomae.core.text import one_line
 
 EXIT_DONE = 0
 EXIT_FAULT_OF_OURS = 1
@@ -46,13 +47,6 @@ def print_columns(rows: Sequence[Sequence[str]], *, right: Container[int] = ()) 
             gap = " " * (width - cell_len(cell))
             cells.append(gap + cell if column in right else cell + gap)
         print("  ".join(cells).rstrip())
-
-
-def one_line(text: str) -> str:
-    """`text` with what would move the cursor or colour the terminal (names of files may hold it) as `\\n`, `\\x1b`."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
-    )
 
 
 def describe_error(error: InputError) -> dict[str, str]:

@@ -1,12 +1,14 @@
-"""Writing files so that nothing is ever half there."""
+"""Reading and writing small files: written atomically, read with clear errors."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from videomae.core.errors import InputError
 
@@ -67,6 +69,37 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], objec
     finally:
         aside.unlink(missing_ok=True)
     return path
+
+
+def read_json(path: str | os.PathLike[str], *, error_type: type[InputError], encoding: str = "utf-8") -> Any:
+    """The JSON document in a file.
+
+    Args:
+        path: the file.
+        error_type: raised where it cannot be read.
+        encoding: "utf-8", or "utf-8-sig" where a byte order mark is allowed.
+
+    Raises:
+        InputError: of the given type, with the line that is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding=encoding))
+    except UnicodeDecodeError as error:
+        raise error_type(f"{path} ({error.reason})", expected="UTF-8 text", hint="save the file as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise error_type(
+            f"{path}, line {error.lineno}: {error.msg}",
+            expected="JSON",
+            hint="the file may be cut off: copy or download it again",
+        ) from error
+    except (OSError, RecursionError) as error:
+        raise error_type(f"{path} ({error})", expected="a readable JSON file", hint="check the file") from error
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """A file's name without its last suffix, and the suffix in lower case with its dot; "" where there is none."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, f".{suffix.lower()}") if dot else (name, "")
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:

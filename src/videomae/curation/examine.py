@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from videomae.core.errors import VideoError
+from videomae.core.text import readable
 from videomae.datasets import FileStamp, VideoRecord, stamp_of
 from videomae.video import (
     FrameFolder,
@@ -25,7 +26,6 @@ from videomae.video import (
     is_url,
     open_member,
 )
-from videomae.video._byte_source import display_path
 from videomae.video.frame_folder import FrameFolderReader
 
 
@@ -75,7 +75,7 @@ def examine_source(source: VideoSource, *, full: bool = False, limit_seconds: fl
 
 def reason_of(error: VideoError, source: VideoSource) -> str:
     """Why a video cannot be read, in one line without its path, which stands beside it."""
-    found = error.value.replace(display_path(str(source)), "").strip(" ,").removesuffix(" of")
+    found = error.value.replace(readable(str(source)), "").strip(" ,").removesuffix(" of")
     if found.startswith("(") and found.endswith(")"):
         found = found[1:-1]
     return f"{found}{': ' if found else ''}expected {error.expected}; {error.hint}"
@@ -128,7 +128,7 @@ def _opened(source: Path | ShardMember, limits: ReadLimits) -> Iterator[tuple[Pa
         yield source, None
         return
     with open_member(source, max_seconds=limits.max_seconds) as file:
-        yield file, display_path(str(source))
+        yield file, readable(str(source))
 
 
 def _duration(times: np.ndarray) -> float | None:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from videomae.core.child_process import away_from_terminal, how_it_ended
-from videomae.curation.pool_worker import one_line, read_exactly, read_header, skip_to_begin, write_message
+from videomae.core.text import error_line
+from videomae.curation.pool_worker import read_exactly, read_header, skip_to_begin, write_message
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -112,7 +113,7 @@ def _run_here(
             result: Result | WorkerFailure = function(item)
         except Exception as error:
             kind: FailureKind = "memory" if isinstance(error, MemoryError) else "exception"
-            result = WorkerFailure(item, kind, one_line(error), error, traceback.format_exc())
+            result = WorkerFailure(item, kind, error_line(error), error, traceback.format_exc())
         yield item, result
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from videomae.core.child_process import ignore_stop_signals, limit_own_memory
+from videomae.core.text import error_line
 
 _NUM_HEADER_BYTES = 8
 _BEGIN = b"\0videomae worker\0"
@@ -69,7 +70,7 @@ def _call(function: Callable[[Any], Any], item: bytes | bytearray) -> bytes:
         return pickle.dumps(("result", function(pickle.loads(item))))
     except Exception as error:
         kind = "memory" if isinstance(error, MemoryError) else "exception"
-        return pickle.dumps((kind, one_line(error), _pickled(error), traceback.format_exc()))
+        return pickle.dumps((kind, error_line(error), _pickled(error), traceback.format_exc()))
 
 
 def _pickled(error: Exception) -> bytes | None:
@@ -77,13 +78,6 @@ def _pickled(error: Exception) -> bytes | None:
         return pickle.dumps(error)
     except Exception:  # an exception that holds an open file or the like; its line and trace are sent without it
         return None
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    if isinstance(error, MemoryError):
-        return "memory ran out"
-    return " ".join(f"{error}".split()) or type(error).__name__
 
 
 def write_message(file: IO[bytes], content: bytes) -> None:

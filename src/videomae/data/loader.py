@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.machine import usable_cores
+from videomae.core.text import readable
 from videomae.data.clips import Sample
 from videomae.data.order import BatchOrder, require_rank, share_of
 from videomae.data.workers import Broken, Failure, Watch, WatchedItems, watched_batches
-from videomae.video._byte_source import display_path
 
 logger = logging.getLogger("videomae")
 
@@ -192,7 +192,7 @@ def _reporting(
                     continue
                 dataset.damage[path] = damage
                 if len(dataset.damage) <= _MAX_DAMAGE_REPORTED:
-                    note(f"damaged video, read as far as possible: {display_path(path)} ({damage})")
+                    note(f"damaged video, read as far as possible: {readable(path)} ({damage})")
                 elif len(dataset.damage) == _MAX_DAMAGE_REPORTED + 1:
                     note("further damaged videos are not listed here: videomae scan lists all")
             yield batch

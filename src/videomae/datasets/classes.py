@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from videomae.core.errors import DataError
+from videomae.core.files import read_json
 from videomae.datasets.entries import Place, VideoEntry, is_number
 from videomae.datasets.tables import read_lines
 
@@ -78,7 +78,7 @@ def _text_pairs(file: Path) -> list[tuple[Place, int, str]]:
 
 
 def _json_pairs(file: Path) -> list[tuple[Place, int, str]]:
-    document = read_json(file)
+    document = read_json(file, error_type=DataError, encoding="utf-8-sig")
     if isinstance(document, list) and all(isinstance(name, str) for name in document):
         return [(Place(file, number + 1, "item"), number, name) for number, name in enumerate(document)]
     pairs = []
@@ -92,24 +92,6 @@ def _json_pairs(file: Path) -> list[tuple[Place, int, str]]:
             )
         pairs.append((Place(file, item, "item"), int(number), str(name)))
     return pairs
-
-
-def read_json(file: Path) -> object:
-    """The JSON document in a file.
-
-    Raises:
-        DataError: if there is none, with the line that is wrong.
-    """
-    try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} ({error.reason})", expected="UTF-8 text", hint="save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{Place(file, error.lineno)}: {error.msg}", expected="JSON", hint="the file may be cut off; get it again"
-        ) from error
-    except (OSError, RecursionError) as error:
-        raise DataError(f"{file} ({error})", expected="JSON", hint="check the file") from error
 
 
 def name_classes(

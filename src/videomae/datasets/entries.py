@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from videomae.core.errors import DataError
+from videomae.core.files import split_suffix
+from videomae.core.text import readable
 from videomae.video import VideoSource
 
 # What people have most.
@@ -32,7 +33,7 @@ _KNOWN_FILES = (
     "npy npz pkl pickle pt pth ckpt safetensors h5 hdf5 mat parquet arrow feather onnx "
     "py ipynb sh bat ps1 c cc cpp h hpp java m r md5 sha1 sha256 sfv torrent license"
 )
-_IS_KNOWN_FILE = frozenset(_KNOWN_FILES.split())
+_KNOWN_SUFFIXES = frozenset(f".{suffix}" for suffix in _KNOWN_FILES.split())
 _FILES_WITHOUT_SUFFIX = frozenset(
     ("authors", "changelog", "copying", "dockerfile", "license", "makefile", "notice", "readme", "version")
 )
@@ -126,11 +127,6 @@ def is_number(label: str) -> bool:
     return label.isdecimal() and len(label) <= _MAX_DIGITS
 
 
-def readable(name: str) -> str:
-    """A name from the disk as text that can be printed and saved: bytes that are no UTF-8 become replacement signs."""
-    return name if name.isprintable() else os.fsencode(name).decode("utf-8", "replace")
-
-
 def split_named(text: str) -> str | None:
     """The split that people call `text` (`validation`, `Training`, ...); None if it is no name of a split."""
     return _SPLIT_NAMES.get(text) or _SPLIT_NAMES.get(text.strip().lower())
@@ -144,21 +140,20 @@ def split_in_file_name(stem: str) -> str | None:
 
 def bare_name(name: str) -> str:
     """A file's name without the suffix of a video."""
-    stem, dot, suffix = name.rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in _IS_VIDEO_SUFFIX else name
+    stem, suffix = split_suffix(name)
+    return stem if suffix in _IS_VIDEO_SUFFIX else name
 
 
 def has_video_suffix(path: str) -> bool:
-    """Whether the name ends as a video's does."""
-    name = path.rpartition("/")[2]
-    stem, dot, suffix = name.rpartition(".")
-    return bool(stem and dot) and f".{suffix.lower()}" in _IS_VIDEO_SUFFIX
+    """Whether the name has the suffix of a video."""
+    stem, suffix = split_suffix(path.rpartition("/")[2])
+    return stem != "" and suffix in _IS_VIDEO_SUFFIX
 
 
 def is_passed_over(name: str) -> bool:
-    """Whether a file that is no video by its name may be one: its ending is not known to be anything else."""
-    stem, dot, suffix = name.rpartition(".")
-    return suffix.lower() not in _IS_KNOWN_FILE if stem and dot else name.lower() not in _FILES_WITHOUT_SUFFIX
+    """Whether a file without the suffix of a video may still be one: its suffix is not that of another kind of file."""
+    stem, suffix = split_suffix(name)
+    return suffix not in _KNOWN_SUFFIXES if stem and suffix else name.lower() not in _FILES_WITHOUT_SUFFIX
 
 
 def read_split(text: str, place: Place) -> str | None:

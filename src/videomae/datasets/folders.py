@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from videomae.core.errors import DataError
-from videomae.datasets.entries import VideoEntry, bare_name, has_video_suffix, is_passed_over, readable, split_named
+from videomae.core.files import split_suffix
+from videomae.core.text import readable
+from videomae.datasets.entries import VideoEntry, bare_name, has_video_suffix, is_passed_over, split_named
 from videomae.datasets.layout import read_layout
 from videomae.video import FrameFolder, VideoSource
 from videomae.video.frame_folder import IMAGE_SUFFIXES
@@ -105,8 +107,8 @@ def _walk(
 
 def is_frame(name: str) -> bool:
     """Whether a file of this name may be a frame: an image with a number."""
-    stem, _, suffix = name.rpartition(".")
-    is_image = f".{suffix.lower()}" in IMAGE_SUFFIXES and not name.startswith(".")
+    stem, suffix = split_suffix(name)
+    is_image = suffix in IMAGE_SUFFIXES and not name.startswith(".")
     return is_image and any(letter.isdecimal() for letter in stem)
 
 

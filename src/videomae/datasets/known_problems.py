@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from videomae.core.text import readable
 from videomae.datasets.catalog import Catalog
-from videomae.datasets.entries import VideoEntry, readable
+from videomae.datasets.entries import VideoEntry
 from videomae.datasets.findings import FindingKind, find_problems
 
 _GRAVE: dict[FindingKind, str] = {

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videomae.core.errors import DataError
-from videomae.datasets.entries import SPLITS, readable, split_named
+from videomae.core.text import readable
+from videomae.datasets.entries import SPLITS, split_named
 
 Parts = tuple[str, ...]
 # In the name of a split folder these say nothing about the split: `videos_train`, `train_256`, `test-set`.

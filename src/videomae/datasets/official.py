@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from videomae.core.errors import DataError
-from videomae.datasets.classes import ClassList, read_json
+from videomae.core.files import read_json
+from videomae.datasets.classes import ClassList
 from videomae.datasets.entries import Place, VideoEntry, bare_name, read_split
 from videomae.datasets.folders import NamedVideos
 from videomae.datasets.headed import read_seconds
@@ -165,7 +166,7 @@ def json_items(file: Path) -> list[tuple[Place, dict[str, Any]]]:
     Raises:
         DataError: if the file holds something else.
     """
-    document = read_json(file)
+    document = read_json(file, error_type=DataError, encoding="utf-8-sig")
     if not isinstance(document, list):
         raise DataError(
             f"{file} with {type(document).__name__} at the top",

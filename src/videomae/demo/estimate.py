@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from collections.abc import Callable
 import torch
 
 from videomae.core.device import choose_device, synchronize
+from videomae.core.machine import usable_cores
 from videomae.core.masks import random_mask
 from videomae.core.precision import autocast
 from videomae.demo.clips import write_clips
@@ -39,7 +39,7 @@ def estimate_seconds(device_name: str = "auto") -> float:
     computing = (num_steps + 2 * 2 * FINETUNE.epochs * num_labelled // FINETUNE.batch_size) * step_seconds * _MORE
     reading = num_read * clip_seconds
     # On a CPU the same cores do both.
-    share = reading / (os.cpu_count() or 1)
+    share = reading / usable_cores()
     return num_clips * clip_seconds + (computing + share if device.type == "cpu" else max(computing, reading))
 
 

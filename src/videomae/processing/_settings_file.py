@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from videomae.core.errors import ConfigError
+from videomae.core.files import read_json
 from videomae.weights import HubOptions, resolve_file
 
 CONFIG_NAME = "preprocessor_config.json"
@@ -19,14 +18,14 @@ VIDEO_CONFIG_NAME = "video_preprocessor_config.json"
 def read_settings(name_or_path: str | Path, options: HubOptions) -> dict[str, Any]:
     """The settings where each version of transformers looks for them, newest place first as it does itself."""
     if Path(name_or_path).expanduser().is_file():
-        return _unnested(read_json(Path(name_or_path).expanduser()))
+        return _unnested(read_object(Path(name_or_path).expanduser()))
     nested = resolve_file(name_or_path, NESTED_CONFIG_NAME, **options)
-    if nested is not None and "image_processor" in (settings := read_json(nested)):
+    if nested is not None and "image_processor" in (settings := read_object(nested)):
         return _unnested(settings)
     for filename in (CONFIG_NAME, VIDEO_CONFIG_NAME):
         file = resolve_file(name_or_path, filename, **options)
         if file is not None:
-            return read_json(file)
+            return read_object(file)
     raise ConfigError(
         name_or_path,
         expected=f"a {CONFIG_NAME} in it",
@@ -39,12 +38,9 @@ def _unnested(settings: dict[str, Any]) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else settings
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file."""
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(path, expected="a JSON file", hint=f"reading it failed: {error}") from error
+    settings = read_json(path, error_type=ConfigError)
     if not isinstance(settings, dict):
         raise ConfigError(path, expected="a JSON object", hint="write it with save_pretrained")
     return settings
@@ -57,13 +53,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} cannot be written to JSON")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 
 from videomae.core.errors import ConfigError, ShapeError
+from videomae.core.files import write_text
 from videomae.processing import _steps
 from videomae.processing._frames import clips_of, stacks_of
 from videomae.processing._process import process
-from videomae.processing._settings_file import CONFIG_NAME, plain, read_json, read_settings, write_text
+from videomae.processing._settings_file import CONFIG_NAME, plain, read_object, read_settings
 from videomae.processing._steps import CHANNELS_FIRST, CHANNELS_LAST, Steps
 from videomae.processing.batch_feature import BatchFeature
 from videomae.weights import split_hub_options, upload_folder
@@ -231,12 +232,12 @@ class VideoMAEImageProcessor:
 
     def to_json_file(self, json_file_path: str | Path) -> None:
         """Write the settings to a file, whole or not at all."""
-        write_text(Path(json_file_path), self.to_json_string())
+        write_text(json_file_path, self.to_json_string())
 
     @classmethod
     def from_json_file(cls, json_file: str | Path) -> Self:
         """Read a settings file."""
-        processor: Self = cls.from_dict(read_json(Path(json_file)))
+        processor: Self = cls.from_dict(read_object(Path(json_file)))
         return processor
 
     def __repr__(self) -> str:

@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from videomae.core.errors import VideoError
+from videomae.core.text import readable
 
 from ._limits import Stopwatch
-
-
-def display_path(path: str | os.PathLike[str]) -> str:
-    """Return the path as text that can always be printed, also where the file's name is not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def describe(error: BaseException) -> str:
@@ -33,7 +29,7 @@ class FileSource:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self.name = display_path(path)
+        self.name = readable(path)
         self.num_bytes = _check_file(self._path, self.name)
 
     def for_container(self, stopwatch: Stopwatch) -> Any:
@@ -60,7 +56,7 @@ class ObjectSource:
     def __init__(self, file: BinaryIO, name: str | None) -> None:
         self._file = file
         self.failure: VideoError | None = None
-        self.name = name or display_path(str(getattr(file, "name", "") or "unnamed video"))
+        self.name = name or readable(str(getattr(file, "name", "") or "unnamed video"))
         self.num_bytes = self._call(lambda: file.seek(0, os.SEEK_END))
         if self.num_bytes == 0:
             raise VideoError(f"{self.name} (empty, 0 bytes)", expected="a video", hint="copy or download it again")

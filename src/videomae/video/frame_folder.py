@@ -16,8 +16,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from videomae.core.errors import VideoError
+from videomae.core.text import readable
 
-from ._byte_source import describe, display_path
+from ._byte_source import describe
 from ._limits import ReadLimits, Stopwatch
 from ._requests import check_indices, gather, size_text
 from .reader import VideoInfo
@@ -55,7 +56,7 @@ class FrameFolderReader:
     index: None = None
 
     def __init__(self, folder: FrameFolder, *, limits: ReadLimits | None = None) -> None:
-        self._name = display_path(folder.path)
+        self._name = readable(folder.path)
         self._limits = limits or ReadLimits()
         self._stopwatch = Stopwatch(self._name, self._limits.max_seconds)
         images = _ordered(_list_images(folder.path, self._name), self._name)
@@ -175,7 +176,7 @@ class FrameFolderReader:
 
     def _unreadable(self, number: int, reason: str) -> VideoError:
         return VideoError(
-            f"frame {number}, {display_path(self.images[number])}",
+            f"frame {number}, {readable(self.images[number])}",
             expected=f"an image that can be read ({' '.join(reason.split())})",
             hint="extract the video's frames again, or leave the folder out",
         )
@@ -210,7 +211,7 @@ def _ordered(images: list[str], name: str) -> list[tuple[int, str]]:
     for other, image in zip(pieces, images, strict=True):
         if other[::2] != pieces[0][::2] or len(other) == 1:
             raise VideoError(
-                f"{name} ({display_path(images[0])}, {display_path(image)})",
+                f"{name} ({readable(images[0])}, {readable(image)})",
                 expected="images whose names differ in one number only, such as img_00001.jpg",
                 hint="move other images out of the folder, one folder for each video",
             )
@@ -220,7 +221,7 @@ def _ordered(images: list[str], name: str) -> list[tuple[int, str]]:
         number = next(number for number in columns[-1] if columns[-1].count(number) > 1)
         same = [image for image, other in zip(images, columns[-1], strict=True) if other == number]
         raise VideoError(
-            f"{name} ({' and '.join(map(display_path, sorted(same)[:2]))})",
+            f"{name} ({' and '.join(map(readable, sorted(same)[:2]))})",
             expected="one image of each number",
             hint="move the others out of the folder",
         )
@@ -233,7 +234,7 @@ def _check_even(images: list[tuple[int, str]], name: str) -> None:
     if place is not None:
         (before, _), (after, image) = images[place - 1 : place + 1]
         raise VideoError(
-            f"{name} (after number {before} comes {after}, {display_path(image)})",
+            f"{name} (after number {before} comes {after}, {readable(image)})",
             expected="evenly spaced numbers: a frame is missing",
             hint="extract the video's frames again, or leave the folder out",
         )

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from videomae.core.errors import VideoError
+from videomae.core.text import readable
 
-from ._byte_source import describe, display_path
+from ._byte_source import describe
 from ._info import VideoInfo
 from .frame_folder import FrameFolderReader
 from .reader import PacketIndex, ReadLimits, VideoReader
@@ -108,7 +109,7 @@ class _FileWindow(io.RawIOBase):
         super().__init__()
         self._offset, self._size, self._position = member.offset, member.size, 0
         path = Path(member.url)
-        shard = display_path(path)
+        shard = readable(path)
         if path.exists() and not path.is_file():
             raise VideoError(f"{shard} (not a regular file)", expected="a tar file", hint="check the path")
         try:
@@ -156,4 +157,4 @@ class _FileWindow(io.RawIOBase):
 
 
 def _name(member: ShardMember) -> str:
-    return member.url + "::" + display_path(member.name)
+    return member.url + "::" + readable(member.name)

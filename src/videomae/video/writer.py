@@ -11,8 +11,9 @@ import av
 import numpy as np
 
 from videomae.core.errors import ConfigError, ShapeError, VideoError
+from videomae.core.text import readable
 
-from ._byte_source import describe, display_path
+from ._byte_source import describe
 from ._x264 import repeatable_params
 
 
@@ -63,7 +64,7 @@ def write_video(
         os.replace(partial, path)
     except (av.FFmpegError, OSError) as error:
         raise VideoError(
-            display_path(path), expected="a path that can be written", hint=f"writing failed: {describe(error)}"
+            readable(path), expected="a path that can be written", hint=f"writing failed: {describe(error)}"
         ) from error
     finally:
         partial.unlink(missing_ok=True)

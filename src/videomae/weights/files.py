@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import json
 import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from videomae.core import files
 from videomae.core.errors import CheckpointError
-from videomae.core.files import write_atomically
 from videomae.weights.hub import HubOptions, resolve_file
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def write_safetensors(path: str | Path, state: Mapping[str, torch.Tensor]) -> No
             raise OSError(errno.EIO, str(error)) from error
 
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}
-    write_atomically(path, write)
+    files.write_atomically(path, write)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -152,18 +151,16 @@ def read_json(path: str | Path) -> dict[str, Any]:
         CheckpointError: if the file is not JSON or not an object.
     """
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        if isinstance(error, ValueError) and Path(path).suffix != ".json":
+        values = files.read_json(path, error_type=CheckpointError)
+    except CheckpointError as error:
+        if isinstance(error.__cause__, ValueError) and Path(path).suffix != ".json":
             raise CheckpointError(
                 f"{path}, a file that is not JSON",
                 expected="a checkpoint folder, or its configuration as JSON",
-                hint="give a folder that save_pretrained or a training command wrote; weights alone do not tell what "
-                "network they are of",
+                hint="give a folder that save_pretrained or a training command wrote; weights alone do not describe "
+                "their network",
             ) from error
-        raise CheckpointError(
-            f"{path} ({error})", expected="a readable JSON file", hint="copy or download it again"
-        ) from error
+        raise
     if not isinstance(values, dict):
         raise CheckpointError(str(path), expected="a JSON object in braces", hint="copy or download it again")
     return values

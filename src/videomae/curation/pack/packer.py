@@ -12,11 +12,12 @@ from typing import Any
 
 from videomae.core.errors import ConfigError, DataError, InputError, VideoError
 from videomae.core.machine import usable_cores
+from videomae.core.text import readable
 from videomae.curation.examine import reason_of
 from videomae.curation.pack.journal import Journal, PackedRecord
 from videomae.curation.pack.plan import PackJob, check_output, plan_jobs
 from videomae.curation.pack.shards import assemble_shards, shard_members
-from videomae.curation.pack.worker import pack_one, printable
+from videomae.curation.pack.worker import pack_one
 from videomae.curation.pool import WorkerFailure, run_in_workers
 from videomae.datasets import Manifest, VideoEntry, stamp_of
 from videomae.datasets.shards import PackedFile, write_index
@@ -207,7 +208,7 @@ def _put_together(
     if settings.shard_bytes is not None:
         assemble_shards(out, journal, _about(listed), manifest.class_names, shard_bytes=settings.shard_bytes)
     files = tuple(_as_file(journal.records[name], entry) for entry, name in listed)
-    about = {"settings": settings.as_dict(), "source": printable(manifest.source)}
+    about = {"settings": settings.as_dict(), "source": readable(manifest.source)}
     write_index(out, files, about={**about, "class_names": list(manifest.class_names)})
     journal.finish()
     return files
@@ -282,7 +283,7 @@ def _pack_all(
         for job, result in results:
             outcome: PackedRecord | BrokenSource
             if isinstance(result, WorkerFailure):
-                name = printable(job.source)
+                name = readable(str(job.source))
                 outcome = BrokenSource(name, _reason(result, job.source, stall_seconds))
                 broken.append((job, outcome))
             else:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from videomae.core.errors import InputError
+from videomae.core.text import readable
 from videomae.curation.pack.journal import PackedRecord, encode_packets
 from videomae.curation.pack.plan import PackJob
 from videomae.datasets import frames_of_part, stamp_of, video_part
@@ -59,7 +60,7 @@ def pack_one(
         ) from error
     return PackedRecord(
         name=job.name,
-        source=printable(job.source),
+        source=readable(str(job.source)),
         stamp=(stamp.num_bytes, stamp.mtime_ns) if stamp is not None else (0, 0),
         source_num_bytes=_num_bytes(job.source),
         part=job.part,
@@ -104,8 +105,3 @@ def _num_bytes(source: VideoSource) -> int:
     if isinstance(source, FrameFolder):
         return sum(file.stat().st_size for file in os.scandir(source.path) if file.is_file())
     return os.stat(source).st_size
-
-
-def printable(source: VideoSource | str) -> str:
-    """A path as text that can be written anywhere, also where it is not UTF-8."""
-    return os.fsencode(str(source)).decode("utf-8", "replace")
