@@ -6,8 +6,7 @@ import pytest
 from video_files import moving_texture
 
 from videomae.core.errors import ConfigError, ShapeError, VideoError
-from videomae.video import writer
-from videomae.video.reader import probe_video, read_video
+from videomae.video import probe_video, read_video, writer
 from videomae.video.writer import write_video
 
 

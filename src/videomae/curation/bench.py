@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from videomae.core.errors import VideoError
 from videomae.core.machine import usable_cores
 from videomae.curation.decode_cost import ClipCost, clip_cost
 from videomae.curation.pool import WorkerFailure, run_in_workers
-from videomae.data import BatchOrder, Crop, IndexStore, TrainingClips, hard_limit_seconds, training_loader
+from videomae.data import BatchOrder, ClipBatch, Crop, IndexStore, TrainingClips, hard_limit_seconds, training_loader
 from videomae.datasets import VideoEntry
 from videomae.video import ClipSampling, ReadLimits
 
@@ -227,7 +226,7 @@ def _survey(
     broken = []
     end: float | None = None
     show("single videos")
-    with closing(cast(Any, results)):
+    with closing(results):
         for (entry, _), result in results:
             if isinstance(result, ClipCost):
                 costs[entry] = result
@@ -286,7 +285,7 @@ def _loader_speed(
     return LoaderSpeed(num_workers, clips.num_views, num_clips, time.monotonic() - first)
 
 
-def _until_all_known_broken(batches: Iterator[Any], num_videos: int) -> Iterator[Any]:
+def _until_all_known_broken(batches: Iterator[ClipBatch], num_videos: int) -> Iterator[ClipBatch]:
     """The batches, until a whole epoch gave no clip."""
     num_without = 0
     for batch in batches:

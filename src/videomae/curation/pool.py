@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -52,7 +52,7 @@ class WorkerFailure:
         trace: where it happened, as far as known.
     """
 
-    item: Any
+    item: object
     kind: FailureKind
     reason: str
     error: Exception | None = None
@@ -67,7 +67,7 @@ def run_in_workers(
     limit_seconds: float | None = None,
     limit_bytes: int | None = None,
     num_attempts: int = 1,
-) -> Iterator[tuple[Item, Result | WorkerFailure]]:
+) -> Generator[tuple[Item, Result | WorkerFailure], None, None]:
     """Call `function` on each item in worker processes; yields (item, result or failure) as they come, in any order.
 
     Items are taken as workers become free, one for each, so that they may be endless. A worker that crashes, or works
@@ -107,7 +107,7 @@ def run_in_workers(
 
 def _run_here(
     function: Callable[[Item], Result], items: Iterable[Item]
-) -> Iterator[tuple[Item, Result | WorkerFailure]]:
+) -> Generator[tuple[Item, Result | WorkerFailure], None, None]:
     for item in items:
         try:
             result: Result | WorkerFailure = function(item)
@@ -218,7 +218,7 @@ class _Pool(Generic[Item, Result]):
         self._workers: list[_Worker[Item]] = []
         self._inbox: _Inbox[Item] = queue.SimpleQueue()
 
-    def run(self) -> Iterator[tuple[Item, Result | WorkerFailure]]:
+    def run(self) -> Generator[tuple[Item, Result | WorkerFailure], None, None]:
         try:
             self._feed()
             while any(not worker.is_idle for worker in self._workers):

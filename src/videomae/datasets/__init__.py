@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .findings import Finding as Finding
     from .findings import FindingKind as FindingKind
     from .manifest import Manifest as Manifest
-    from .manifest import find_videos as find_videos
     from .manifest import read_manifest as read_manifest
+    from .manifest import read_videos as read_videos
     from .parts import frames_of_part as frames_of_part
     from .parts import video_part as video_part
     from .parts import whole_video as whole_video
@@ -34,7 +34,7 @@ __getattr__, __dir__ = lazy_names(
         "catalog": ["Catalog", "FileStamp", "VideoRecord", "stamp_of"],
         "entries": ["VideoEntry"],
         "findings": ["Finding", "FindingKind"],
-        "manifest": ["Manifest", "find_videos", "read_manifest"],
+        "manifest": ["Manifest", "read_manifest", "read_videos"],
         "parts": ["frames_of_part", "video_part", "whole_video"],
         "shards": ["PackedIndex", "is_packed", "packed_folder_of"],
         "splitting": ["read_train_and_val"],

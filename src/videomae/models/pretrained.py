@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from videomae.models.network import LayerStack
 from videomae.weights import files, hub, names
 
 logger = logging.getLogger("videomae")
+
+LoadingInfo = dict[str, list[Any]]
 
 # Keywords of transformers' `from_pretrained` that ask for what happens here anyway, or for nothing that exists here.
 _WITHOUT_EFFECT = {"use_safetensors", "low_cpu_mem_usage", "trust_remote_code", "proxies", "resume_download"}
@@ -131,6 +133,22 @@ class VideoMAEPreTrainedModel(nn.Module):
             for parameter in module.parameters(recurse=False):
                 nn.init.zeros_(parameter)
 
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path | None,
+        *,
+        output_loading_info: Literal[False] = ...,
+        **kwargs: Any,
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path | None, *, output_loading_info: Literal[True], **kwargs: Any
+    ) -> tuple[Self, LoadingInfo]: ...
+
     @classmethod
     def from_pretrained(
         cls,
@@ -144,11 +162,11 @@ class VideoMAEPreTrainedModel(nn.Module):
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
         **kwargs: Any,
-    ) -> Any:
+    ) -> Self | tuple[Self, LoadingInfo]:
         """Build a model from a checkpoint folder or a hub repository, in evaluation mode.
 
         Reads what transformers 4.x and 5.x and we write. Weights that the checkpoint lacks (a new classifier) are drawn
-        anew and named in a warning, weights that the model has no place for (a decoder) are named and left out.
+        anew and listed in a warning; weights that the model has no place for (a decoder) are listed and ignored.
 
         Args:
             pretrained_model_name_or_path: folder or hub name; None where `config` and `state_dict` say all.
@@ -201,7 +219,7 @@ class VideoMAEPreTrainedModel(nn.Module):
         source: str,
         dtype: torch.dtype | None = torch.float32,
         ignore_mismatched_sizes: bool = False,
-    ) -> tuple[Self, dict[str, list[Any]]]:
+    ) -> tuple[Self, LoadingInfo]:
         """A model in evaluation mode with the tensors of `state`, and what was missing, unexpected or mismatched.
 
         Args:
@@ -245,7 +263,7 @@ class VideoMAEPreTrainedModel(nn.Module):
         model.load_state_dict({name: tensor.to(target) for name, tensor in fitting.items()}, strict=False, assign=True)
         missing = [name for name in expected if name not in fitting and name not in dropped]
         model._materialize(target)
-        info: dict[str, list[Any]] = {
+        info: LoadingInfo = {
             "missing_keys": missing,
             "unexpected_keys": [name for name in state if name not in expected],
             "mismatched_keys": mismatched,
@@ -375,7 +393,7 @@ def _as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     return found
 
 
-def _log_loading(model_name: str, source: str, info: dict[str, list[Any]]) -> None:
+def _log_loading(model_name: str, source: str, info: LoadingInfo) -> None:
     fresh = info["missing_keys"] + [name for name, _, _ in info["mismatched_keys"]]
     if fresh:
         logger.warning("%s from %s: newly initialised, train before use: %s", model_name, source, ", ".join(fresh))

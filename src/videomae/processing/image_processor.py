@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import torch
@@ -159,28 +159,64 @@ class VideoMAEImageProcessor:
             clips.append(parts)
         return BatchFeature(pixel_values=_listed(clips) if kind is None else _stacked(clips, kind))
 
+    @overload
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, return_unused_kwargs: Literal[False] = ..., **kwargs: Any
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, return_unused_kwargs: Literal[True], **kwargs: Any
+    ) -> tuple[Self, dict[str, Any]]: ...
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, return_unused_kwargs: bool = False, **kwargs: Any
+    ) -> Self | tuple[Self, dict[str, Any]]:
         """Read the settings that a model was trained with.
 
         Args:
             pretrained_model_name_or_path: a folder, a settings file, or a repository's name on the hub.
+            return_unused_kwargs: return (processor, those of `kwargs` that are no settings).
             kwargs: settings to override, and where to look: see `videomae.weights.hub.HubOptions`.
-                `return_unused_kwargs=True` returns, beside the processor, those that are no settings.
 
         Raises:
             CheckpointError: no such folder or repository.
             ConfigError: no settings in it, or not those of a VideoMAE processor.
         """
         options, overrides = split_hub_options(kwargs)
-        return cls.from_dict(read_settings(pretrained_model_name_or_path, options), **overrides)
+        settings = read_settings(pretrained_model_name_or_path, options)
+        processor, unused = cls._from_settings(settings, overrides, allows_unused=return_unused_kwargs)
+        return (processor, unused) if return_unused_kwargs else processor
+
+    @overload
+    @classmethod
+    def from_dict(
+        cls, image_processor_dict: Mapping[str, Any], *, return_unused_kwargs: Literal[False] = ..., **kwargs: Any
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def from_dict(
+        cls, image_processor_dict: Mapping[str, Any], *, return_unused_kwargs: Literal[True], **kwargs: Any
+    ) -> tuple[Self, dict[str, Any]]: ...
 
     @classmethod
-    def from_dict(cls, image_processor_dict: Mapping[str, Any], **kwargs: Any) -> Any:
-        """Make a processor of a dictionary as written by `to_dict`; `kwargs` as of `from_pretrained`."""
-        return_unused = kwargs.pop("return_unused_kwargs", False)
+    def from_dict(
+        cls, image_processor_dict: Mapping[str, Any], *, return_unused_kwargs: bool = False, **kwargs: Any
+    ) -> Self | tuple[Self, dict[str, Any]]:
+        """Make a processor from a dictionary as `to_dict` returns it; arguments as of `from_pretrained`."""
+        processor, unused = cls._from_settings(image_processor_dict, kwargs, allows_unused=return_unused_kwargs)
+        return (processor, unused) if return_unused_kwargs else processor
+
+    @classmethod
+    def _from_settings(
+        cls, image_processor_dict: Mapping[str, Any], kwargs: dict[str, Any], *, allows_unused: bool
+    ) -> tuple[Self, dict[str, Any]]:
         known = {*SETTINGS, *image_processor_dict}
-        unused = {name: value for name, value in kwargs.items() if return_unused and name not in known}
+        unused = {name: value for name, value in kwargs.items() if allows_unused and name not in known}
         settings = {**copy.deepcopy(dict(image_processor_dict)), **kwargs}
         kind = settings.pop("image_processor_type", settings.pop("video_processor_type", None))
         if kind is not None and not str(kind).startswith("VideoMAE"):
@@ -189,8 +225,7 @@ class VideoMAEImageProcessor:
                 expected="the settings of a VideoMAE processor",
                 hint='check the folder, or pass image_processor_type="VideoMAEImageProcessor" to read them as such',
             )
-        processor = cls(**{name: value for name, value in settings.items() if name not in unused})
-        return (processor, unused) if return_unused else processor
+        return cls(**{name: value for name, value in settings.items() if name not in unused}), unused
 
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
         """Write `preprocessor_config.json` into a folder, whole or not at all.

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .content_hash import hash_packets as hash_packets
     from .opening import open_member as open_member
     from .opening import open_video as open_video
+    from .opening import probe_video as probe_video
     from .packing import (
         FrameLayout as FrameLayout,
     )
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
         VideoReader as VideoReader,
     )
     from .reader import (
-        probe_video as probe_video,
-    )
-    from .reader import (
         read_video as read_video,
     )
     from .reading import FrameReader as FrameReader
@@ -58,9 +56,9 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "content_hash": ["hash_packets"],
-        "opening": ["open_member", "open_video"],
+        "opening": ["open_member", "open_video", "probe_video"],
         "packing": ["FrameLayout", "PackedVideo", "pack_video", "packed_size", "x264_layout"],
-        "reader": ["PacketIndex", "ReadLimits", "VideoInfo", "VideoReader", "probe_video", "read_video"],
+        "reader": ["PacketIndex", "ReadLimits", "VideoInfo", "VideoReader", "read_video"],
         "reading": ["FrameReader"],
         "remote": ["is_url", "read_url"],
         "sampling": ["ClipSampling", "sample_frame_indices"],

@@ -29,7 +29,7 @@ from ._packets import build_index, learn_index, repair_index
 from ._picture import HDR_TRANSFERS, Converter, picture_shape, rotation_degrees, to_rgb
 from ._requests import check_indices, size_text
 
-__all__ = ["PacketIndex", "ReadLimits", "VideoInfo", "VideoReader", "probe_video", "read_video"]
+__all__ = ["PacketIndex", "ReadLimits", "VideoInfo", "VideoReader", "read_video"]
 
 
 class _IndexProvedWrongError(Exception):
@@ -357,16 +357,6 @@ def read_video(
     """
     with VideoReader(source, num_threads=num_threads) as reader:
         return reader.read(indices)
-
-
-def probe_video(source: str | os.PathLike[str] | BinaryIO) -> VideoInfo:
-    """Return number of frames, size, rate and so on, mostly without decoding.
-
-    Raises:
-        VideoError: no such file, not a readable video, or no frame in it.
-    """
-    with VideoReader(source) as reader:
-        return reader.info
 
 
 def _agree(one: PacketIndex, other: PacketIndex, frames: Iterable[int]) -> bool:

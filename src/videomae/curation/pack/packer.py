@@ -271,7 +271,7 @@ def _pack_all(
         crf=settings.crf,
         stall_seconds=stall_seconds if num_workers else None,
     )
-    results: Any = run_in_workers(
+    results = run_in_workers(
         pack,
         todo,
         num_workers=usable_cores() if num_workers < 0 else num_workers,
