@@ -18,7 +18,7 @@ def test_finetune_holds_out_groups(commands: Commands, colours: Path, tmp_path: 
 
     assert document["num_videos"] == 12
     assert document["best_epoch"] == 1
-    assert "6 of 18 videos in 2 of 6 groups are held out to judge each epoch" in commands.err
+    assert "6 of 18 videos in 2 of 6 groups are held out for validation" in commands.err
     # Another division would be another run.
     assert commands(*words, "--val-share", "0.5", "--group", r"_(\d)\.") == 2
     assert "num_videos=12, not 9" in commands.err
@@ -41,7 +41,7 @@ def test_lists_and_their_videos_lie_apart(
 
     assert commands(*words) == 2
     assert "test.csv, line 1: 'blue/blue_0.mp4'; line 2: " in commands.err
-    assert "say with --video-root what the paths are relative to" in commands.err
+    assert "give the folder that the paths are relative to with --video-root" in commands.err
     document = commands.json(*words, "--video-root", colours / "train")
     assert (document["num_videos"], document["top1"]) == (3, 1.0)
     assert "test.csv, line 4: the video of" in commands.err

@@ -106,7 +106,7 @@ def test_a_source_that_broke_later_is_left_out(place: Callable[..., Path], tmp_p
 
 def test_nothing_to_pack(place: Callable[..., Path], tmp_path: Path) -> None:
     data = place("1.mp4", "2.mp4", content=b"no video")
-    with pytest.raises(DataError, match="of whose 2 videos none can be packed"):
+    with pytest.raises(DataError, match=r"\(2 videos, none of which can be packed\)"):
         pack(data, tmp_path / "out")
 
 

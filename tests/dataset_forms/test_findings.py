@@ -131,7 +131,7 @@ def test_notes_on_classes() -> None:
     assert "1 of 23 videos have no class" in text
     assert "the class z in val, but not in train" in text
     assert "fewer than 5 training videos in the class y" in text
-    assert "classes are uneven: 20 training videos of x, 1 of y" in text
+    assert "class imbalance: 20 training videos of x, 1 of y" in text
 
 
 def test_notes_on_videos() -> None:
@@ -149,9 +149,9 @@ def test_notes_on_videos() -> None:
     many = [(entry(str(number)), VideoRecord(frames_per_second=rate)) for number, rate in enumerate(rates)]
     assert "(mostly 30)" in notes(*many)  # the commonest, and no rate that no video has
     assert "1 video with a variable frame rate" in text
-    assert "1 video stored turned" in text
+    assert "1 video stored rotated" in text
     assert "1 video with pixels that are not square; frames are read as stored" in text
-    assert "2 videos interlaced; frames keep both fields" in text
+    assert "2 videos interlaced; each frame contains both fields" in text
     assert "1 video in HDR (PQ or HLG); colors are not tone-mapped" in text
     assert "1 video with a side of less than 64 pixels" in text
 

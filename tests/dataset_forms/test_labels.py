@@ -49,7 +49,7 @@ def test_missing_labels_are_no_class(folder: Path, word: str) -> None:
     assert labels(manifest) == ["run", None]
     assert manifest.class_names == ("run",)
     assert manifest.notices == (
-        (f"{folder}/list.csv: 1 label says nan, None, null or N/A, and are taken as missing",) if word else ()
+        (f"{folder}/list.csv: 1 label (nan, None, null or N/A) treated as missing",) if word else ()
     )
     with pytest.raises(DataError, match=r"line 3: .*b\.mp4 without a class"):
         manifest.require_classes()
@@ -82,7 +82,7 @@ def test_two_forms_of_unicode_are_one_class(folder: Path) -> None:
 
     assert labels(manifest) == [COMPOSED, COMPOSED]
     (notice,) = manifest.notices
-    assert "the class 'café' is written in two forms of Unicode; they are taken as one" in notice
+    assert "the class 'café' is written in two forms of Unicode, which are treated as one" in notice
 
 
 def test_folders_of_two_forms_of_unicode_are_one_class(place: Place) -> None:
@@ -140,7 +140,7 @@ def test_whole_numbers_as_pandas_writes_them(folder: Path) -> None:
 
     assert labels(manifest) == ["1", "1", "2", "10"]
     assert manifest.class_names == ("1", "2", "10")
-    assert "classes such as 1.0 are taken as whole numbers" in manifest.notices[0]
+    assert "classes such as 1.0 are treated as whole numbers" in manifest.notices[0]
 
 
 def test_whole_numbers_get_the_names_of_the_class_list(folder: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_column_labels_with_commas(folder: Path) -> None:
 
     assert [entry.labels for entry in manifest.entries] == [("jump", "run"), ("run",)]
     (notice,) = manifest.notices
-    assert "in the column labels, ',' is taken to separate classes, as in 'run,jump'" in notice
+    assert "in the column labels, ',' is used as the separator of classes, as in 'run,jump'" in notice
 
 
 def test_lists_in_json_keep_names_with_commas(folder: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_label_that_seems_to_be_several_is_told(folder: Path, label: str) -> N
     manifest = read(folder, f'path,label\na.mp4,"{label}"\nb.mp4,run\nc.mp4,jump\n')
 
     (notice,) = manifest.notices
-    assert f"the class {label!r} seems to be several classes, and is taken as one" in notice
+    assert f"the class {label!r} seems to be several classes, but is treated as one" in notice
     assert "call the column labels" in notice
 
 

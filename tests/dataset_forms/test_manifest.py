@@ -134,16 +134,18 @@ def test_the_splits_that_are_used_are_told(place: Place, tmp_path: Path) -> None
         "test: 2 videos; not used: train 2, val 1, in no split 2"
     )
     train, _ = read_train_and_val(folder)
-    assert train.used == "train: 2 videos; validation: val, 1 video; not used: test 2, in no split 2"
+    assert train.used == "2 training videos, 1 validation video (val); not used: test 2, in no split 2"
     train, _ = read_train_and_val(folder, val=folder / "test")
     assert train.used == (
-        f"train: 2 videos; validation: {folder / 'test'}, 2 videos; not used: val 1, test 2, in no split 2"
+        f"2 training videos, 2 validation videos ({folder / 'test'}); not used: val 1, test 2, in no split 2"
     )
     train, _ = read_train_and_val(folder / "train")
     assert train.used == ""  # all of it, and nothing validates
     (folder / "val").rename(folder / "extra")
     train, _ = read_train_and_val(folder)
-    assert train.used == ("train: 2 videos; validation: none, there is no split val; not used: test 2, in no split 3")
+    assert train.used == (
+        "2 training videos, no validation videos (there is no split val); not used: test 2, in no split 3"
+    )
     plain = read_manifest(folder / "train")
     assert evaluated_split(plain, plain) == ""
 
@@ -157,7 +159,7 @@ def test_files_that_may_be_videos_are_counted_when_passed_over(place: Place) -> 
 
     assert len(manifest) == 3
     (notice,) = manifest.notices
-    assert "5 files are passed over, no video by the name (2 .braw, 1 without an ending, 1 .part, 1 .zip)" in notice
+    assert "skipped 5 files without a video suffix (2 .braw, 1 without a suffix, 1 .part, 1 .zip)" in notice
 
 
 def test_suffixes_that_recorders_and_tools_write(place: Place) -> None:
@@ -191,7 +193,10 @@ def test_a_class_may_be_called_train(place: Place) -> None:
     assert manifest.class_names == ("bus", "train")
     assert manifest.splits == ()
     (notice,) = manifest.notices
-    assert "train is taken as a class, not as a split; a CSV with path,label,split says otherwise" in notice
+    assert (
+        "train is treated as a class, not as a split; list the videos in a CSV with path,label,split to change this"
+        in notice
+    )
 
 
 def test_hidden_files_and_folders_are_left_out(place: Place) -> None:
@@ -306,7 +311,7 @@ def test_lists_beside_videos_are_told(place: Place) -> None:
     assert read_manifest(folder).notices == ()
     (folder / "train.csv").write_text("path,label\nvideos/a.mp4,run\n")
     (notice,) = read_manifest(folder).notices
-    assert "its lists (train.csv) are not read, because it holds videos" in notice
+    assert "its lists (train.csv) are not used, because it holds videos" in notice
     assert read_manifest(place("run/a.mp4", "jump/b.mp4")).notices == ()  # these folders are classes
 
 

@@ -213,7 +213,7 @@ def test_leaks_between_two_data_sets() -> None:
 
     assert leaks_between(train, clean) is None
     assert "group 'b' has videos in train and in val" in str(leaks_between(train, same_group))
-    assert "a_run_0_0.mp4 is among the videos that are learnt too (4 of 4 are)" in str(leaks_between(train, train))
+    assert "a_run_0_0.mp4 is also a training video, as are 4 of 4 validation videos" in str(leaks_between(train, train))
 
 
 # --- what a training command asks for
@@ -236,11 +236,11 @@ def test_a_share_is_held_out(labelled: Path) -> None:
     assert val is not None
     assert (len(train), len(val)) == (16, 4)
     assert set(groups(train)).isdisjoint(groups(val))
-    assert train.notices == ("4 of 20 videos in 1 of 5 groups are held out to judge each epoch",)
+    assert train.notices == ("4 of 20 videos in 1 of 5 groups are held out for validation",)
     alone, held = read_train_and_val(labelled, val_share=0.1, seed=1)
     assert held is not None
     assert (len(alone), len(held)) == (18, 2)
-    assert alone.notices == ("2 of 20 videos are held out to judge each epoch",)
+    assert alone.notices == ("2 of 20 videos are held out for validation",)
 
 
 def test_nothing_judges_unless_asked_for(labelled: Path) -> None:
@@ -257,7 +257,7 @@ def test_other_videos_judge(labelled: Path, tmp_path: Path) -> None:
     assert val is not None
     assert len(val) == 1
     assert "val.csv, line 2" in train.notices[0]
-    assert "is among the videos that are learnt too (1 of 1 are)" in train.notices[0]
+    assert "is also a training video, as are 1 of 1 validation videos" in train.notices[0]
 
 
 def test_a_share_beside_other_videos(labelled: Path, tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def scanned(tmp_path: Path, videos: list[Path], monkeypatch: pytest.MonkeyPatch)
 def test_what_a_scan_has_found_is_told_without_a_scan(scanned: Path) -> None:
     train, _ = read_train_and_val(scanned)
     assert train.notices == ()  # nothing is known
-    assert train.used == "train: 5 videos; validation: val, 2 videos"
+    assert train.used == "5 training videos, 2 validation videos (val)"
 
     scan_videos(read_manifest(scanned), catalog=Catalog(), num_workers=0)
     train, _ = read_train_and_val(scanned)

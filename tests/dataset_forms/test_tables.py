@@ -137,7 +137,7 @@ def test_a_root_elsewhere(put: Put, tmp_path: Path) -> None:
 def test_all_paths_missing_is_said_once(put: Put) -> None:
     refused(
         listed(put, "path\nx/1.mp4\nx/2.mp4\nx/3.mp4\n"),
-        "line 2: 'x/1.mp4'; line 3: 'x/2.mp4'; line 4: 'x/3.mp4': expected a path .*; say with --video-root",
+        "line 2: 'x/1.mp4'; line 3: 'x/2.mp4'; line 4: 'x/3.mp4': expected a path .*; give the folder .*--video-root",
     )
     refused(
         listed(put, "a.mp4\nx/2.mp4\nx/3.mp4\n"), "line 2: 'x/2.mp4'; line 3: 'x/3.mp4': .*; correct the path or remove"
@@ -276,7 +276,7 @@ def test_a_class_list_that_is_none(put: Put) -> None:
 def test_classes_without_videos_are_told(put: Put) -> None:
     (notice,) = read_manifest(numbered(put, "0 2", "run\njump\nswim\n")).notices
 
-    assert "no video of 1 of the 3 classes of classes.txt ('jump'); they are left out" in notice
+    assert "no video of 1 of the 3 classes of classes.txt ('jump'); these classes are ignored" in notice
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_three_columns(put: Put, text: str, expected: list[tuple[int, int | None
         if isinstance(entry.path, FrameFolder)
     ]
     assert found == expected
-    assert any(f"its three columns are taken as {meaning}" in notice for notice in manifest.notices)
+    assert any(f"its three columns are read as {meaning}" in notice for notice in manifest.notices)
 
 
 def test_three_columns_for_videos_and_folders(put: Put) -> None:

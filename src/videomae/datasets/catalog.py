@@ -245,7 +245,7 @@ class Catalog:
                 logger.warning("the catalog %s is damaged; remove it, and scan again", self.path)
             self._has_warned = True
             return False
-        logger.warning("the catalog was damaged: a new one is begun, and the old one is now %s", aside)
+        logger.warning("the catalog was damaged; started a new one, the old one is now %s", aside)
         return True
 
     def _cannot_write(self, error: Exception) -> InputError:

@@ -193,5 +193,5 @@ def _tell_unused(used: set[str], listing: Path, class_list: ClassList) -> tuple[
     shown = ", ".join(map(repr, unused[:_NUM_SHOWN])) + (", ..." if len(unused) > _NUM_SHOWN else "")
     return (
         f"{listing}: no video of {len(unused)} of the {len(class_list.names)} classes of {class_list.file.name} "
-        f"({shown}); they are left out",
+        f"({shown}); these classes are ignored",
     )

@@ -200,7 +200,7 @@ def _notes_on_classes(manifest: Manifest) -> Iterator[str]:
         yield f"fewer than {_FEW_VIDEOS} training videos in {_listed(few)}"
     (most, largest), (least, smallest) = counts.most_common()[0], counts.most_common()[-1]
     if largest >= _SKEW * smallest:
-        yield f"classes are uneven: {largest} training videos of {most}, {smallest} of {least}"
+        yield f"class imbalance: {largest} training videos of {most}, {smallest} of {least}"
 
 
 def _notes_on_videos(records: Sequence[VideoRecord]) -> Iterator[str]:
@@ -210,16 +210,16 @@ def _notes_on_videos(records: Sequence[VideoRecord]) -> Iterator[str]:
     if rates and rates[-1] > _MIXED_RATES * rates[0]:
         yield (
             f"frame rates differ, {rates[0]:.4g} to {rates[-1]:.4g} a second (mostly {mode(rates):.4g}): "
-            "clips of equally many frames last unequally long"
+            "clips of the same number of frames have different durations"
         )
     if count := sum(record.has_variable_rate for record in records):
         yield f"{_videos(count)} with a variable frame rate"
     if count := sum(record.rotation_degrees != 0 for record in records):
-        yield f"{_videos(count)} stored turned; frames are turned as a player does"
+        yield f"{_videos(count)} stored rotated; frames are rotated as a player does"
     if count := sum(record.sample_aspect_ratio != 1 for record in records):
         yield f"{_videos(count)} with pixels that are not square; frames are read as stored, not stretched"
     if count := sum(record.is_interlaced for record in records):
-        yield f"{_videos(count)} interlaced; frames keep both fields, woven line by line"
+        yield f"{_videos(count)} interlaced; each frame contains both fields"
     if count := sum(record.is_hdr for record in records):
         yield f"{_videos(count)} in HDR (PQ or HLG); colors are not tone-mapped and look pale"
     if count := sum(min(record.width, record.height) < _SMALL_PIXELS for record in records):

@@ -65,11 +65,11 @@ def _about_passed_over(folder: Path, passed_over: Counter[str]) -> tuple[str, ..
     if not passed_over:
         return ()
     counts = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
-    shown = ", ".join(f"{count} {suffix or 'without an ending'}" for suffix, count in counts[:_NUM_SHOWN])
+    shown = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in counts[:_NUM_SHOWN])
     more = ", …" if len(counts) > _NUM_SHOWN else ""
     total = passed_over.total()
-    files = "1 file is" if total == 1 else f"{total} files are"
-    return (f"{folder}: {files} passed over, no video by the name ({readable(shown)}{more}); a list takes any file",)
+    files = "1 file" if total == 1 else f"{total} files"
+    return (f"{folder}: skipped {files} without a video suffix ({readable(shown)}{more}); a list may name any file",)
 
 
 def _walk(

@@ -80,4 +80,4 @@ def leaking_groups(entries: Iterable[VideoEntry]) -> str | None:
         return None
     others = " and ".join(split for split in SPLITS if split != "train" and split in splits[leaking[0]])
     more = f", and so have {len(leaking) - 1} more of {len(splits)} groups" if len(leaking) > 1 else ""
-    return f"group {leaking[0]!r} has videos in train and in {others}{more}: what is judged is not new to the model"
+    return f"group {leaking[0]!r} has videos in train and in {others}{more}: results are of groups seen in training"

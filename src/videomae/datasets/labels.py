@@ -70,7 +70,7 @@ def reader_of_labels(cells: Sequence[str]) -> tuple[Callable[[str], tuple[str, .
         return _without_missing, ""
     example = next(cell for cell in filled if separator in cell)
     told = (
-        f"in the column {LABELS_COLUMN}, {separator!r} is taken to separate classes, as in {example[:80]!r}; "
+        f"in the column {LABELS_COLUMN}, {separator!r} is used as the separator of classes, as in {example[:80]!r}; "
         f"with {LABEL_SEPARATOR} at the end of a cell it is part of the names"
     )
     return lambda cell: _without_missing(cell.replace(separator, LABEL_SEPARATOR)), told
@@ -108,13 +108,13 @@ def tidy_labels(entries: Sequence[VideoEntry], listing: Path | str) -> tuple[tup
     counts = Counter(name for entry in entries for name in entry.classes)
     tidy = {name: unicodedata.normalize("NFC", name) for name in counts}
     notices = [
-        f"{listing}: the class {name!r} is written in two forms of Unicode; they are taken as one"
+        f"{listing}: the class {name!r} is written in two forms of Unicode, which are treated as one"
         for name, forms in _by(tidy.get, counts).items()
         if len(forms) > 1
     ]
     if counts and all(map(_NUMBER.fullmatch, counts)) and (floats := [name for name in counts if "." in name]):
         tidy = {name: name.partition(".")[0] for name in counts}
-        notices.append(f"{listing}: classes such as {floats[0]} are taken as whole numbers")
+        notices.append(f"{listing}: classes such as {floats[0]} are treated as whole numbers")
     if any(name != new for name, new in tidy.items()):
         entries = [_renamed(entry, tidy) for entry in entries]
     names = sorted(set(tidy.values()))
@@ -158,7 +158,7 @@ def _several_in_one(entries: Sequence[VideoEntry], names: Sequence[str]) -> list
         return []
     more = f" and {len(several) - 1} more seem" if len(several) > 1 else " seems"
     return [
-        f"the class {several[0][:80]!r}{more} to be several classes, and is taken as one; where a video may have "
+        f"the class {several[0][:80]!r}{more} to be several classes, but is treated as one; where a video may have "
         f"several, call the column {LABELS_COLUMN}"
     ]
 

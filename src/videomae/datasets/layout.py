@@ -22,7 +22,7 @@ _NEUTRAL = frozenset(
 _UNLABELLED = re.compile(r"(un|not_|no_?)label+(ed|s)?|without_labels?|pre_?train(ing)?|unsupervised|ssl")
 _WORDS = re.compile(r"\d+|[^\W\d_]+")
 _NUM_SHOWN = 5
-_SAY_OTHERWISE = "a CSV with path,label,split says otherwise"
+_SAY_OTHERWISE = "list the videos in a CSV with path,label,split to change this"
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,9 @@ class _Tree:
         ]
         videos = [video for split in SPLITS for video in read if video.split == split]
         if shared:
-            text = f"{_shown(self.tops)} are taken as data sets of their own, with splits but without classes; give one"
+            text = f"{_shown(self.tops)} are separate data sets, with splits but without classes; pass one of them"
         else:
-            text = f"its splits lie inside the classes ({_shown(self.tops)})"
+            text = f"its splits are inside the class folders ({_shown(self.tops)})"
         return Layout(tuple(videos), (f"{self.folder}: {text}; {_SAY_OTHERWISE}",))
 
     def as_classes(self) -> Layout:
@@ -182,14 +182,14 @@ class _Tree:
         doubtful = [top for top in self.tops if top in self.split_of or _seems_split(top)]
         if doubtful and (set(doubtful) & set(self.split_of) or len(doubtful) > 1):
             notices.append(
-                f"{self.folder}: {_shown(doubtful)} {_are(doubtful)} taken as {_classes(doubtful)}, not as "
+                f"{self.folder}: {_shown(doubtful)} {_are(doubtful)} treated as {_classes(doubtful)}, not as "
                 f"{_splits(doubtful)}; {_SAY_OTHERWISE}"
             )
         hidden = sorted(name for name in self.subfolders(self.tops) if split_folder(name))
         if hidden:
             notices.append(
-                f"{self.folder}: the folders {_shown(hidden)} inside the classes are not taken as splits, because "
-                f"other videos lie beside them; {_SAY_OTHERWISE}"
+                f"{self.folder}: the folders {_shown(hidden)} inside the classes are not treated as splits, because "
+                f"there are other videos beside them; {_SAY_OTHERWISE}"
             )
         return Layout(videos, tuple(notices))
 
@@ -201,7 +201,7 @@ class _Tree:
 
     def _about_names(self) -> str:
         unusual = {top: split for top, split in self.split_of.items() if split_named(top) is None or _is_odd(top)}
-        return ", ".join(f"{readable(top)}/ is taken as the split {split}" for top, split in unusual.items())
+        return ", ".join(f"{readable(top)}/ is treated as the split {split}" for top, split in unusual.items())
 
     def _about_others(self, count: int) -> str:
         if not count:

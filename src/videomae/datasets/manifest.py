@@ -173,9 +173,9 @@ def read_manifest(data: str | Path, *, root: str | Path | None = None, group: st
     return Manifest(source=source, entries=entries, class_names=_sorted_names(names), notices=notices)
 
 
-def videos_text(count: int) -> str:
-    """A number of videos, for people."""
-    return "1 video" if count == 1 else f"{count} videos"
+def videos_text(count: int, kind: str = "") -> str:
+    """A number of videos of a kind, such as "1 video" or "52 validation videos"."""
+    return f"{count} {kind and kind + ' '}video{'' if count == 1 else 's'}"
 
 
 def evaluated_split(whole: Manifest, taken: Manifest) -> str:
@@ -187,25 +187,29 @@ def evaluated_split(whole: Manifest, taken: Manifest) -> str:
 
 
 def used_splits(whole: Manifest, train: Manifest, other: Manifest | None, *, purpose: str) -> str:
-    """Which videos train, which validate or test, and which do neither: one line; "" where DATA is all taken to train.
+    """How many videos are used for training and for validation or testing, and which are unused, in one line.
 
     Args:
         whole: DATA.
-        train: of it, what trains.
-        other: of DATA or of other data, what does not train; None where there is none.
-        purpose: of `other`: validation or test.
+        train: its training videos.
+        other: the validation or test videos, of DATA or of other data; None where there are none.
+        purpose: of `other`: "validation" or "test".
+
+    Returns:
+        The line; "" where all of DATA is used for training and nothing else.
     """
     if not whole.splits and other is None:
         return ""
-    text = f"train: {videos_text(len(train))}; {purpose}: "
     is_own = other is not None and other.source == whole.source
+    text = videos_text(len(train), "training")
     if other is None:
-        text += f"none, there is no split {'val' if purpose == 'validation' else purpose}"
+        split = "val" if purpose == "validation" else purpose
+        text += f", no {purpose} videos (there is no split {split})"
     else:
-        name = [*other.splits[:1], *([] if is_own else [str(other.source)])]
-        text += f"{' of '.join(name)}, {videos_text(len(other))}"
-    taken = (*(other.splits if is_own and other is not None else ()), "train")
-    unused = whole.others_than(*taken) if whole.splits else ""
+        place = [*other.splits[:1], *([] if is_own else [str(other.source)])]
+        text += f", {videos_text(len(other), purpose)}" + (f" ({' of '.join(place)})" if place else "")
+    used = (*(other.splits if is_own and other is not None else ()), "train")
+    unused = whole.others_than(*used) if whole.splits else ""
     return f"{text}; not used: {unused}" if unused else text
 
 
@@ -293,7 +297,7 @@ def _unread(folder: Path, lists: Sequence[Path]) -> tuple[str, ...]:
     if not lists:
         return ()
     names = ", ".join(file.name for file in lists[:4]) + (", …" if len(lists) > 4 else "")
-    return (f"{folder}: its lists ({names}) are not read, because it holds videos; give a list for what it says",)
+    return (f"{folder}: its lists ({names}) are not used, because it holds videos; pass a list as DATA to use it",)
 
 
 def _read_packed(folder_or_url: Path | str) -> Listed:

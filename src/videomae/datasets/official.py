@@ -109,16 +109,16 @@ class Finder:
                 raise DataError(
                     f"{place}: no video {name!r}{more}",
                     expected=f"a video of this name below {where}",
-                    hint="say with --video-root where the videos are",
+                    hint="give the folder of the videos with --video-root",
                 )
             notices.append(
-                f"{place.file}: {len(self._missing)} of {total} videos are not there and left out, the first is "
+                f"{place.file}: {len(self._missing)} of {total} videos are missing and skipped; the first is "
                 f"{name} in {place.unit} {place.number}"
             )
         for name, (first, second) in list(self.videos.ambiguous.items())[:1]:
             notices.append(
-                f"{len(self.videos.ambiguous)} videos lie in several folders, such as {name}: "
-                f"{first} is taken, and not {second}; choose with --video-root"
+                f"{len(self.videos.ambiguous)} videos are in several folders, such as {name}: "
+                f"{first} is used, not {second}; choose with --video-root"
             )
         self.videos.ambiguous.clear()  # the next list tells its own
         return tuple(notices)

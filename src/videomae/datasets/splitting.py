@@ -87,7 +87,7 @@ def _hold_out(whole: Manifest, val_share: float, *, others: str, seed: int) -> M
     held = divided.take_split("val")
     groups = {entry.group for entry in divided.entries if entry.group is not None}
     of_groups = f" in {len({entry.group for entry in held.entries})} of {len(groups)} groups" if groups else ""
-    notice = f"{len(held)} of {len(learnt)} videos{of_groups} are held out to judge each epoch"
+    notice = f"{len(held)} of {len(learnt)} videos{of_groups} are held out for validation"
     return replace(divided, notices=(*divided.notices, notice))
 
 
@@ -101,7 +101,7 @@ def leaks_between(train: Manifest, other: Manifest) -> str | None:
     learnt = {str(entry.path) for entry in train.entries}
     shared = [entry for entry in other.entries if str(entry.path) in learnt]
     if shared:
-        return f"{shared[0].named} is among the videos that are learnt too ({len(shared)} of {len(other)} are)"
+        return f"{shared[0].named} is also a training video, as are {len(shared)} of {len(other)} validation videos"
     return found
 
 

@@ -132,7 +132,7 @@ class Paths:
         """
         hint = "correct the path or remove the line"
         if not self.num_found and len(self._missing) > 1:
-            hint = "say with --video-root what the paths are relative to"
+            hint = "give the folder that the paths are relative to with --video-root"
         longest = 500 if len(self._missing) == 1 else 100
         for place, path in self._missing:
             error = DataError(
@@ -189,8 +189,8 @@ def bare_entries(file: Path, lines: Sequence[tuple[int, str]], paths: Paths) -> 
 
 def about_missing(file: Path, count: int) -> tuple[str, ...]:
     """A line about cells that say nan or the like."""
-    lines = "1 label says" if count == 1 else f"{count} labels say"
-    return (f"{file}: {lines} nan, None, null or N/A, and are taken as missing",) if count else ()
+    labels = "1 label" if count == 1 else f"{count} labels"
+    return (f"{file}: {labels} (nan, None, null or N/A) treated as missing",) if count else ()
 
 
 def _split_line(line: str, paths: Paths) -> tuple[str | None, str]:
@@ -255,7 +255,7 @@ def _fill_in_frames(entries: list[VideoEntry], framed: Sequence[_FramedLine], pa
         entries[line.entry_index] = VideoEntry(source or Path(line.path), label=label, place=line.place)
     meaning = "folder, number of frames, class" if has_labels else "folder, first frame, number of frames"
     folders = any(isinstance(source, FrameFolder) for source in sources)
-    return (f"{framed[0].place.file}: its three columns are taken as {meaning}",) if folders else ()
+    return (f"{framed[0].place.file}: its three columns are read as {meaning}",) if folders else ()
 
 
 def _second_is_label(framed: Sequence[_FramedLine], sources: Sequence[VideoSource | None]) -> bool:

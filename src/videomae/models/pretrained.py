@@ -248,8 +248,8 @@ class VideoMAEPreTrainedModel(nn.Module):
             raise CheckpointError(
                 f"{source}: {name} of shape {found}"
                 + (f" (and {len(mismatched) - 1} more)" if len(mismatched) > 1 else ""),
-                expected=f"shape {right}, as the configuration says",
-                hint="use the checkpoint's own configuration, or pass ignore_mismatched_sizes=True to start these anew",
+                expected=f"shape {right}, as in the configuration",
+                hint="use the checkpoint's own configuration, or pass ignore_mismatched_sizes=True",
             )
         dropped = {name for name, _, _ in mismatched}
         fitting = {name: tensor for name, tensor in state.items() if name in expected and name not in dropped}

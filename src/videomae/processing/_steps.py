@@ -77,7 +77,7 @@ def resize_size(value: Any) -> dict[str, int]:
         raise ConfigError(
             f"size={size}",
             expected='{"shortest_edge": s} or {"height": h, "width": w}',
-            hint="a longest edge alone does not say how large a frame becomes",
+            hint="a longest edge alone does not define the size of a frame",
         )
     return size
 

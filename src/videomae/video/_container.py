@@ -170,7 +170,7 @@ class OpenVideo:
             raise VideoError(
                 f"{self.name} (holds {', '.join(kinds)})",
                 expected="a file with a video stream",
-                hint="leave this file out, or give the video itself",
+                hint="skip this file, or give the video itself",
             )
         stream = streams[0]
         if stream.codec_context is None:

@@ -52,7 +52,7 @@ def check_clip(num_video_frames: int, *, num_frames: int, frame_stride: int = 1,
         raise VideoError(
             f"num_video_frames={num_video_frames}",
             expected="a video with at least 1 frame",
-            hint="leave this video out, or repair it",
+            hint="skip this video, or repair it",
         )
     if method not in METHODS:
         raise ConfigError(
@@ -77,6 +77,4 @@ def check_clip_number(clip: int, num_clips: int) -> None:
     if num_clips < 1:
         raise ConfigError(f"num_clips={num_clips}", expected="at least 1", hint="give a larger num_clips")
     if not 0 <= clip < num_clips:
-        raise ConfigError(
-            f"clip={clip}", expected=f"a clip from 0 to {num_clips - 1}", hint="num_clips says how many there are"
-        )
+        raise ConfigError(f"clip={clip}", expected=f"a clip from 0 to {num_clips - 1}", hint="pass a larger num_clips")

@@ -54,7 +54,7 @@ def write_video(
             f"frames_per_second={frames_per_second}", expected="a rate above 0 and up to 10000", hint="30 is common"
         )
     if not 0 <= crf <= 51:
-        raise ConfigError(f"crf={crf}", expected="0 to 51", hint="18 is hardly told from the original")
+        raise ConfigError(f"crf={crf}", expected="0 to 51", hint="18 is visually close to the original")
     height, width = frames.shape[1:3]
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     path = Path(path)

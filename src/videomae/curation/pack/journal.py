@@ -166,7 +166,7 @@ class Journal:
                 raise DataError(
                     f"OUT {out}, packed with {before}",
                     expected=", ".join(f"{name} {settings.get(name)}" for name in changed),
-                    hint="give the same settings, another folder, or --overwrite to pack all of it anew",
+                    hint="give the same settings, another folder, or --overwrite to pack everything again",
                 )
             for name in {record.shard or record.name for record in self.records.values()}:
                 (out / name).unlink(missing_ok=True)

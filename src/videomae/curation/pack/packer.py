@@ -216,7 +216,7 @@ def _put_together(
 
 def _nothing(manifest: Manifest, num_videos: int, broken: list[tuple[PackJob, BrokenSource]]) -> DataError:
     return DataError(
-        f"{manifest.source}, of whose {num_videos} videos none can be packed",
+        f"{manifest.source} ({num_videos} videos, none of which can be packed)",
         expected="a video that can be read",
         hint=f"the first: {broken[0][1].reason}" if broken else "give other videos",
     )
