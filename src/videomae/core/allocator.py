@@ -1,6 +1,6 @@
-"""What becomes of memory that tensors on the CPU give back.
+"""Keeping memory that tensors on the CPU have freed.
 
-By default glibc hands every large block back to the system when it is freed, and the next block's pages are made anew,
+By default glibc hands every large block back to the system when it is freed, and allocates the next one's pages again,
 each with a fault and zeros. A training step on the CPU frees and takes gigabytes: keeping the pages makes it about a
 fifth faster (`benchmarks/allocator.py`).
 """

@@ -1,4 +1,4 @@
-"""The errors that tell a person what to do."""
+"""Errors with the bad value, what was expected and what to do."""
 
 
 class InputError(ValueError):

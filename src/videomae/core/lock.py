@@ -28,7 +28,7 @@ class FolderLock:
     file system has no locks there is none either, and one line is logged.
 
     Args:
-        path: a small file, made if absent; it stays, and says who had the lock last.
+        path: a small file, made if absent; it stays, and names the last owner of the lock.
         refusal: what to raise if another process has the lock, given who that is.
 
     Raises:

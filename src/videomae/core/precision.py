@@ -54,7 +54,7 @@ class CpuFacts:
     """What decides about bf16 on a CPU.
 
     Args:
-        has_instructions: whether it multiplies bf16; None where torch does not tell.
+        has_instructions: whether it multiplies bf16; None where torch does not know.
         has_onednn: whether torch has oneDNN, the library that uses such instructions.
         limit: what forbids oneDNN their use, such as "ONEDNN_MAX_CPU_ISA=AVX2"; "" for nothing.
         is_certain: whether these facts are enough; else a product in each precision is timed.
@@ -73,7 +73,7 @@ def choose_precision(asked: str, device: torch.device, *, sharded: bool = False)
         asked: "auto", or the precision itself; one that is slow here is logged as a warning, once for the process.
         device: where it computes.
         sharded: whether the model's weights are spread over several devices, where fp16 cannot train: each process
-            would judge by itself whether the scale of the loss is too large.
+            would decide by itself whether the scale of the loss is too large.
 
     Raises:
         ConfigError: if there is no such precision, or the device lacks it.
@@ -186,7 +186,7 @@ def _product_seconds(size: int, dtype: torch.dtype) -> float:
 
 
 def _require_autocast(name: str, device: torch.device) -> None:
-    """Raise a ConfigError where torch has no such precision for the device: it would warn, and go on in fp32."""
+    """Raise a ConfigError where torch has no such precision for the device: it would warn, and continue in fp32."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:

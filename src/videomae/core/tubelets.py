@@ -2,7 +2,7 @@
 
 A clip is (B, T, C, H, W). Its tokens are ordered time, row, column. Inside a token two pixel orders exist and differ:
 the patch embedding reads (C, t, y, x), because its weight is that of a 3-D convolution, and the reconstruction target
-is (t, y, x, C), because the original recipe says so (VideoMAE, Tong et al. 2022, §3; facts of both code bases).
+is (t, y, x, C), as in the original recipe (VideoMAE, Tong et al. 2022, §3; facts of both code bases).
 """
 
 from __future__ import annotations

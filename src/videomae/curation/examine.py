@@ -1,4 +1,4 @@
-"""What a scan does with one video, in a worker process: open it, decode some or all of it, say what it is."""
+"""What a scan does with one video, in a worker process: open it, decode some or all of it, and describe it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work on many files in processes that may crash, hang or eat memory: each failure is told, and the rest goes on."""
+"""Work on many files in processes that may crash, hang or eat memory; a failure costs its file alone."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ class _Pool(Generic[Item, Result]):
         with contextlib.suppress(queue.Empty):
             worker, content = self._inbox.get(timeout=timeout)
             while True:
-                if worker in self._workers:  # not what one that was ended has said last
+                if worker in self._workers:  # not the last message of a worker that was ended
                     yield from self._handle(worker, content)
                 worker, content = self._inbox.get_nowait()
 
@@ -306,12 +306,12 @@ class _Pool(Generic[Item, Result]):
 
 
 def _outcome(item: Any, kind: str, *content: Any) -> Any:
-    """A result, or the failure that a message tells."""
+    """The result or the failure of a message."""
     if kind == "result":
         return content[0]
     reason, error, trace = content
     try:
         raised = pickle.loads(error) if error is not None else None
-    except Exception:  # an exception whose class cannot be rebuilt; its line and trace say what it said
+    except Exception:  # an exception whose class cannot be rebuilt; its line and trace remain
         raised = None
     return WorkerFailure(item, kind, reason, raised, trace)  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ def _take_channels() -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _listen(given: IO[bytes], items: queue.SimpleQueue[bytes | bytearray]) -> None:
-    """Pass on the items. When the other side is gone leave at once, also from the midst of one: nobody wants it."""
+    """Pass on the items. When the other side is gone, exit at once, also in the middle of an item."""
     try:
         with contextlib.suppress(OSError, EOFError):
             while True:

@@ -28,7 +28,7 @@ class ScanReport:
         manifest: the data set.
         records: what is known of each of its entries, in their order.
         findings: what is wrong, the gravest kinds first.
-        notes: what is no fault, but worth knowing; one line each.
+        notes: properties that are no faults but worth knowing; one line each.
         num_scanned: files that were read now; the others had been before.
         num_frames: of the clips that are to be drawn.
         frame_stride: distance of their frames.
@@ -87,7 +87,7 @@ def scan_videos(
 
     Args:
         manifest: the data set.
-        catalog: what is known, and where to keep what is found; if it cannot be written, the report says so.
+        catalog: of known videos, where results are stored; where it cannot be written, the report has a note.
         num_workers: processes that read; -1 for one a core, 0 for none but this one, which then has no protection.
         full: decode every frame, not only the first, the middle and the last one; a video that was scanned without is
             scanned again.

@@ -72,7 +72,7 @@ class Sample:
         clips: (V, T, C, H, W) uint8.
         index: place in the data set.
         label: class index, -1 for none.
-        damage: what is wrong with the video, which was read all the same; None for a sound one.
+        damage: what is wrong with the video, which was read nevertheless; None for a sound one.
     """
 
     clips: Tensor
@@ -265,7 +265,7 @@ class TrainingClips(VideoClips):
         image_size: height and width of a clip in pixels, or a (height, width) pair.
         seed: of time and crop.
         num_views: crops of each decoded clip (repeated augmentation, Hoffer et al. 2020).
-        augmentation: what is done to the pixels besides.
+        augmentation: further changes of the pixels.
         limits: what one file may cost.
     """
 

@@ -72,7 +72,7 @@ class VideoRecord:
 
 @dataclass(frozen=True)
 class FileStamp:
-    """What tells a changed file from an unchanged one. Take it before the file is read."""
+    """Distinguishes a changed file from an unchanged one. Take it before the file is read."""
 
     num_bytes: int
     mtime_ns: int
@@ -113,8 +113,8 @@ class Catalog:
     """What is known of videos, by their absolute paths; valid while size and time of change stay the same.
 
     One file for all data sets of a user. Several processes may read and write it at once; a forked or unpickled copy
-    opens the file anew. Nothing that happens to the file makes reading fail: what cannot be read is not known. A
-    damaged file is renamed and a new one begun; on a disk that cannot be written, what is there is read.
+    opens the file again. Nothing that happens to the file makes reading fail: what cannot be read is not known. A
+    damaged file is renamed and a new one started; on a disk that cannot be written, what is there is read.
 
     Args:
         path: the file; None for `default_catalog_path()`. It is made with its folders when first written.
@@ -188,7 +188,7 @@ class Catalog:
                 connection.execute("ROLLBACK")
                 return
             except (sqlite3.Error, OSError) as error:
-                self.close()  # with the transaction that was begun
+                self.close()  # with the open transaction
                 if is_last or not self._set_aside_if_damaged(error):
                     raise self._cannot_write(error) from error
 
@@ -234,7 +234,7 @@ class Catalog:
         self.close()
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
         try:
-            if os.stat(self.path).st_ino != self._inode:  # another process has done it, and begun a new one
+            if os.stat(self.path).st_ino != self._inode:  # another process has done it, and started a new one
                 return True
             os.replace(self.path, aside)
             journal = Path(f"{self.path}-journal")

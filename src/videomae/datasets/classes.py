@@ -120,7 +120,7 @@ def name_classes(
         return tuple(entries), _tell_gaps(numbers, listing)
     _check_numbers(entries, numbers, class_list)
     named = tuple(_named(entry, class_list.names) for entry in entries)
-    return named, _tell_unused({class_list.names[number] for number in numbers}, listing, class_list)
+    return named, _about_unused({class_list.names[number] for number in numbers}, listing, class_list)
 
 
 def _named(entry: VideoEntry, names: Mapping[int, str]) -> VideoEntry:
@@ -171,7 +171,7 @@ def _check_names(
             expected=f"one of the {len(known)} classes of {class_list.file}",
             hint=f"did you mean {similar[0]!r}?" if similar else "correct the label, or add it to the classes",
         )
-    return _tell_unused(labels, listing, class_list)
+    return _about_unused(labels, listing, class_list)
 
 
 def _tell_gaps(numbers: set[int], listing: Path) -> tuple[str, ...]:
@@ -186,7 +186,7 @@ def _tell_gaps(numbers: set[int], listing: Path) -> tuple[str, ...]:
     )
 
 
-def _tell_unused(used: set[str], listing: Path, class_list: ClassList) -> tuple[str, ...]:
+def _about_unused(used: set[str], listing: Path, class_list: ClassList) -> tuple[str, ...]:
     unused = [name for _, name in sorted(class_list.names.items()) if name not in used]
     if not unused:
         return ()

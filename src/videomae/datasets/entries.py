@@ -15,7 +15,7 @@ from videomae.video import VideoSource
 # What people have most.
 _COMMON = ".mp4 .avi .mkv .webm .mov .m4v .wmv .flv .mpg .mpeg .gif .3gp .asf .m2ts .mts .ogv .ts .vob"
 COMMON_SUFFIXES = tuple(_COMMON.split())
-# What FFmpeg opens besides: containers, recorders' files (.dav, .mod, .tod, .insv), and streams without a container.
+# FFmpeg also opens containers, recorders' files (.dav, .mod, .tod, .insv), and streams without a container.
 _OTHERS = (
     ".3g2 .3gp2 .3gpp .amv .apng .bik .divx .dv .dvr-ms .evo .f4v .fli .flc .gxf .ismv .m1v .m2p .m2t .m2v .mj2 "
     ".mjpeg .mjpg .mk3d .mod .mp4v .mpe .mpv .mxf .nsv .nut .nuv .ogm .ogx .qt .rm .rmvb .rv .smk .tod .tp .trp .wm "
@@ -23,7 +23,7 @@ _OTHERS = (
 )
 VIDEO_SUFFIXES = (*COMMON_SUFFIXES, *_OTHERS.split())
 _IS_VIDEO_SUFFIX = frozenset(VIDEO_SUFFIXES)
-# Files of these endings are no videos that anybody misses: text, tables, pictures, sound, subtitles, models, programs.
+# Files with these suffixes are skipped without a notice: text, tables, pictures, sound, subtitles, models, programs.
 _KNOWN_FILES = (
     "txt md rst json jsonl csv tsv list xml yaml yml toml ini cfg conf log html htm css js pdf doc docx xls xlsx "
     "odt ods ppt pptx tex bib nfo url lnk db sqlite "
@@ -118,7 +118,7 @@ class VideoEntry:
 
     @property
     def label_text(self) -> str | None:
-        """Its classes as a table says them, several with `|` between them; None where they are not known."""
+        """Its classes as in a table, several with `|` between them; None where they are not known."""
         return self.label if self.labels is None else LABEL_SEPARATOR.join(self.labels)
 
 

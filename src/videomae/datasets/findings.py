@@ -147,7 +147,7 @@ def _repeats(entries: list[VideoEntry]) -> Iterator[Finding]:
 
 
 def _duplicates(entries: list[VideoEntry]) -> Iterator[Finding]:
-    """The same part in several files of one split and class; other combinations are told as leaks or conflicts."""
+    """The same part in several files of one split and class; other combinations are leaks or conflicts."""
     for same in _grouped(entries, lambda e: (e.part, e.split, e.label_text)):
         files = {entry.path: entry for entry in same}
         if len(files) > 1:

@@ -31,7 +31,7 @@ class FoundVideo(NamedTuple):
 
 
 def videos_below(folder: Path, passed_over: Counter[str] | None = None) -> list[FoundVideo]:
-    """All videos at any depth, sorted by path, through links too; hidden files and folders are left out.
+    """All videos at any depth, sorted by path, through links too; hidden files and folders are skipped.
 
     A folder that holds numbered images, and neither folders nor videos, is one video.
 
@@ -166,7 +166,7 @@ class NamedVideos:
     """The videos below some folders by their bare names, for lists that name no paths.
 
     Args:
-        folders: where to look, at any depth; those that do not exist are left out.
+        folders: where to look, at any depth; those that do not exist are skipped.
     """
 
     def __init__(self, folders: Iterable[Path]) -> None:
@@ -184,7 +184,7 @@ class NamedVideos:
         return len(self._by_name)
 
     def find(self, name: str, *, within: Sequence[str | None] = ()) -> VideoSource | None:
-        """The video called `name`, its suffix left out; of several, one in a folder named as one of `within`."""
+        """The video called `name` without its suffix; of several, one in a folder named as one of `within`."""
         found = self._by_name.get(name)
         if found is None:
             return None

@@ -52,7 +52,7 @@ def table_rows(
 def headed_entries(rows: Iterable[Row], header: Sequence[str], paths: Paths, group_column: str) -> Listed:
     """The videos of a table with `path`, and whichever of label or labels, split, start, end and group it has.
 
-    Cells that say nan or the like are empty. What is wrong with lines is kept in `paths`.
+    Cells with nan or similar are empty. What is wrong with lines is kept in `paths`.
 
     Raises:
         DataError: if the table has both label and labels.
@@ -68,7 +68,9 @@ def headed_entries(rows: Iterable[Row], header: Sequence[str], paths: Paths, gro
         )
     rows = list(rows)
     label_of, labels_of = columns.reader(_LABEL_COLUMNS), columns.reader((LABELS_COLUMN,))
-    several_of, told = reader_of_labels([labels_of(row.cells) for row in rows]) if is_multi_label else (None, "")
+    several_of, separator_notice = (
+        reader_of_labels([labels_of(row.cells) for row in rows]) if is_multi_label else (None, "")
+    )
     entry_of = _row_reader(columns)
     path_at = header.index("path")
     entries = []
@@ -86,7 +88,10 @@ def headed_entries(rows: Iterable[Row], header: Sequence[str], paths: Paths, gro
         if source is not None:
             labels = several_of(cell) if several_of is not None else None
             entries.append(VideoEntry(source, label=label, labels=labels, place=row.place, **about))
-    notices = [*about_missing(paths.file, num_missing), *([f"{paths.file}: {told}"] if told else [])]
+    notices = [
+        *about_missing(paths.file, num_missing),
+        *([f"{paths.file}: {separator_notice}"] if separator_notice else []),
+    ]
     return Listed(tuple(entries), (*notices, *columns.notices(paths.file)), tuple(header))
 
 

@@ -24,7 +24,7 @@ def known_problems(entries: Sequence[VideoEntry], *sources: object, options: str
     Args:
         entries: the videos, with the splits that count.
         sources: DATA that they are from, for the command that lists the problems.
-        options: of that command besides.
+        options: further options of that command.
     """
     catalog = Catalog()
     if not catalog.path.exists():

@@ -69,11 +69,11 @@ def reader_of_labels(cells: Sequence[str]) -> tuple[Callable[[str], tuple[str, .
     if not separator:
         return _without_missing, ""
     example = next(cell for cell in filled if separator in cell)
-    told = (
+    notice = (
         f"in the column {LABELS_COLUMN}, {separator!r} is used as the separator of classes, as in {example[:80]!r}; "
         f"with {LABEL_SEPARATOR} at the end of a cell it is part of the names"
     )
-    return lambda cell: _without_missing(cell.replace(separator, LABEL_SEPARATOR)), told
+    return lambda cell: _without_missing(cell.replace(separator, LABEL_SEPARATOR)), notice
 
 
 def _without_missing(cell: str) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def tidy_labels(entries: Sequence[VideoEntry], listing: Path | str) -> tuple[tup
         listing: what they come from, for the notices.
 
     Returns:
-        The videos, and what their user should know: forms that were taken as one, names that look alike, and names
+        The videos, and what their user should know: forms that are treated as one, names that look alike, and names
         that seem to be several classes; one line each.
     """
     counts = Counter(name for entry in entries for name in entry.classes)

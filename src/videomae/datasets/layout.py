@@ -12,7 +12,7 @@ from videomae.core.text import readable
 from videomae.datasets.entries import SPLITS, split_named
 
 Parts = tuple[str, ...]
-# In the name of a split folder these say nothing about the split: `videos_train`, `train_256`, `test-set`.
+# In the name of a split folder these are independent of the split: `videos_train`, `train_256`, `test-set`.
 _NEUTRAL = frozenset(
     (
         *("set", "split", "data", "dataset", "video", "videos", "clip", "clips", "frames", "rawframes", "images"),
@@ -22,12 +22,12 @@ _NEUTRAL = frozenset(
 _UNLABELLED = re.compile(r"(un|not_|no_?)label+(ed|s)?|without_labels?|pre_?train(ing)?|unsupervised|ssl")
 _WORDS = re.compile(r"\d+|[^\W\d_]+")
 _NUM_SHOWN = 5
-_SAY_OTHERWISE = "list the videos in a CSV with path,label,split to change this"
+_HOW_TO_CHANGE = "list the videos in a CSV with path,label,split to change this"
 
 
 @dataclass(frozen=True)
 class PlacedVideo:
-    """What the place of a video says of it.
+    """The class and split of a video by its place.
 
     Args:
         index: of the video, among the paths that were given.
@@ -42,7 +42,7 @@ class PlacedVideo:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the folders of a data set say.
+    """The classes and splits of a data set by its folders.
 
     Args:
         videos: the videos, those of splits by train, val and test, then the others, each in the given order.
@@ -67,7 +67,7 @@ def read_layout(folder: Path, paths: Sequence[Parts]) -> Layout:
     """Decide what the folders mean.
 
     Split folders in any company are splits, and what lies beside them is in none. One name of a split alone may be a
-    class (`train` beside `bus` and `car`): then what lies inside decides. Whatever is not plain is said in a notice.
+    class (`train` beside `bus` and `car`): then what lies inside decides. Ambiguous cases give a notice.
 
     Args:
         folder: the data set, for messages.
@@ -162,7 +162,7 @@ class _Tree:
             text = f"{_shown(self.tops)} are separate data sets, with splits but without classes; pass one of them"
         else:
             text = f"its splits are inside the class folders ({_shown(self.tops)})"
-        return Layout(tuple(videos), (f"{self.folder}: {text}; {_SAY_OTHERWISE}",))
+        return Layout(tuple(videos), (f"{self.folder}: {text}; {_HOW_TO_CHANGE}",))
 
     def as_classes(self) -> Layout:
         """The folders at the top are classes; with videos beside them, the data set has none."""
@@ -183,13 +183,13 @@ class _Tree:
         if doubtful and (set(doubtful) & set(self.split_of) or len(doubtful) > 1):
             notices.append(
                 f"{self.folder}: {_shown(doubtful)} {_are(doubtful)} treated as {_classes(doubtful)}, not as "
-                f"{_splits(doubtful)}; {_SAY_OTHERWISE}"
+                f"{_splits(doubtful)}; {_HOW_TO_CHANGE}"
             )
         hidden = sorted(name for name in self.subfolders(self.tops) if split_folder(name))
         if hidden:
             notices.append(
                 f"{self.folder}: the folders {_shown(hidden)} inside the classes are not treated as splits, because "
-                f"there are other videos beside them; {_SAY_OTHERWISE}"
+                f"there are other videos beside them; {_HOW_TO_CHANGE}"
             )
         return Layout(videos, tuple(notices))
 
@@ -209,7 +209,7 @@ class _Tree:
         names = [*self.others, *(["loose videos"] if self.num_loose else [])]
         return (
             f"{_shown(names)} beside {_shown(list(self.split_of))}, in no split ({count} video{'s' * (count > 1)}): "
-            f"pretrain uses them, finetune and evaluate do not; {_SAY_OTHERWISE}"
+            f"pretrain uses them, finetune and evaluate do not; {_HOW_TO_CHANGE}"
         )
 
 

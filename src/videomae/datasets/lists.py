@@ -39,7 +39,7 @@ def is_list(file: Path) -> bool:
 
 
 def lists_in_folder(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """The lists in a folder that holds no videos, and what to say of them: official splits, or train.csv, val.csv."""
+    """The lists in a folder that holds no videos, and notices about them: official splits, or train.csv, val.csv."""
     lists, notices = lists_of_first_split(folder)
     if not lists:
         named = (child for child in folder.iterdir() if is_list(child) and child.is_file())
@@ -52,11 +52,11 @@ def read_lists(files: Sequence[Path], *, root: Path | None, group_column: str | 
 
     Args:
         files: the lists.
-        root: where the videos are; None for where each list says.
+        root: where the videos are; None for the places that the lists give.
         group_column: the column that names groups; None for `group`.
 
     Raises:
-        DataError: if a line is at fault (says which), or a class is unknown.
+        DataError: if a line is at fault, or a class is unknown.
     """
     readers: dict[Path, _FolderReader] = {}
     found = []
@@ -69,12 +69,16 @@ def read_lists(files: Sequence[Path], *, root: Path | None, group_column: str | 
         found.append(listed)
     entries = [entry for listed in found for entry in listed.entries]
     listing = files[0] if len(files) == 1 else files[0].parent
-    tidy, told = tidy_labels(entries, listing)
+    tidy, label_notices = tidy_labels(entries, listing)
     named, notices = name_classes(tidy, listing, readers[files[0].parent].class_list())
     kept, repeats = without_repeats(named, may_contradict=any(is_kinetics(listed.columns) for listed in found))
     return Listed(
         kept,
-        tuple(dict.fromkeys([*(notice for listed in found for notice in listed.notices), *told, *notices, *repeats])),
+        tuple(
+            dict.fromkeys(
+                [*(notice for listed in found for notice in listed.notices), *label_notices, *notices, *repeats]
+            )
+        ),
         tuple(dict.fromkeys(column for listed in found for column in listed.columns)),
     )
 
@@ -162,7 +166,7 @@ def _joined_labels(labels: object, place: Place) -> str:
             expected=f"a list of names or numbers of classes, without {LABEL_SEPARATOR} in them",
             hint="correct the list",
         )
-    # The separator at the end says that nothing else separates: a name may hold a comma.
+    # With the separator at the end nothing else separates: a name may contain a comma.
     return LABEL_SEPARATOR.join([*names, ""]) if names else ""
 
 

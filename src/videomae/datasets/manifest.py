@@ -95,7 +95,7 @@ class Manifest:
                 Of several, one class is enough for the whole data set.
 
         Raises:
-            DataError: says what is missing.
+            DataError: if one is missing.
         """
         if multi_label is not None and self.entries:
             _require_kind(self, multi_label=multi_label)
@@ -156,7 +156,7 @@ def read_manifest(data: str | Path, *, root: str | Path | None = None, group: st
             with one pair of brackets, searched in its path. None for the column `group`, where there is one.
 
     Raises:
-        DataError: if there is no such file or folder, it holds no video, or a line is malformed (says which).
+        DataError: if there is no such file or folder, it holds no video, or a line is malformed.
     """
     with _without_collection():
         source, listed = _read(str(data), None if root is None else Path(root).expanduser(), group)
@@ -250,7 +250,7 @@ def _without_collection() -> Iterator[None]:
 
 
 def _read(data: str, root: Path | None, group: str | None) -> tuple[Path | str, Listed]:
-    """What DATA says, by its form."""
+    """The entries of DATA, by its form."""
     if is_url(data):
         folder = data.rstrip("/").removesuffix(f"/{INDEX_NAME}")
         return folder, _read_packed(folder)
@@ -275,9 +275,9 @@ def _read(data: str, root: Path | None, group: str | None) -> tuple[Path | str, 
 def _read_folder(folder: Path, root: Path | None, column: str | None) -> Listed:
     if is_packed(folder):
         return _read_packed(folder)
-    found, told = folder_entries(folder)
+    found, folder_notices = folder_entries(folder)
     entries, about_labels = tidy_labels(found, folder)
-    told = (*told, *about_labels)
+    folder_notices = (*folder_notices, *about_labels)
     lists, notices = lists_in_folder(folder)
     if lists and not entries:
         listed = read_lists(lists, root=root, group_column=column)
@@ -289,11 +289,11 @@ def _read_folder(folder: Path, root: Path | None, column: str | None) -> Listed:
             hint="leave --video-root out, or give a list",
         )
     has_classes = len({entry.label for entry in entries}) > 1
-    return Listed(entries, told if has_classes else (*told, *_unread(folder, lists)))
+    return Listed(entries, folder_notices if has_classes else (*folder_notices, *_unread(folder, lists)))
 
 
 def _unread(folder: Path, lists: Sequence[Path]) -> tuple[str, ...]:
-    """What to say of lists beside videos that the folders give no classes: mostly the lists do."""
+    """A notice about lists beside videos without class folders: mostly the lists hold the classes."""
     if not lists:
         return ()
     names = ", ".join(file.name for file in lists[:4]) + (", …" if len(lists) > 4 else "")

@@ -56,7 +56,7 @@ def is_hmdb51(file: Path) -> bool:
 
 
 def lists_of_first_split(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """The lists of the first of the three official splits of UCF101 or HMDB51 in a folder, and what to say of it."""
+    """The lists of the first of the three official splits of UCF101 or HMDB51 in a folder, and notices about it."""
     names = sorted(child.name for child in folder.iterdir() if child.is_file())
     ucf = [name for name in names if name.lower() in ("trainlist01.txt", "testlist01.txt")]
     hmdb = [name for name in names if (found := _HMDB_LIST.fullmatch(name)) is not None and found[2] == "1"]
@@ -120,7 +120,7 @@ class Finder:
                 f"{len(self.videos.ambiguous)} videos are in several folders, such as {name}: "
                 f"{first} is used, not {second}; choose with --video-root"
             )
-        self.videos.ambiguous.clear()  # the next list tells its own
+        self.videos.ambiguous.clear()  # the next list reports its own
         return tuple(notices)
 
 

@@ -88,7 +88,7 @@ def write_index(folder: Path, files: Sequence[PackedFile], *, about: dict[str, A
     Args:
         folder: the packed folder.
         files: all its videos.
-        about: what else `index.json` should say: settings, the source.
+        about: further entries of `index.json`: settings, the source.
 
     Raises:
         InputError: the folder cannot be written.
@@ -256,7 +256,7 @@ def write_shard(path: Path, samples: Iterable[tuple[ShardSample, bytes]]) -> dic
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)  # time, owner and group are 0: nothing in it tells when and by whom
+    member = tarfile.TarInfo(name)  # time, owner and group are 0: the result depends on the content alone
     member.size = len(content)
     member.mode = 0o644
     tar.addfile(member, io.BytesIO(content))

@@ -25,22 +25,22 @@ def read_train_and_val(
     root: str | Path | None = None,
     seed: int = 0,
 ) -> tuple[Manifest, Manifest | None]:
-    """The labelled videos to learn from, and those that judge: of `val`, of DATA's split val, or a share held out.
+    """The labeled training and validation videos; the latter are `val`, DATA's split val, or a share held out.
 
     Args:
-        data: DATA; of one that names splits, train is learnt.
-        val: other DATA that judges.
+        data: DATA; of data with splits, train is used.
+        val: other DATA for validation.
         val_share: share of the videos to hold out, between 0 and 1; groups stay together.
         group: what a group is, as for `read_manifest`.
         root: where the videos of lists are, as for `read_manifest`.
         seed: of the choice of the videos that are held out.
 
     Returns:
-        Both manifests, the second None where nothing judges; the first's notices are for the user.
+        Both manifests, the second None without validation videos; the first holds the notices for the user.
 
     Raises:
-        ConfigError: if `val_share` is no share, or there are other videos to judge.
-        DataError: if a video has no class, or one that is not learnt; if there are too few groups.
+        ConfigError: if `val_share` is not between 0 and 1, or there are other validation videos.
+        DataError: if a video has no class, or one without training videos; if there are too few groups.
     """
     whole = read_manifest(data, root=root, group=group)
     divided = whole
@@ -48,12 +48,12 @@ def read_train_and_val(
         divided = _hold_out(whole, val_share, others="--val" if val is not None else "", seed=seed)
     manifest = divided.take_split("train").require_classes(multi_label=None)
     validation = None
-    told: tuple[str, ...] = ()
+    other_notices: tuple[str, ...] = ()
     if val is not None:
         other = read_manifest(val, root=root, group=group)
         validation = other.take_split("val", "test")
         leak = leaks_between(manifest, validation)
-        told = other.notices if leak is None else (*other.notices, leak)
+        other_notices = other.notices if leak is None else (*other.notices, leak)
     elif "val" in divided.splits:
         validation = divided.take_split("val")
     used = (
@@ -67,14 +67,14 @@ def read_train_and_val(
         entries, sources = (*train, *other_side), [whole.source, validation.source]
     options = "" if root is None else f" --video-root {shlex.quote(str(root))}"
     problems = known_problems(entries, *sources, options=options)
-    manifest = replace(manifest, notices=tuple(filter(None, (*manifest.notices, *told, problems))), used=used)
+    manifest = replace(manifest, notices=tuple(filter(None, (*manifest.notices, *other_notices, problems))), used=used)
     if validation is None:
         return manifest, None
     return manifest, validation.require_classes(manifest.class_names, multi_label=manifest.is_multi_label)
 
 
 def _hold_out(whole: Manifest, val_share: float, *, others: str, seed: int) -> Manifest:
-    """Train and val of the videos that are to be learnt, and a notice of what was chosen."""
+    """Divide the training videos into train and val, with a notice."""
     others = others or ("the split val" if "val" in whole.splits else "")
     if others:
         raise ConfigError(
@@ -82,12 +82,12 @@ def _hold_out(whole: Manifest, val_share: float, *, others: str, seed: int) -> M
         )
     if not 0 < val_share < 1:
         raise ConfigError(f"--val-share {val_share}", expected="a share between 0 and 1", hint="0.2 is a fifth")
-    learnt = whole.take_split("train")
-    divided = split_by_group(learnt, {"train": 1 - val_share, "val": val_share}, seed=seed)
+    training = whole.take_split("train")
+    divided = split_by_group(training, {"train": 1 - val_share, "val": val_share}, seed=seed)
     held = divided.take_split("val")
     groups = {entry.group for entry in divided.entries if entry.group is not None}
     of_groups = f" in {len({entry.group for entry in held.entries})} of {len(groups)} groups" if groups else ""
-    notice = f"{len(held)} of {len(learnt)} videos{of_groups} are held out for validation"
+    notice = f"{len(held)} of {len(training)} videos{of_groups} are held out for validation"
     return replace(divided, notices=(*divided.notices, notice))
 
 
@@ -98,8 +98,8 @@ def _in_split(manifest: Manifest, split: str) -> tuple[VideoEntry, ...]:
 def leaks_between(train: Manifest, other: Manifest) -> str | None:
     """One line about groups or videos of `other` that `train` has too; None if there are none."""
     found = leaking_groups([*_in_split(train, "train"), *_in_split(other, "val")])
-    learnt = {str(entry.path) for entry in train.entries}
-    shared = [entry for entry in other.entries if str(entry.path) in learnt]
+    training = {str(entry.path) for entry in train.entries}
+    shared = [entry for entry in other.entries if str(entry.path) in training]
     if shared:
         return f"{shared[0].named} is also a training video, as are {len(shared)} of {len(other)} validation videos"
     return found

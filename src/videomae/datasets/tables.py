@@ -188,7 +188,7 @@ def bare_entries(file: Path, lines: Sequence[tuple[int, str]], paths: Paths) -> 
 
 
 def about_missing(file: Path, count: int) -> tuple[str, ...]:
-    """A line about cells that say nan or the like."""
+    """A notice about cells that hold nan or similar."""
     labels = "1 label" if count == 1 else f"{count} labels"
     return (f"{file}: {labels} (nan, None, null or N/A) treated as missing",) if count else ()
 

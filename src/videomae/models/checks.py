@@ -16,7 +16,7 @@ _IGNORED_CLASS = -100
 
 
 def check_clips(pixel_values: Tensor, grid: TubeletGrid) -> None:
-    """Raise a ShapeError that says what is wrong if `pixel_values` are not clips of this grid."""
+    """Raise a ShapeError if `pixel_values` are not clips of this grid."""
     _check_tensor(pixel_values, "pixel_values")
     names = ("frames", "channels", "height", "width")
     shape = tuple(pixel_values.shape)
@@ -54,7 +54,7 @@ def expand_head_mask(head_mask: Tensor | None, num_layers: int, num_heads: int) 
     """One mask per layer, each (1, heads, 1, 1), from (heads,) or (layers, heads); 1 keeps a head, 0 silences it.
 
     Raises:
-        ShapeError: for any other shape, and for what is no tensor.
+        ShapeError: for any other shape, and for anything but a tensor.
     """
     if head_mask is None:
         return [None] * num_layers

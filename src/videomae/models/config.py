@@ -21,7 +21,7 @@ ATTENTION_IMPLEMENTATIONS = ("sdpa", "eager")
 CONFIG_NAME = "config.json"
 
 # transformers writes these into config.json; they describe the writer or the file of weights, not the network. Kept, a
-# float16 from one file would tell transformers 5.x to halve the float32 weights that we save later.
+# float16 from one file would make transformers 5.x halve the float32 weights that we save later.
 _WRITER_KEYS = (
     "transformers_version",
     "_name_or_path",

@@ -12,7 +12,7 @@ from videomae.models.network import PatchEmbeddings, SelfAttention
 
 
 def init_for_pretraining(model: VideoMAEForPreTraining) -> None:
-    """Draw the weights of a pre-training model anew, from torch's global generator.
+    """Initialize the weights of a pre-training model from torch's global generator.
 
     Encoder and decoder Linears are Xavier-uniform; queries, keys and values are drawn as the one matrix (3D, D) that
     the original network has, so their bound is sqrt(6 / 4D). `encoder_to_decoder` and the patch embedding keep
@@ -56,7 +56,7 @@ def init_classifier(model: VideoMAEForVideoClassification, *, init_scale: float 
 
 
 def init_for_finetuning(model: VideoMAEForVideoClassification, *, init_scale: float = 0.001) -> None:
-    """Draw all weights of a classifier anew, for fine-tuning from scratch, from torch's global generator.
+    """Initialize all weights of a classifier from torch's global generator, for fine-tuning from scratch.
 
     Linears are N(0, 0.02) with biases 0, the patch embedding keeps PyTorch's default, the head is `init_classifier`'s.
     """

@@ -117,7 +117,7 @@ class SelfAttention(nn.Module):
     def forward(
         self, hidden_states: Tensor, head_mask: Tensor | None = None, output_attentions: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """(B, N, D) to (B, N, D), and the attention weights (B, heads, N, N) where asked for."""
+        """(B, N, D) to (B, N, D), and the attention weights (B, heads, N, N) where requested."""
         query = self._heads(self._project(self.query, hidden_states, self.q_bias))  # (B, heads, N, D / heads)
         key = self._heads(self._project(self.key, hidden_states, None))
         value = self._heads(self._project(self.value, hidden_states, self.v_bias))
@@ -217,7 +217,7 @@ class Layer(nn.Module):
         output_attentions: bool = False,
         branch_scales: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """(B, N, D) to (B, N, D), and the attention weights where asked for.
+        """(B, N, D) to (B, N, D), and the attention weights where requested.
 
         `branch_scales` (2, B) multiplies what attention and MLP add to each sample; None adds it as it is.
         """

@@ -11,7 +11,7 @@ from torch.utils import _pytree
 
 
 class ModelOutput(OrderedDict[str, Any]):
-    """A mapping from field names to values; a field that is None is left out, and reads as None by attribute.
+    """A mapping from field names to values; a field that is None is omitted, and reads as None by attribute.
 
     Fields are the annotations of the subclass, in order. Can be built from keywords or from one mapping, which is how
     accelerate and torch's parallel wrappers rebuild it.

@@ -116,7 +116,7 @@ class VideoMAEPreTrainedModel(nn.Module):
         return [module for module in self.modules() if isinstance(module, LayerStack)]
 
     def init_weights(self) -> None:
-        """Draw all weights anew: Linear and Conv from N(0, initializer_range), the rest zero or one (transformers')."""
+        """Initialize all weights as transformers does: Linear and Conv from N(0, initializer_range), others 0 or 1."""
         for module in self.modules():
             self._init_module(module)
 
@@ -169,13 +169,13 @@ class VideoMAEPreTrainedModel(nn.Module):
         anew and listed in a warning; weights that the model has no place for (a decoder) are listed and ignored.
 
         Args:
-            pretrained_model_name_or_path: folder or hub name; None where `config` and `state_dict` say all.
+            pretrained_model_name_or_path: folder or hub name; None with `config` and `state_dict`.
             config: used instead of the checkpoint's; or the folder, file or hub name of one.
             state_dict: used instead of the file of weights.
             device_map: one device for all weights; "auto" for CUDA, else MPS, else the CPU.
             torch_dtype: type of the weights; float32 by default, "auto" for that of the file.
             dtype: the newer name of `torch_dtype`.
-            ignore_mismatched_sizes: draw weights anew whose shape differs, instead of raising.
+            ignore_mismatched_sizes: initialize weights whose shape differs, instead of raising.
             output_loading_info: also return a dictionary with `missing_keys`, `unexpected_keys`, `mismatched_keys` and
                 `error_msgs`.
             **kwargs: hub options (`cache_dir`, `revision`, `token`, `subfolder`, `local_files_only`,
@@ -227,7 +227,7 @@ class VideoMAEPreTrainedModel(nn.Module):
             state: tensors under the names of transformers 4.x or 5.x, of a bare encoder or of a model with a head.
             source: what to call the checkpoint in an error.
             dtype: type of the weights; None keeps that of `state`.
-            ignore_mismatched_sizes: draw weights anew whose shape differs, instead of raising.
+            ignore_mismatched_sizes: initialize weights whose shape differs, instead of raising.
 
         Raises:
             CheckpointError: if shapes differ, or no tensor of `state` has a name of the encoder's.

@@ -68,8 +68,8 @@ def level_stacks(stack: Stack) -> list[tuple[Stack, float]]:
     """Frames as grey levels 0 to 255 in uint8, each with what one level is worth in the frame's own unit.
 
     Resizing is done on 8-bit levels, whatever the frames come in. Frames of whole numbers are levels already (unit 1).
-    A frame with fractions between 0 and 1 is multiplied by 255 and cut off (unit 1/255). Each frame is judged alone, so
-    an all-black frame among fractions counts as whole numbers: the values agree.
+    A frame with fractions between 0 and 1 is multiplied by 255 and cut off (unit 1/255). Each frame is
+    classified by itself: an all-black frame among fractions counts as whole numbers, and the values agree.
 
     Raises:
         ShapeError: other values than these.
@@ -131,7 +131,7 @@ def resize(
         pixels: the frames.
         size: height and width of a resized frame.
         resample: the filter.
-        crop_size: what `center_crop` will keep; what it will not need may be left away already.
+        crop_size: what `center_crop` will keep; the rest may be omitted already.
     """
     if tuple(pixels.shape[-2:]) == size:
         return pixels
@@ -161,7 +161,7 @@ def resize_with_pillow(pixels: torch.Tensor, size: tuple[int, int], resample: Im
 def center_crop(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Cut (height, width) out of the middle of frames (n, C, H, W); smaller frames are padded with zeros.
 
-    Of an odd surplus the smaller half is cut (or padded) at the top and left. The result always has the size asked for:
+    Of an odd surplus the smaller half is cut (or padded) at the top and left. The result always has the requested size:
     transformers 4.34.0 drops the last row or column where an odd number of them has to be padded.
     """
     for axis, length in ((-2, size[0]), (-1, size[1])):

@@ -204,7 +204,7 @@ def _values(clip: Tensor) -> Tensor:
 
 
 def _look_up(clip: Tensor, tables: Tensor) -> Tensor:
-    """Replace each value by what the table (256,), or the table of its frame and channel (T · C, 256), says."""
+    """Replace each value through a table (256,), or the table of its frame and channel (T · C, 256)."""
     planes = _planes(clip)
     found = torch.empty_like(planes)
     for out, plane, table in zip(found, planes, tables.expand(len(planes), 256), strict=True):

@@ -24,7 +24,7 @@ OPERATIONS = (
     *("Contrast", "Brightness", "Sharpness", "ShearX", "ShearY", "TranslateX", "TranslateY"),
 )
 
-# What an operation is told at `level`, the magnitude as a share of the greatest one, with `sign` +1 or -1.
+# The parameter of an operation at `level`, the magnitude as a fraction of the largest one, with `sign` +1 or -1.
 _ARGUMENTS: dict[str, Callable[[float, int], float]] = {
     "Rotate": lambda level, sign: sign * level * 30.0,  # degrees
     "Posterize": lambda level, sign: int(level * 4),  # bits that are kept

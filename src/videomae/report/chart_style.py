@@ -19,7 +19,7 @@ _WIDE_EXCESS = 0.5
 
 @contextmanager
 def chart_style() -> Iterator[None]:
-    """Matplotlib's own settings and ours on top, whatever the user's matplotlibrc says, for the time of one chart.
+    """Matplotlib's own settings and ours on top, whatever the user's matplotlibrc holds, for the time of one chart.
 
     The text of an SVG stays text: whoever looks at it has the fonts of their own scripts, this machine may not.
     """

@@ -116,7 +116,7 @@ def small_curves(
 def confusion_matrix(
     matrix: ArrayLike, class_names: Sequence[str], *, title: str = "", image_format: ImageFormat = "svg"
 ) -> bytes:
-    """How often each true class (row) was taken for each class (column).
+    """How often each true class (row) was predicted as each class (column).
 
     The colour is the share of the true class; the number is the count, written for up to 30 classes. Of more than 40
     classes, only every n-th is named.
@@ -365,7 +365,7 @@ def _check_counts(matrix: ArrayLike, *, num_classes: int) -> NDArray[np.float64]
 
 
 def _shorten(text: str, max_chars: int) -> str:
-    """The text in one line, with its middle left out where it is too long: class names often differ at the end."""
+    """The text in one line, with its middle elided where it is too long: class names often differ at the end."""
     line = " ".join(printable(text).split())
     if len(line) <= max_chars:
         return line

@@ -1,4 +1,4 @@
-"""What a compressed packet says about itself before it is decoded.
+"""Properties of a compressed packet that are known before it is decoded.
 
 Only the few header bits are read that decide how many frames a packet shows, whether decoding may begin with it, and
 whether other frames refer to it. Sources: ITU-T H.264 clauses 7.3.1, 7.4.1, D.2.8; ITU-T H.265 table 7-1; RFC 6386
@@ -46,7 +46,7 @@ def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
         extradata: the codec's header as the container has it.
 
     Returns:
-        None for a codec whose packets do not tell how many frames they show.
+        None for a codec whose packets do not show how many frames they hold.
     """
     if codec in _PLAIN_CODECS:
         return lambda packet, is_key: PacketTraits(1, is_key, False)
@@ -57,7 +57,7 @@ def inspector_for(codec: str, extradata: bytes | None) -> Inspector | None:
     if codec in ("h264", "hevc"):
         inspect, offset = (_inspect_h264, 4) if codec == "h264" else (_inspect_hevc, 21)
         length_size = _length_size(extradata, offset)
-        # Where units say their lengths, a few bytes of each are looked at, and the packet need not be copied.
+        # Where units are prefixed with their lengths, a few bytes of each are read, without a copy of the packet.
         view = memoryview if length_size else bytes
         return lambda packet, is_key: inspect(view(packet), is_key, length_size)
     others = {
@@ -149,7 +149,7 @@ def _h264_slice_type(header: bytes | memoryview) -> int:
 
 
 def _has_exact_recovery_point(message: bytes) -> bool:
-    """Whether a supplemental message says that all frames from here on in output order come out exactly."""
+    """Whether a supplemental message promises that all frames from here on in output order come out exactly."""
     message = message.replace(b"\x00\x00\x03", b"\x00\x00")
     position = 0
     while position + 2 <= len(message) and message[position] != 0x80:
@@ -236,7 +236,7 @@ def _is_interlaced_mpeg4(data: bytes) -> bool:
     """Whether a video object layer in the data is interlaced (section 6.2.3).
 
     FFmpeg then decodes B-frames by the distance of the first B-frame that it met, so that decoding has to begin at the
-    start of the file, with none left out.
+    start of the file, without gaps.
     """
     start = data.find(b"\x00\x00\x01\x20")
     if start < 0:

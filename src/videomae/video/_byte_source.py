@@ -68,7 +68,7 @@ class ObjectSource:
         return _GuardedFile(self, stopwatch)
 
     def check(self) -> None:
-        """Raise what went wrong while FFmpeg was reading; it was told that the file ends there."""
+        """Raise the error that occurred while FFmpeg was reading; FFmpeg itself saw an end of file."""
         if self.failure is not None:
             raise self.failure
 
@@ -84,7 +84,7 @@ class ObjectSource:
             amount = f"{len(data)} bytes" if isinstance(data, bytes) else type(data).__name__
             raise VideoError(
                 f"{self.name} (read({num_bytes}) gave {amount})",
-                expected="a file object that gives bytes, no more than were asked for",
+                expected="a file object that returns bytes, at most as many as requested",
                 hint="open it in binary mode",
             )
         return data

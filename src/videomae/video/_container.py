@@ -1,4 +1,4 @@
-"""Opening a file: what is no readable video is told apart here, in one clear line."""
+"""Opening a file; an unreadable video is an error of one clear line."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from videomae.core.machine import usable_cores
 from ._byte_source import Source, describe, source_of
 from ._limits import ReadLimits, Stopwatch
 
-# Containers whose headers say all that a decoder needs, so that a file known from before needs no probing.
+# Containers whose headers hold all that a decoder needs, so that a file known from before needs no probing.
 _TELLING_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 # Demuxers that make pictures out of any text.
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
-# Metadata is of no interest; before PyAV 19, text in it that is no UTF-8 was an error unless told otherwise.
+# Metadata is of no interest; before PyAV 19, text in it that is not UTF-8 was an error by default.
 _METADATA_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _MIN_PIXELS_FOR_THREADS = 200_000
 _MAX_AUTOMATIC_THREADS = 4

@@ -1,7 +1,7 @@
 """Decoding: a run from an entry point by the packet index, or everything from the start.
 
 Packets are numbered in the order in which they lie in the file, and each is given its number as its time stamp before
-it is decoded: a frame's time stamp then says which packet it is from, whatever the file's own time stamps are.
+it is decoded: a frame's time stamp then identifies its packet, whatever the file's own time stamps are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DECODER_ERRORS = (av.FFmpegError, ValueError)
 
 
 class IndexMismatchError(Exception):
-    """The decoder or the container did not do what the packet index says."""
+    """The decoder or the container contradicts the packet index."""
 
 
 class WrongOrderError(IndexMismatchError):
@@ -43,7 +43,7 @@ def decode_run(
 ) -> Iterator[tuple[int, Any]]:
     """Decode some frames from one entry point, feeding no more than they need.
 
-    Where a damaged packet is among them, errors are passed over, and frames are what FFmpeg makes of them.
+    Where a damaged packet is among them, errors are ignored, and frames are concealed as FFmpeg does.
 
     Args:
         video: the open file, at any place.
@@ -58,7 +58,7 @@ def decode_run(
     Raises:
         DamagedPacketError: the decoder refuses a packet.
         WrongOrderError: frames do not come in the order of the index.
-        IndexMismatchError: packets or frames do not come as the index says.
+        IndexMismatchError: packets or frames are not those of the index.
     """
     positions = index.frame_packets[frames]
     last_position = int(positions.max())
@@ -95,7 +95,7 @@ def is_sound(video: OpenVideo, index: PacketIndex, entry: int, position: int) ->
     an error although the frame is right. Decoded from an earlier entry, only real damage remains.
 
     Raises:
-        IndexMismatchError: packets do not come as the index says.
+        IndexMismatchError: packets are not those of the index.
     """
     for current, packet in _packets_from(video, index, entry, position, conceals=False):
         try:
@@ -110,7 +110,7 @@ def shown_between(video: OpenVideo, index: PacketIndex, first: int, stop: int) -
     """Return which of the packets [first, stop) show a frame, whatever is damaged among them; `first` is an entry.
 
     Raises:
-        IndexMismatchError: packets do not come as the index says.
+        IndexMismatchError: packets are not those of the index.
     """
     packets = _packets_from(video, index, first, stop - 1, conceals=True)
     return [frame.pts for frame in _feed(video, packets, (), conceals=True) if frame.pts is not None]
@@ -140,7 +140,7 @@ def _decode_packet(video: OpenVideo, packet: Any) -> list[Any]:
     try:
         return context.decode(packet)
     except _DECODER_ERRORS:
-        # A decoder has been seen to give up, once in hundreds of times, where a new size begins.
+        # Decoders rarely fail (once in hundreds of times) where a new size begins.
         if video.conceals or not packet.is_keyframe:
             raise
         frames = context.decode(None)
@@ -224,10 +224,10 @@ def decode_all(
     """Decode the whole file from its start, in the decoder's order of output.
 
     Args:
-        video: the open file; where it conceals damage, what cannot be decoded is passed over, as FFmpeg does.
+        video: the open file; where it conceals damage, what cannot be decoded is skipped, as FFmpeg does.
         on_packet: called with each packet before it is decoded.
         on_error: called with the packet's number and the reason where one cannot be decoded and damage is not
-            concealed; decoding goes on when it returns.
+            concealed; decoding continues when it returns.
 
     Raises:
         DamagedPacketError: a packet cannot be decoded, damage is not concealed, and there is no other `on_error`.
@@ -256,7 +256,7 @@ def decode_counted(video: OpenVideo, index: PacketIndex, frames: list[int]) -> I
     """Yield (frame number, decoded frame) for each of the frames wanted, in the decoder's order.
 
     Raises:
-        IndexMismatchError: frames do not come as the index says.
+        IndexMismatchError: frames are not those of the index.
     """
     remaining = set(frames)
     positions = index.stamps.tolist()

@@ -40,14 +40,14 @@ class PacketIndex:
         time_base: seconds in a unit of `stamps` and `times`.
         damaged: int64 (D,): packets at which data is missing or cannot be decoded, ascending.
         damage: where and why the file is damaged, if it is.
-        is_decoded: decoding the whole file has told the order of its frames, not the packets alone.
+        is_decoded: the order of frames is from decoding the whole file, not from the packets alone.
         is_counted: see above.
         has_decoding_stamps: see `stamps`.
         has_times: the file has time stamps; otherwise `times` counts frames at the stream's rate.
         needs_first_packet: a decoder must have seen the first packet before any other.
         container: FFmpeg's name of the file's format.
-        frames_per_second: on average; None where the file does not say.
-        duration_seconds: None where the file does not say.
+        frames_per_second: on average; None where the file has no rate.
+        duration_seconds: None where the file has none.
     """
 
     stamps: np.ndarray
@@ -164,12 +164,12 @@ class PacketIndex:
 
         Args:
             position: the packet.
-            shown: the packets around it that show a frame all the same.
-            damage: what to say of it.
+            shown: the packets around it that show a frame nevertheless.
+            damage: its description.
         """
         first, stop = self.around(position)
         is_shown = np.ones(len(self.stamps), dtype=bool)
-        # Those before the first group's key frame in presentation refer to what was not decoded, and say nothing.
+        # Those before the first group's key frame in presentation refer to what was not decoded, and prove nothing.
         is_leading = self.packet_frames[first:stop] < self.entry_frames[np.searchsorted(self.entries, first)]
         is_shown[first:stop] = np.isin(np.arange(first, stop), list(shown)) | is_leading
         kept = is_shown[self.frame_packets]

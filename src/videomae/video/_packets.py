@@ -1,4 +1,4 @@
-"""Packet indices of open files: from the packets alone where they tell the frames, else by decoding everything."""
+"""Packet indices of open files: from the packets where these determine the frames, else by decoding everything."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ._decode import MAX_REFERENCES, IndexMismatchError, decode_all, shown_betwe
 from ._index import NO_STAMP, PacketIndex, facts_of, frames_of_packets
 
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
-_NO_FRAME = -1  # decoded frames of which the decoder does not say what packet they are from
+_NO_FRAME = -1  # decoded frames that the decoder does not assign to a packet
 
 
 class _Packets:
-    """What the packets of a file say, gathered while they go by, in the order of decoding."""
+    """The properties of a file's packets, collected in decoding order."""
 
     def __init__(self, video: OpenVideo) -> None:
         # Matroska looks key frames up by the time at which they are shown, others by that at which they are decoded.
@@ -85,17 +85,17 @@ class _Packets:
 
     @property
     def have_traits(self) -> bool:
-        """Whether packets of this codec and container say anything of the frames in them."""
+        """Whether packets of this codec and container describe the frames in them."""
         return self._inspect is not None
 
     @property
     def have_entries(self) -> bool:
-        """Whether packets say where decoding may begin."""
+        """Whether packets show where decoding may begin."""
         return self.have_traits and not self.changes_header and min(self.num_shown, default=-1) >= 0
 
     @property
     def tell_frames(self) -> bool:
-        """Whether each packet shows one frame or none, and says which, and the first one can be decoded by itself."""
+        """Whether each packet shows one known frame or none, and the first one can be decoded by itself."""
         return self.have_entries and not self.cuts_fields and self.is_entry[0] and max(self.num_shown) <= 1
 
     @property
@@ -156,7 +156,7 @@ class _Packets:
 
 
 def build_index(video: OpenVideo) -> PacketIndex:
-    """Return the index of a file that was just opened: without decoding, if packets tell its frames and their order."""
+    """Return the index of a file that was just opened: without decoding if its packets determine the frames."""
     packets = _Packets(video)
     if not packets.have_traits or packets.cuts_fields:
         return learn_index(video)
@@ -189,12 +189,12 @@ def repair_index(video: OpenVideo, index: PacketIndex, position: int, damage: st
 def learn_index(video: OpenVideo, *, is_counted: bool = False) -> PacketIndex:
     """Decode the whole file, keeping nothing but what packets its frames are from.
 
-    Their order is the decoder's order of output, which is what FFmpeg shows, whatever the time stamps say. A file that
-    does not decode without an error is decoded again as FFmpeg does: what cannot be decoded is made up or left out.
+    Their order is the decoder's order of output, which is what FFmpeg shows, whatever the time stamps are. A file that
+    does not decode without an error is decoded again as FFmpeg does: what cannot be decoded is concealed or skipped.
 
     Args:
         video: the open file.
-        is_counted: do not match frames with packets, but count them, whatever the decoder says.
+        is_counted: do not match frames with packets, but count them, whatever the decoder reports.
     """
     packets = _Packets(video)
     video.restart(conceals=False, num_threads=1)
@@ -239,7 +239,7 @@ def _counted_index(video: OpenVideo, packets: _Packets, shown: list[int | None])
 
 
 def _times(video: OpenVideo, packets: _Packets, positions: np.ndarray) -> tuple[np.ndarray, Fraction, bool]:
-    """Return when each frame is shown, ascending, the time base, and whether the file has told it.
+    """Return when each frame is shown, ascending, the time base, and whether these are from the file.
 
     Time stamps made from the order of decoding are right but for their order. Where they begin again, frames after that
     are shown after those before; where any is missing, frames follow each other at the stream's rate.

@@ -23,7 +23,7 @@ HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 class Converter:
     """Makes RGB of decoded frames, bit for bit as FFmpeg's filter graph `buffer, format=rgb24` does.
 
-    One serves a whole file: it is set up by the first frame, and anew where the size, pixel format or colours change.
+    One serves a whole file: it is set up by the first frame, and again where the size, pixel format or colors change.
     PyAV's own conversion differs from the filter graph where chroma has to be interpolated (10 bit, odd heights and so
     on): it filters bilinearly, the graph bicubically, and it goes by the chroma siting that decoders write on frames,
     which the graph does not; and the graph converts the two fields of an interlaced frame each by itself. Where none of
@@ -93,7 +93,7 @@ class Converter:
 def to_rgb(frame: Any, converter: Converter, *, out: np.ndarray | None = None) -> np.ndarray:
     """Return uint8 RGB (height, width, 3), turned and mirrored as the frame's display matrix asks.
 
-    A turn by anything but a multiple of 90° is left out: it would not give a rectangle of whole pixels.
+    A rotation by anything but a multiple of 90° is ignored: the result would be no rectangle of whole pixels.
 
     Args:
         frame: a decoded av.VideoFrame.

@@ -1,4 +1,4 @@
-"""What every reader does alike: checking the frame numbers asked for, and putting pictures into one array."""
+"""Shared by all readers: check requested frame numbers, and gather pictures in one array."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def check_indices(indices: Sequence[int] | np.ndarray, *, num_frames: int, name:
     """Return frame numbers as int64.
 
     Args:
-        indices: the numbers asked for.
+        indices: the requested frame numbers.
         num_frames: of the video.
         name: of the video.
-        note: what else is to be said of its number of frames.
+        note: a remark to add after its number of frames.
 
     Raises:
         VideoError: no list of at least one whole number, or a number outside the video.
@@ -39,7 +39,7 @@ def check_indices(indices: Sequence[int] | np.ndarray, *, num_frames: int, name:
 
 
 def gather(numbers: np.ndarray, pictures: Iterable[tuple[int, np.ndarray]], *, name: str) -> np.ndarray:
-    """Put pictures where they are asked for.
+    """Gather pictures in the order of the requested numbers.
 
     Args:
         numbers: (n,) frame numbers, repeats allowed.

@@ -50,7 +50,7 @@ class FrameFolderReader:
 
     Raises:
         VideoError: no such folder, no images in it, images without numbers or with one missing, or fewer images than
-            the video is said to have.
+            the list gives for the video.
     """
 
     index: None = None
@@ -79,12 +79,12 @@ class FrameFolderReader:
 
     @property
     def frame_times(self) -> np.ndarray:
-        """float64 (num_frames,): seconds from the first frame to each, at an assumed 30 a second: images tell none."""
+        """float64 (num_frames,): seconds from the first frame to each, at an assumed 30 frames per second."""
         return np.arange(self.num_frames) / ASSUMED_FRAMES_PER_SECOND
 
     @cached_property
     def info(self) -> VideoInfo:
-        """Size and so on, from the first image; rate and duration are None, for images do not tell them."""
+        """Size and so on, from the first image; rate and duration are None."""
         picture, codec, rotation = self._load(0)
         height, width = picture.shape[:2]
         return VideoInfo(

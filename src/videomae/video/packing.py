@@ -48,7 +48,7 @@ class FrameLayout:
     Attributes:
         codec: FFmpeg's name of the encoder.
         pixels: FFmpeg's name of the pixel format.
-        options: the encoder's options; `{crf}` stands for the quality that was asked for.
+        options: the encoder's options; `{crf}` stands for the requested quality.
     """
 
     codec: str = "libx264"
@@ -75,7 +75,7 @@ def x264_layout(
     return FrameLayout(options=options | ({"tune": "fastdecode"} if fast_decode else {}))
 
 
-# Raise the number with any change of the layout: what was packed with another one is told apart by it.
+# Raise the number with any change of the layout: files of another layout are recognized by it.
 LAYOUT_NAME = "h264-1"
 # How frames of the source are ordered. Version 1 went by time stamps, which are wrong in files that have none (AVI).
 FRAME_ORDER = 2
@@ -237,7 +237,7 @@ def _decoded(reader: FrameReader, numbers: np.ndarray) -> Iterator[tuple[int, An
 
 
 def _time_stamps(times: np.ndarray) -> tuple[Fraction, Fraction, list[int]]:
-    """Rate, time base and time stamps (from 0, rising) that tell the times as exactly as the source does."""
+    """Rate, time base and time stamps (from 0, rising) that keep the source's times exactly."""
     times = times - times[0]
     span = float(times[-1])
     rate = Fraction(30)
@@ -269,7 +269,7 @@ def _encode(
     shrinker: Shrinker | None = None
     stream: Any = None
     size = (0, 0)
-    # The prefix keeps names with a colon from being taken for a protocol; `bitexact` leaves out versions and dates.
+    # The prefix keeps names with a colon from being taken for a protocol; `bitexact` omits versions and dates.
     muxing = {"movflags": "faststart", "fflags": "+bitexact"}
     try:
         with av.open(f"file:{os.fspath(path)}", "w", format="mp4", options=muxing) as container:
@@ -285,7 +285,7 @@ def _encode(
                 container.mux(stream.encode(small))
             container.mux(stream.encode(None))
     except av.FFmpegError as error:
-        if isinstance(error, OSError) and error.errno:  # full or failing disk: told from a fault of the encoder
+        if isinstance(error, OSError) and error.errno:  # full or failing disk, not a fault of the encoder
             raise OSError(error.errno, os.strerror(error.errno)) from error
         raise VideoError(
             f"{name} (the encoder fails: {describe(error)})",

@@ -33,7 +33,7 @@ __all__ = ["PacketIndex", "ReadLimits", "VideoInfo", "VideoReader", "read_video"
 
 
 class _IndexProvedWrongError(Exception):
-    """Frames given out already may be others than those asked for."""
+    """Frames that were returned already may not be the requested ones."""
 
 
 class VideoReader:
@@ -42,16 +42,16 @@ class VideoReader:
     Frame i is the i-th frame that FFmpeg shows: in the decoder's order of output, without what an edit list cuts away,
     rotated as the file asks, and bit for bit what decoding the whole file gives. Decoding starts at the nearest key
     frame from which the wanted one comes out right, skips frames that nothing refers to, and stops after the last
-    wanted one. Where packets do not tell which frames there are or in which order they are shown, opening the file
+    wanted one. Where packets do not determine the frames and the order they are shown in, opening the file
     decodes it once; a kept `index` spares that. Of a damaged file, all frames are read that FFmpeg shows, as FFmpeg
-    makes them up, and `damage` says what is wrong.
+    makes them up, and `damage` describes what is wrong.
 
     Use it as a context manager, or call `close`. One thread at a time.
 
     Args:
         source: a video file, or a binary file object with `read` and `seek`, which stays open after `close`.
         num_threads: decoder threads. Loader workers do better with one each than with several here. None takes one for
-            each core, at most 4, where frames are large; such a reader tells of damage later than a single one does.
+            each core, at most 4, where frames are large; such a reader reports damage later than a single thread does.
         index: the `index` of an earlier reader of the same unchanged file; spares going through its packets.
         limits: what the file may cost.
         name: of the video in messages, where the source is a file object.
@@ -218,7 +218,7 @@ class VideoReader:
         """Yield (number, decoded frame) once for each of the ascending numbers, within the time limit.
 
         Raises:
-            _IndexProvedWrongError: only after a frame was given out; the reader now has the right index.
+            _IndexProvedWrongError: only after a frame was returned; the reader now has the right index.
         """
         stopwatch = self._video.stopwatch
         stopwatch.start()
@@ -271,7 +271,7 @@ class VideoReader:
 
     def _mend_index(self, error: DamagedPacketError) -> None:
         """Find out what FFmpeg shows in spite of a packet that cannot be decoded."""
-        if self._video.num_threads != 1:  # which packet it is, a single thread will say
+        if self._video.num_threads != 1:  # a single thread identifies the packet
             self._video.restart(conceals=False, num_threads=1)
         elif error.position in self.index.damaged:
             self._replace_index(error)

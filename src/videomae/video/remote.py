@@ -38,7 +38,7 @@ def read_url(
 ) -> bytes:
     """Read a URL, or a part of it, into memory.
 
-    http and https need nothing installed; all others are opened by fsspec. What fails on the way is asked for again.
+    http and https need nothing installed; all others are opened by fsspec. Failed transfers are retried.
 
     Args:
         url: where.

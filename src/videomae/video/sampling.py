@@ -153,7 +153,7 @@ def sample_frame_indices(
 
 
 def dense_test_starts(num_video_frames: int, *, num_clips: int, num_frames: int, frame_stride: int) -> np.ndarray:
-    """First frames of the clips by which a video is judged under dense sampling.
+    """First frames of the clips that a video is evaluated on, for dense sampling.
 
     The video is thinned to every `frame_stride`-th frame, which leaves n of them; clip k of K starts at frame
     int(k · max(n − num_frames, 0) / (K − 1)) of those, so the first clip begins with the video and the last one ends
@@ -184,7 +184,7 @@ def test_clip_indices(
     frame_stride: int,
     method: str,
 ) -> np.ndarray:
-    """Choose the frames of one of the `num_clips` clips by which a video is judged.
+    """Choose the frames of one of the `num_clips` clips that a video is evaluated on.
 
     - `dense`: see `dense_test_starts`.
     - `linspace`: the starts are spread in the same way over those that the span allows.

@@ -18,7 +18,7 @@ _HUB_LOGGER = "huggingface_hub.utils._http"
 
 
 class HubOptions(TypedDict, total=False):
-    """What may be said about a hub name; a local folder heeds `subfolder` only.
+    """Options of a hub name; for a local folder only `subfolder` counts.
 
     Keys: `cache_dir` (default: the hub library's), `revision` (branch, tag or commit), `token` (string, True for the
     stored one, False for none), `subfolder` (of the folder or repository), `local_files_only` (only what is cached),
@@ -169,7 +169,7 @@ def _is_cached(repo_id: str, options: HubOptions) -> bool:
 
 
 def _explained(repo_id: str, error: Exception) -> Exception:
-    """The error in one line that says what to do; an error that is not about the hub stays as it is."""
+    """The error in one line with what to do; an error that is not about the hub stays as it is."""
     from huggingface_hub import errors
 
     folder = "a folder on this machine or a repository on the hub"

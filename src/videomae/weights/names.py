@@ -12,7 +12,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 BASE_PREFIX = "videomae."
-# What a bare encoder's names begin with: by these a checkpoint of `VideoMAEModel` is told from one with a head.
+# What a bare encoder's names begin with: they distinguish a checkpoint of `VideoMAEModel` from one with a head.
 _ENCODER_PARTS = ("embeddings.", "encoder.layer.", "layernorm.")
 _QV_BIAS = re.compile(r"(attention\.attention)\.(query|value)\.bias$")
 # transformers 5.17 gives keys one, too. It adds the same to all scores of a query, so softmax undoes it.

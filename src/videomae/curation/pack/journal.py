@@ -39,7 +39,7 @@ class PackedRecord:
         damage: where and why the source is damaged, if it is.
         packets: the packet index as bytes, in base64.
         shard: the tar file that it went into, and its place there.
-        about: what the shard says of it.
+        about: its metadata in the shard.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Journal:
     Args:
         out: the packed folder; made if absent.
         settings: how videos are packed.
-        overwrite: begin anew where the folder was packed with other settings.
+        overwrite: start again where the folder was packed with other settings.
 
     Raises:
         DataError: the folder holds something else, was packed with other settings, or is being packed into.
@@ -131,7 +131,7 @@ class Journal:
         self.records.update({record.name: record for record in records})
 
     def finish(self) -> None:
-        """Write the journal anew, with the records that count, and clear the folders that were needed on the way."""
+        """Rewrite the journal with the current records, and remove the temporary folders."""
         lines = [json.dumps({"settings": self._settings})]
         lines += [json.dumps(asdict(record)) for record in self.records.values()]
         write_text(self._path, "\n".join(lines) + "\n")
@@ -196,7 +196,7 @@ class Journal:
                     continue
                 record = PackedRecord(**{**values, "part": tuple(values["part"]), "stamp": tuple(values["stamp"])})
             except (ValueError, LookupError, TypeError):
-                continue  # what it told of is packed again
+                continue  # its video is packed again
             self.records[record.name] = record
         return settings
 

@@ -72,7 +72,7 @@ class PackSettings:
 
 @dataclass(frozen=True)
 class BrokenSource:
-    """A video that was left out, and why, in one line."""
+    """An unreadable video, and the reason in one line."""
 
     path: str
     reason: str
@@ -87,7 +87,7 @@ class PackReport:
         settings: how they were packed.
         files: the entries of its index, with classes, splits and groups.
         records: the videos it holds, in the order of the data set.
-        broken: videos that were left out.
+        broken: unreadable videos.
         num_packed: how many were packed now; the others had been before.
         num_dropped: packed earlier and no longer in the data set, so not in the index either.
         seconds: how long it took.
@@ -150,7 +150,7 @@ def pack_videos(
 ) -> PackReport:
     """Pack every video of a data set into `out`, which is then a data set with the same classes, splits and groups.
 
-    Broken off in whatever way, it loses only the videos that were being packed: called again it goes on. Videos whose
+    If it is stopped in any way, only the videos being packed are lost: called again, it resumes. Videos whose
     file has changed since are packed again. Each file appears whole and checked, or not at all. Parts of videos
     (in seconds or frames) become videos of their own.
 
@@ -159,7 +159,7 @@ def pack_videos(
         out: the folder to fill: a new one, or one that was packed with the same settings.
         settings: how.
         num_workers: processes; -1 for one a core, 0 for none but this one, which then has no protection.
-        overwrite: pack all anew where `out` was packed with other settings.
+        overwrite: pack everything again where `out` was packed with other settings.
         stall_seconds: a video that gives no frame for so long counts as broken.
         on_video: called with (what became of it, whether it was packed before) for each video, as they come.
 
@@ -171,11 +171,11 @@ def pack_videos(
     started = time.monotonic()
     check_output(out, manifest)
     jobs, of_entry = plan_jobs(manifest, for_shards=settings.shard_bytes is not None)
-    said = on_video or (lambda outcome, was_known: None)
+    report = on_video or (lambda outcome, was_known: None)
     with Journal(out, settings.as_dict(), overwrite=overwrite) as journal:
-        todo = _left_to_do(out, journal, jobs, said)
+        todo = _left_to_do(out, journal, jobs, report)
         broken = _pack_all(
-            todo, out, journal, settings, num_workers=num_workers, stall_seconds=stall_seconds, on_video=said
+            todo, out, journal, settings, num_workers=num_workers, stall_seconds=stall_seconds, on_video=report
         )
         names = {job.name for job in jobs} & set(journal.records)
         names -= {job.name for job, _ in broken}
@@ -223,7 +223,7 @@ def _nothing(manifest: Manifest, num_videos: int, broken: list[tuple[PackJob, Br
 
 
 def _left_to_do(
-    out: Path, journal: Journal, jobs: list[PackJob], said: Callable[[PackedRecord | BrokenSource, bool], None]
+    out: Path, journal: Journal, jobs: list[PackJob], report: Callable[[PackedRecord | BrokenSource, bool], None]
 ) -> list[PackJob]:
     """The jobs whose packed file is missing, not whole, or of a source that has changed since."""
     places: dict[str, dict[str, tuple[int, int]]] = {}
@@ -246,7 +246,7 @@ def _left_to_do(
                 found = [folder / record.name for folder in (out, journal.staging)]
                 is_kept = any(path.is_file() and path.stat().st_size == record.num_bytes for path in found)
         if record is not None and is_kept:
-            said(record, True)
+            report(record, True)
         else:
             todo.append(job)
     return todo
@@ -279,7 +279,7 @@ def _pack_all(
         num_attempts=2,
     )
     broken = []
-    with closing(results):  # at once where something is raised: workers must not go on behind our back
+    with closing(results):  # at once where something is raised, so that no worker keeps running
         for job, result in results:
             outcome: PackedRecord | BrokenSource
             if isinstance(result, WorkerFailure):
@@ -294,7 +294,7 @@ def _pack_all(
 
 
 def _reason(failure: WorkerFailure, source: VideoSource, stall_seconds: float) -> str:
-    """Why a video is left out; what would fail for every video is raised."""
+    """Why a video could not be packed; an error that would occur for every video is raised."""
     if isinstance(failure.error, InputError) and not isinstance(failure.error, VideoError):
         raise failure.error
     if failure.kind == "memory":
@@ -309,7 +309,7 @@ def _reason(failure: WorkerFailure, source: VideoSource, stall_seconds: float) -
 
 
 def _about(listed: list[tuple[VideoEntry, str]]) -> dict[str, dict[str, Any]]:
-    """What a shard says of each video; of one that is listed several times, what its first line says."""
+    """The metadata of each video in a shard; of one that is listed several times, that of its first line."""
     about: dict[str, dict[str, Any]] = {}
     for entry, name in listed:
         labels = None if entry.labels is None else list(entry.labels)

@@ -42,7 +42,7 @@ def plan_jobs(manifest: Manifest, *, for_shards: bool) -> tuple[list[PackJob], l
 
     Args:
         manifest: the data set.
-        for_shards: names must not have another dot than that of `.mp4`: the rest would be taken for a suffix.
+        for_shards: names must not have another dot than that of `.mp4`: the rest would count as a suffix.
 
     Returns:
         The jobs, and for each entry of the manifest the number of its job.

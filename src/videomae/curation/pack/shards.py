@@ -36,7 +36,7 @@ def assemble_shards(
 
     Args:
         out: the folder of the shards.
-        journal: of what is packed; told of each shard that is written.
+        journal: of what is packed; each written shard is recorded in it.
         about: what is known of each video that is wanted, by its name: `label`, `split` and so on.
         class_names: names of all classes, in the order of their numbers.
         shard_bytes: bytes of videos after which a shard is full.
