@@ -122,8 +122,11 @@ if TYPE_CHECKING:
     from videomae.models.config import VideoMAEConfig
     from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
     from videomae.models.pretrained import VideoMAEPreTrainedModel
-    from videomae.processing.image_processor import VideoMAEFeatureExtractor, VideoMAEImageProcessor
-    from videomae.processing.image_processor import VideoMAEImageProcessor as AutoImageProcessor
+    from videomae.processing.image_processor import (
+        VideoMAEFeatureExtractor,
+        VideoMAEImageProcessor,
+        VideoMAEImageProcessor as AutoImageProcessor,
+    )
     from videomae.recipes.finetune import FinetuneRecipe
     from videomae.recipes.pretrain import PretrainRecipe
     from videomae.training.finetune import FinetuneResult

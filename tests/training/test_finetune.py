@@ -32,8 +32,7 @@ from videomae.evaluation.metrics import Metrics
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
 from videomae.inference import scores
 from videomae.inference.scores import ViewOptions
-from videomae.training import finetune as module
-from videomae.training import validation
+from videomae.training import finetune as module, validation
 from videomae.training.finetune import FinetuneResult, finetune, prepare_finetuning
 from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import PretrainResult

@@ -12,9 +12,14 @@ import pytest
 from video_files import SHARED, decode_plainly, encode, filter_graph_rgb, key_packets, moving_texture, remux
 
 from videomae.core.errors import VideoError
-from videomae.video import PacketIndex, VideoReader, probe_video, read_video
-from videomae.video import _container as open_module
-from videomae.video import reader as reader_module
+from videomae.video import (
+    PacketIndex,
+    VideoReader,
+    _container as open_module,
+    probe_video,
+    read_video,
+    reader as reader_module,
+)
 
 SHARED_VIDEOS = sorted(path for path in (SHARED / "videos").glob("*") if path.stat().st_size)
 X264 = "keyint=12:min-keyint=12:scenecut=0:"

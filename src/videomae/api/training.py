@@ -16,11 +16,9 @@ from videomae.recipes.finetune import FinetuneRecipe
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.recipes.stored import find_recipe
-from videomae.training.finetune import FinetuneResult
-from videomae.training.finetune import finetune as run_finetuning
+from videomae.training.finetune import FinetuneResult, finetune as run_finetuning
 from videomae.training.monitor import Monitor
-from videomae.training.pretrain import PretrainResult
-from videomae.training.pretrain import pretrain as run_pretraining
+from videomae.training.pretrain import PretrainResult, pretrain as run_pretraining
 
 Recipe = TypeVar("Recipe", bound=TrainingRecipe)
 

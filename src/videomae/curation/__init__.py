@@ -9,18 +9,11 @@ from videomae.core.lazy import lazy_names
 if TYPE_CHECKING:
     from .bench import (
         BenchReport as BenchReport,
-    )
-    from .bench import (
         LoaderSpeed as LoaderSpeed,
-    )
-    from .bench import (
         bench_data as bench_data,
-    )
-    from .bench import (
         recommend as recommend,
     )
-    from .scan import ScanReport as ScanReport
-    from .scan import scan_videos as scan_videos
+    from .scan import ScanReport as ScanReport, scan_videos as scan_videos
 
 __getattr__, __dir__ = lazy_names(
     __name__,

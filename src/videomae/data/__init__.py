@@ -7,47 +7,24 @@ from typing import TYPE_CHECKING
 from videomae.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .augmentation import Augmentation as Augmentation
-    from .augmentation import SampleAugmentation as SampleAugmentation
+    from .augmentation import Augmentation as Augmentation, SampleAugmentation as SampleAugmentation
     from .clips import (
         Crop as Crop,
-    )
-    from .clips import (
         Sample as Sample,
-    )
-    from .clips import (
         TrainingClips as TrainingClips,
-    )
-    from .clips import (
         VideoClips as VideoClips,
-    )
-    from .clips import (
         ViewClips as ViewClips,
-    )
-    from .clips import (
         label_indices as label_indices,
-    )
-    from .clips import (
         multi_hot as multi_hot,
     )
     from .index_store import IndexStore as IndexStore
     from .listed_clips import ListedClips as ListedClips
     from .loader import (
         ClipBatch as ClipBatch,
-    )
-    from .loader import (
         automatic_workers as automatic_workers,
-    )
-    from .loader import (
         collate as collate,
-    )
-    from .loader import (
         hard_limit_seconds as hard_limit_seconds,
-    )
-    from .loader import (
         training_loader as training_loader,
-    )
-    from .loader import (
         view_loader as view_loader,
     )
     from .order import BatchOrder as BatchOrder

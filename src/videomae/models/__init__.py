@@ -10,32 +10,18 @@ if TYPE_CHECKING:
     from .config import VideoMAEConfig as VideoMAEConfig
     from .initialization import (
         init_classifier as init_classifier,
-    )
-    from .initialization import (
         init_for_finetuning as init_for_finetuning,
-    )
-    from .initialization import (
         init_for_pretraining as init_for_pretraining,
     )
     from .modeling import (
         VideoMAEForPreTraining as VideoMAEForPreTraining,
-    )
-    from .modeling import (
         VideoMAEForVideoClassification as VideoMAEForVideoClassification,
-    )
-    from .modeling import (
         VideoMAEModel as VideoMAEModel,
     )
     from .outputs import (
         BaseModelOutput as BaseModelOutput,
-    )
-    from .outputs import (
         ImageClassifierOutput as ImageClassifierOutput,
-    )
-    from .outputs import (
         ModelOutput as ModelOutput,
-    )
-    from .outputs import (
         VideoMAEForPreTrainingOutput as VideoMAEForPreTrainingOutput,
     )
     from .pretrained import VideoMAEPreTrainedModel as VideoMAEPreTrainedModel

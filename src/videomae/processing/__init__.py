@@ -9,36 +9,19 @@ from videomae.core.lazy import lazy_names
 if TYPE_CHECKING:
     from .augment import RandAugment as RandAugment
     from .batch_feature import BatchFeature as BatchFeature
-    from .erasing import draw_erased_box as draw_erased_box
-    from .erasing import erase_randomly_ as erase_randomly_
+    from .erasing import draw_erased_box as draw_erased_box, erase_randomly_ as erase_randomly_
     from .image_processor import (
         VideoMAEFeatureExtractor as VideoMAEFeatureExtractor,
-    )
-    from .image_processor import (
         VideoMAEImageProcessor as VideoMAEImageProcessor,
     )
     from .transforms import (
         CropBox as CropBox,
-    )
-    from .transforms import (
         center_crop_box as center_crop_box,
-    )
-    from .transforms import (
         crop_and_resize as crop_and_resize,
-    )
-    from .transforms import (
         multi_scale_crop as multi_scale_crop,
-    )
-    from .transforms import (
         normalize as normalize,
-    )
-    from .transforms import (
         random_flip as random_flip,
-    )
-    from .transforms import (
         random_resized_crop as random_resized_crop,
-    )
-    from .transforms import (
         test_crop_boxes as test_crop_boxes,
     )
 

@@ -8,47 +8,25 @@ from videomae.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .content_hash import hash_packets as hash_packets
-    from .opening import open_member as open_member
-    from .opening import open_video as open_video
-    from .opening import probe_video as probe_video
+    from .opening import open_member as open_member, open_video as open_video, probe_video as probe_video
     from .packing import (
         FrameLayout as FrameLayout,
-    )
-    from .packing import (
         PackedVideo as PackedVideo,
-    )
-    from .packing import (
         pack_video as pack_video,
-    )
-    from .packing import (
         packed_size as packed_size,
-    )
-    from .packing import (
         x264_layout as x264_layout,
     )
     from .reader import (
         PacketIndex as PacketIndex,
-    )
-    from .reader import (
         ReadLimits as ReadLimits,
-    )
-    from .reader import (
         VideoInfo as VideoInfo,
-    )
-    from .reader import (
         VideoReader as VideoReader,
-    )
-    from .reader import (
         read_video as read_video,
     )
     from .reading import FrameReader as FrameReader
-    from .remote import is_url as is_url
-    from .remote import read_url as read_url
-    from .sampling import ClipSampling as ClipSampling
-    from .sampling import sample_frame_indices as sample_frame_indices
-    from .source import FrameFolder as FrameFolder
-    from .source import ShardMember as ShardMember
-    from .source import VideoSource as VideoSource
+    from .remote import is_url as is_url, read_url as read_url
+    from .sampling import ClipSampling as ClipSampling, sample_frame_indices as sample_frame_indices
+    from .source import FrameFolder as FrameFolder, ShardMember as ShardMember, VideoSource as VideoSource
     from .time_sampling import frames_between as frames_between
     from .writer import write_video as write_video
 

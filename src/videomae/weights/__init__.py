@@ -9,30 +9,17 @@ from videomae.core.lazy import lazy_names
 if TYPE_CHECKING:
     from .files import (
         read_json as read_json,
-    )
-    from .files import (
         read_tensor_file as read_tensor_file,
-    )
-    from .files import (
         read_weights as read_weights,
-    )
-    from .files import (
         write_safetensors as write_safetensors,
     )
     from .hub import (
         HubOptions as HubOptions,
-    )
-    from .hub import (
         resolve_file as resolve_file,
-    )
-    from .hub import (
         split_hub_options as split_hub_options,
-    )
-    from .hub import (
         upload_folder as upload_folder,
     )
-    from .names import fit_prefix as fit_prefix
-    from .names import to_current as to_current
+    from .names import fit_prefix as fit_prefix, to_current as to_current
 
 __getattr__, __dir__ = lazy_names(
     __name__,

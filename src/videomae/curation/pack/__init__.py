@@ -10,14 +10,8 @@ if TYPE_CHECKING:
     from .journal import PackedRecord as PackedRecord
     from .packer import (
         BrokenSource as BrokenSource,
-    )
-    from .packer import (
         PackReport as PackReport,
-    )
-    from .packer import (
         PackSettings as PackSettings,
-    )
-    from .packer import (
         pack_videos as pack_videos,
     )
 
