@@ -78,8 +78,8 @@ def test_a_stopped_launch_is_ended_by_one_process(colours: Path, commands: Comma
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=_LIMIT_SECONDS)
-    assert err.count("The same command goes on:") == 1, err
-    _, _, after = err.partition("The same command goes on:\n")
+    assert err.count("To resume, repeat the command:") == 1, err
+    _, _, after = err.partition("To resume, repeat the command:\n")
     again = after.splitlines()[0]
     assert "torch.distributed.run --standalone --nproc-per-node 2" in again
     assert err.count("stopped after step") == 1

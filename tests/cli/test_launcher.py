@@ -54,13 +54,13 @@ def test_one_process_where_several_were_asked_for_is_refused(
 
 def test_how_a_stopped_run_is_started_again() -> None:
     words = ["pretrain", "my clips", "--output", "run"]
-    assert how_to_go_on(words, {}) == "The same command goes on:\n  videomae pretrain 'my clips' --output run"
+    assert how_to_go_on(words, {}) == "To resume, repeat the command:\n  videomae pretrain 'my clips' --output run"
     # Whatever started the tests did not start these words.
     again = how_to_go_on(words, TWO).splitlines()[-1]
     launcher = ["torchrun", "--standalone", "--nproc-per-node", "2", "--no-python", "videomae"]
     assert shlex.split(again) == [*launcher, *words]
     said = how_to_go_on(words, {"WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8", "GROUP_WORLD_SIZE": "2"})
-    assert said.startswith("The same command, started in 16 processes")
+    assert said.startswith("To resume, start the command again in 16 processes")
 
 
 def test_a_command_is_told_as_it_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,8 +151,7 @@ def test_a_fault_of_ours_says_so(commands: Commands, info: ModuleType, monkeypat
     lines = commands.err.splitlines()
     assert lines[0].startswith("Traceback")
     assert lines[-1] == (
-        "videomae: this is a fault of videomae, not yours (ZeroDivisionError: by nothing); "
-        "please report it with the lines above"
+        "videomae: this is a bug in videomae (ZeroDivisionError: by nothing); please report it with the lines above"
     )
 
 

@@ -40,7 +40,7 @@ def test_summary(commands: Commands, mixed: Path, tmp_path: Path) -> None:
     assert lines[1].endswith("%), 20x16")
     assert lines[2].startswith("quality   ")
     assert lines[4] == f"index     {tmp_path / 'out' / 'index.json'}"
-    assert "1 broken, left out" in lines
+    assert "1 unreadable, skipped" in lines
     assert any(line.startswith(f"  {mixed / 'train/red/bad.mp4'}: expected a video file") for line in lines)
     assert lines[-1].startswith(f"{tmp_path / 'out'} is DATA for training: videomae pretrain")
     assert commands("pack", mixed, tmp_path / "my videos", *SMALL) == 0

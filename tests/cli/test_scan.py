@@ -61,10 +61,7 @@ def test_a_sound_data_set(commands: Commands, sound: Path, cache: Path) -> None:
 def test_what_is_wrong_is_listed(commands: Commands, mixed: Path) -> None:
     assert commands("scan", mixed, "--num-workers", "0") == 0
     text = commands.out
-    assert (
-        "\n1 broken, cannot be used\n  train/red/bad.mp4: expected a video file; the file is damaged or no video"
-        in text
-    )
+    assert "\n1 unreadable\n  train/red/bad.mp4: expected a video file; the file is damaged or no video" in text
     assert "\n  train/blue/train_blue_0.mp4 = val/blue/leak.mp4: the same content in train and val\n" in text
     assert "note: 10 of 10 videos are shorter than a clip of 16 frames at a stride of 4, which spans 61" in text
     assert "--frame-stride 1 fits 0 of all 10" in text
@@ -116,7 +113,7 @@ def test_many_findings_are_cut_short(commands: Commands, tmp_path: Path) -> None
         (tmp_path / "data" / f"{number:02}.mp4").parent.mkdir(exist_ok=True)
         (tmp_path / "data" / f"{number:02}.mp4").touch()
     assert commands("scan", tmp_path / "data", "--num-workers", "1") == 0
-    assert "25 broken" in commands.out
+    assert "25 unreadable" in commands.out
     assert "\n  19.mp4: empty, 0 bytes" in commands.out
     assert "20.mp4" not in commands.out
     assert "  and 5 more; --report FILE.csv lists all" in commands.out

@@ -49,7 +49,7 @@ def test_pretrain_says_what_it_does_and_what_comes_next(commands: Commands, colo
         f"next:       videomae finetune LABELLED --init {output} --output CLASSIFIER",
     ]
     assert commands("pretrain", colours, "--output", output, *RUN) == 0
-    assert commands.err.splitlines()[0] == f"{output} holds this run, finished; nothing was left to do"
+    assert commands.err.splitlines()[0] == f"{output} holds this run, which is finished: nothing to do"
 
 
 def test_the_next_command_can_be_pasted(commands: Commands, colours: Path, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_an_interrupt_names_the_command_that_goes_on(
     monkeypatch.undo()
     assert commands.out == ""
     said, again = commands.err.splitlines()[-2:]
-    assert said == f"stopped after step 2 of 6; the state is saved in {output}. The same command goes on:"
+    assert said == f"stopped after step 2 of 6; its state is saved in {output}. To resume, repeat the command:"
     assert again == f"  videomae pretrain {colours} --output '{output}' {' '.join(RUN)}"
     assert commands("pretrain", colours, "--output", output, *RUN) == 0
     assert "going on after step 2 of 6" in commands.err
@@ -145,7 +145,10 @@ def test_an_interrupt_before_the_steps_says_how_to_go_on_too(
 
     monkeypatch.setattr(RunStates, "load", interrupted)
     assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 130
-    assert "interrupted; what was saved before is whole. The same command goes on:\n  videomae pretrain" in commands.err
+    assert (
+        "interrupted; what was saved before is intact. To resume, repeat the command:\n  videomae pretrain"
+        in commands.err
+    )
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
@@ -156,7 +159,7 @@ def test_other_settings_on_the_same_folder(commands: Commands, colours: Path, tm
     line = commands.refused("pretrain", colours, "--output", tmp_path, *RUN, "--mask-ratio", "0.5")
     assert "mask_ratio=0.9, not 0.5: expected the same settings and data, to go on with that run; repeat the" in line
     assert commands("pretrain", colours, "--output", tmp_path, *RUN, "--mask-ratio", "0.5", "--resume-anyway") == 0
-    assert "nothing was left to do" in commands.err
+    assert "which is finished: nothing to do" in commands.err
     line = commands.refused("finetune", colours, "--init", "scratch", "--output", tmp_path, *RUN)
     assert "command='pretrain', not 'finetune'" in line
 
@@ -206,7 +209,7 @@ def test_broken_videos_beyond_the_limit(commands: Commands, tmp_path: Path) -> N
     assert "allow more with --max-broken" in line
     assert sum(note.startswith("left out, cannot be read: ") for note in notes) == 2
     assert commands(*words, "--max-broken", "0.5") == 0
-    assert "left out, cannot be read: 2 of 5 videos; report.html names them" in commands.err
+    assert "skipped unreadable videos: 2 of 5 videos; report.html lists the reasons" in commands.err
 
 
 def test_no_gpu(commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,9 +303,7 @@ def test_broken_videos_are_listed_at_the_end(commands: Commands, tmp_path: Path)
     document = commands.json(*words)
 
     assert (document["num_videos"], document["num_broken"], len(document["broken"])) == (12, 12, 12)
-    place = commands.err.splitlines().index(
-        "left out, cannot be read: 12 of 24 videos; report.html names them with the reasons"
-    )
+    place = commands.err.splitlines().index("skipped unreadable videos: 12 of 24 videos; report.html lists the reasons")
     listed = commands.err.splitlines()[place + 1 : place + 12]
     assert all(line.startswith(f"  {data}/red/broken [") for line in listed[:10])
     assert listed[10] == "  and 2 more"
@@ -314,5 +315,5 @@ def test_skipped_steps_are_told_at_the_end(
     monkeypatch.setattr(Meter, "num_skipped", 3)
     words = ("pretrain", colours, "--output", tmp_path, *RUN, "--epochs", "1")
     assert commands(*words) == 0, commands.err
-    assert commands.err.splitlines()[-4] == "3 of 3 steps skipped: their loss or gradient was not finite"
+    assert commands.err.splitlines()[-4] == "3 of 3 steps skipped: loss or gradient was not finite"
     assert commands.json(*words)["skipped_steps"] == 3

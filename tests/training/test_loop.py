@@ -405,8 +405,8 @@ def test_real_processes_that_are_stopped_and_killed(tmp_path: Path, commands: Co
         assert "Traceback" not in err
         assert saved == 0 or f"going on after step {saved} of 90" in err
         saved = _saved_step(output)
-        assert f"stopped after step {saved} of 90; the state is saved in {output}." in err
-        assert f"The same command goes on:\n  videomae pretrain {data} --output {output} " in err
+        assert f"stopped after step {saved} of 90; its state is saved in {output}." in err
+        assert f"To resume, repeat the command:\n  videomae pretrain {data} --output {output} " in err
 
     process = start_command(*words)
     _wait_for_lines(output, saved + 5, process)

@@ -130,8 +130,7 @@ def _report_fault_of_ours(error: Exception, *, as_json: bool) -> int:
 
     traceback.print_exc()
     print(
-        f"videomae: this is a fault of videomae, not yours ({type(error).__name__}: {error}); "
-        "please report it with the lines above",
+        f"videomae: this is a bug in videomae ({type(error).__name__}: {error}); please report it with the lines above",
         file=sys.stderr,
     )
     if as_json:

@@ -56,16 +56,16 @@ def how_to_go_on(words: Sequence[str], environment: Mapping[str, str] | None = N
     alone = shlex.join(["videomae", *words])
     number = num_launched(environment)
     if number == 1:
-        return f"The same command goes on:\n  {alone}"
+        return f"To resume, repeat the command:\n  {alone}"
     num_machines = environment.get("GROUP_WORLD_SIZE", "1")
     where = "" if num_machines == "1" else f", on each of the {num_machines} machines,"
     started = command_line_of(os.getppid())
     if started[-len(words) :] == list(words):
-        return f"The same command{where} goes on:\n  {shlex.join(as_typed(started))}"
+        return f"To resume, repeat the command{where}:\n  {shlex.join(as_typed(started))}"
     if environment.get("LOCAL_WORLD_SIZE") == str(number):
         alone = f"torchrun --standalone --nproc-per-node {number} --no-python {alone}"
-        return f"The same command goes on:\n  {alone}"
-    return f"The same command, started in {number} processes as before or in any other number, goes on:\n  {alone}"
+        return f"To resume, repeat the command:\n  {alone}"
+    return f"To resume, start the command again in {number} processes, or in any other number:\n  {alone}"
 
 
 def as_typed(words: Sequence[str]) -> list[str]:

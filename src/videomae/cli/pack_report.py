@@ -70,19 +70,17 @@ def print_report(report: PackReport) -> None:
     for name, value in rows.items():
         if value:
             print(f"{name:<9} {value}")
-    _print_list("broken, left out", [(broken.path, broken.reason) for broken in report.broken])
+    _print_list("unreadable, skipped", [(broken.path, broken.reason) for broken in report.broken])
     _print_list(
         "damaged, packed as far as they can be decoded",
         [(record.source, str(record.damage)) for record in report.damaged],
     )
     _print_list(
-        "little like their source: look at them, or give a smaller --crf",
+        "low PSNR against the source: check them, or lower --crf",
         [(record.source, f"{record.psnr:.1f} dB") for record in report.low],
     )
     if report.num_dropped and report.settings.shard_bytes is None:
-        print(
-            f"\nnot in DATA any more: {report.num_dropped} videos; their files are kept, and the index leaves them out"
-        )
+        print(f"\nno longer in DATA: {report.num_dropped} videos; their files are kept, and the index leaves them out")
     print(f"\n{report.out} is DATA for training: videomae pretrain {shlex.quote(str(report.out))} --output …")
 
 

@@ -28,8 +28,8 @@ _MAX_VALUES = 4
 # kind → (key in the document, heading)
 _PART = {"start_seconds": "start", "end_seconds": "end", "start_frame": "start_frame", "end_frame": "end_frame"}
 _KINDS: dict[FindingKind, tuple[str, str]] = {
-    "broken": ("broken", "broken, cannot be used"),
-    "leak": ("leaks", "leaking: a model is judged on what it was trained on"),
+    "broken": ("broken", "unreadable"),
+    "leak": ("leaks", "leaking: the same content in training and evaluation"),
     "conflict": ("conflicts", "in two classes at once"),
     "repeated": ("repeated", "listed several times: counted as often"),
     "duplicate": ("duplicates", "copies: counted as often as there are files"),

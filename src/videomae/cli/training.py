@@ -32,10 +32,10 @@ def run_training(train: Callable[[], Any], *, words: Sequence[str], next_command
     def command() -> int:
         result = train()
         if result.was_finished:
-            console.print(f"{result.folder} holds this run, finished; nothing was left to do", markup=False)
+            console.print(f"{result.folder} holds this run, which is finished: nothing to do", markup=False)
         _tell_broken(result, console)
         if result.skipped_steps:
-            about = f"{result.skipped_steps} of {result.steps} steps skipped: their loss or gradient was not finite"
+            about = f"{result.skipped_steps} of {result.steps} steps skipped: loss or gradient was not finite"
             console.print(about, markup=False)
         report = result.folder / REPORT_NAME
         console.print(f"checkpoint: {result.folder}\nreport:     {report}\nnext:       {next_command}", markup=False)
@@ -50,13 +50,13 @@ def run_training(train: Callable[[], Any], *, words: Sequence[str], next_command
 def _tell_broken(result: Any, console: Console) -> None:
     """How many videos could not be read, and the first of them."""
     for broken, total, said in (
-        (result.broken, result.num_videos + result.num_broken, "left out, cannot be read"),
-        (getattr(result, "broken_validation", {}), None, "of validation, count as wrong, cannot be read"),
+        (result.broken, result.num_videos + result.num_broken, "skipped unreadable videos"),
+        (getattr(result, "broken_validation", {}), None, "unreadable validation videos, counted as wrong"),
     ):
         if not broken:
             continue
         of_all = "" if total is None else f" of {total} videos"
-        console.print(f"{said}: {len(broken)}{of_all}; {REPORT_NAME} names them with the reasons", markup=False)
+        console.print(f"{said}: {len(broken)}{of_all}; {REPORT_NAME} lists the reasons", markup=False)
         for path in list(broken)[:_MAX_LISTED]:
             console.print(f"  {path}", markup=False)
         if len(broken) > _MAX_LISTED:
@@ -68,8 +68,8 @@ def interruptible(command: Callable[[], int], console: Console, *, words: Sequen
     try:
         return command()
     except TrainingStopped as stopped:
-        said = f"{stopped}; the state is saved in {stopped.folder}"
+        said = f"{stopped}; its state is saved in {stopped.folder}"
     except KeyboardInterrupt:  # before or after the steps, or the second Ctrl-C
-        said = "interrupted; what was saved before is whole"
+        said = "interrupted; what was saved before is intact"
     console.print(f"{said}. {how_to_go_on(words)}", markup=False)
     return EXIT_INTERRUPTED
