@@ -26,29 +26,14 @@ from videomae.core.masks import tube_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.core.precision import autocast
 from videomae.data.loader import ClipBatch
-from videomae.models.config import VideoMAEConfig
-from videomae.models.modeling import VideoMAEForPreTraining
+from videomae.datasets.manifest import Manifest, VideoEntry
 from videomae.processing.transforms import normalize
 from videomae.recipes.pretrain import PretrainRecipe
-from videomae.recipes.sizes import size_keywords
-from videomae.training import loop
-from videomae.training.loop import Training
 from videomae.training.monitor import Monitor
 from videomae.training.optimizer import make_optimizer, parameter_groups, set_learning_rate
 from videomae.training.run_folder import RunFolder
-from videomae.training.step import Part
-
-
-class Clips:
-    """A data set of which only names are asked for."""
-
-    catalog = None
-
-    def __init__(self, number: int) -> None:
-        self.paths = [Path(f"{index}.mp4") for index in range(number)]
-
-    def __len__(self) -> int:
-        return len(self.paths)
+from videomae.training.tasks.pretraining import PretrainingTask
+from videomae.training.trainer import Trainer
 
 
 class Bare:
@@ -84,41 +69,25 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _training(model: Any, recipe: PretrainRecipe, num_clips: int, folder: Path) -> Training:
-    def loss(clips: torch.Tensor, batch: ClipBatch, step: int, part: Part) -> tuple[torch.Tensor, float]:
-        hidden = tube_mask(part.num_rows, model.config.grid.shape, 0.9, generator=torch.Generator().manual_seed(step))
-        pixel_values = normalize(clips, IMAGENET_MEAN, IMAGENET_STD)
-        weight = float(hidden.sum()) / hidden.shape[1]
-        return model(pixel_values, hidden[part.rows]).loss * weight, weight
-
-    return Training(
-        model=model,
-        optimizer=_optimizer(model, recipe),
-        recipe=recipe,
-        dataset=Clips(num_clips),
-        folder=RunFolder(folder, {}),
-        device=model.device,
-        loss=loss,
-        end_epoch=lambda epoch: None,
-        save_weights=lambda weights: None,
-        monitor=Monitor(),
-        title="benchmark",
-    )
+def _trainer(recipe: PretrainRecipe, device: torch.device, num_clips: int, folder: Path) -> Trainer:
+    """Of a data set of which only names are used."""
+    task = PretrainingTask("clips", recipe)
+    task.manifest = Manifest("clips", tuple(VideoEntry(Path(f"{index}.mp4")) for index in range(num_clips)), ())
+    task.build(recipe, device, print)
+    return Trainer(task, RunFolder(folder, {}), Monitor())
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Medians of both kinds of steps, and of their ratio, pair by pair; seconds of a save."""
     device, batch_size, num_steps = torch.device(arguments.device), arguments.batch_size, arguments.steps
     recipe = PretrainRecipe(
-        epochs=1, batch_size=batch_size, precision=arguments.precision, save_minutes=1e9, warmup_epochs=0.0
+        size=arguments.size,
+        epochs=1,
+        batch_size=batch_size,
+        precision=arguments.precision,
+        save_minutes=1e9,
+        warmup_epochs=0.0,
     )
-    torch.manual_seed(0)
-    config = VideoMAEConfig(**size_keywords(arguments.size), use_mean_pooling=False)
-    model = VideoMAEForPreTraining(config).to(device)
-    shape = (batch_size, 1, *config.grid.clip_shape)
-    clips = torch.randint(256, shape, dtype=torch.uint8)
-    clips = clips.pin_memory() if device.type == "cuda" else clips
-    bare = Bare(copy.deepcopy(model), recipe, clips)
     pairs: list[tuple[float, float]] = []
 
     def batches(*_: object, **__: object) -> Iterator[ClipBatch]:
@@ -130,16 +99,20 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             _wait(device)
             pairs.append((alone, time.perf_counter() - begin))
 
-    loop.training_loader = batches  # type: ignore[assignment]
+    trainer_module.training_loader = batches  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
-        training = _training(model, recipe, num_steps * batch_size, Path(folder))
-        loop.train(training)
-        training.saver.save()  # the memory for the copy is there now
-        training.saver.wait()
+        trainer = _trainer(recipe, device, num_steps * batch_size, Path(folder))
+        clips = torch.randint(256, (batch_size, 1, *trainer.model.config.grid.clip_shape), dtype=torch.uint8)
+        clips = clips.pin_memory() if device.type == "cuda" else clips
+        bare = Bare(copy.deepcopy(trainer.model), recipe, clips)
+        trainer.train()
+        save, wait = trainer.checkpointing.save, trainer.checkpointing.wait
+        save(step=num_steps, with_weights=False)  # the memory for the copy is there now
+        wait()
         begin = time.perf_counter()
-        training.saver.save()
+        save(step=num_steps, with_weights=False)
         blocked = time.perf_counter() - begin
-        training.saver.wait()
+        wait()
         written = time.perf_counter() - begin
     pairs = pairs[2:]
     return {

@@ -40,7 +40,7 @@ _HOMES = {
     "sample_frame_indices": "videomae.video.sampling",
     "scan": "videomae.api.curation",
     "ShapeError": "videomae.core.errors",
-    "TrainingStopped": "videomae.training.loop",
+    "TrainingStopped": "videomae.training.trainer",
     "tube_mask": "videomae.core.masks",
     "VideoDataset": "videomae.data.video_dataset",
     "VideoError": "videomae.core.errors",
@@ -130,7 +130,7 @@ if TYPE_CHECKING:
     from videomae.recipes.finetune import FinetuneRecipe
     from videomae.recipes.pretrain import PretrainRecipe
     from videomae.training.finetune import FinetuneResult
-    from videomae.training.loop import TrainingStopped
+    from videomae.training.trainer import TrainingStopped
     from videomae.training.pretrain import PretrainResult
     from videomae.video._info import VideoInfo
     from videomae.video.opening import open_video, probe_video

@@ -18,7 +18,6 @@ from small_runs import (
     CLIP_WORDS,
     SPEED_WORDS,
     Commands,
-    Recorder,
     command_environment,
     tiny_finetune_recipe,
     tiny_pretrain_recipe,
@@ -29,9 +28,9 @@ from videomae.core.grid import TubeletGrid
 from videomae.data.loader import ClipBatch
 from videomae.training import measured
 from videomae.training.dry_run import DryRun, dry_run
-from videomae.training.finetune import prepare_finetuning
-from videomae.training.pretrain import prepare_pretraining
 from videomae.training.shown_inputs import as_pixels, labelled_clips, masked_clips
+from videomae.training.tasks.classification import ClassificationTask
+from videomae.training.tasks.pretraining import PretrainingTask
 
 RUN = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "2", "--batch-size", "6"]
 
@@ -124,9 +123,7 @@ def test_it_refuses_what_the_run_would_refuse(commands: Commands, colours: Path,
 def test_activations_grow_with_the_clips_and_shrink_with_accumulation(colours: Path, tmp_path: Path) -> None:
     def activations(**changes: int) -> int:
         recipe = tiny_pretrain_recipe(**changes)
-        return dry_run(
-            lambda folder: prepare_pretraining(colours, folder, recipe, monitor=Recorder()), tmp_path
-        ).activation_bytes
+        return dry_run(PretrainingTask(colours, recipe), tmp_path).activation_bytes
 
     one = activations(batch_size=6)
     assert activations(batch_size=12) == pytest.approx(2 * one, rel=0.1)
@@ -155,7 +152,7 @@ def test_the_estimate_is_what_the_run_needs(colours: Path, tmp_path: Path) -> No
 
 def test_workers_are_named_separately(colours: Path, tmp_path: Path) -> None:
     recipe = tiny_pretrain_recipe(num_workers=2)
-    found = dry_run(lambda folder: prepare_pretraining(colours, folder, recipe, monitor=Recorder()), tmp_path)
+    found = dry_run(PretrainingTask(colours, recipe), tmp_path)
     assert found.num_workers == 2
     assert found.worker_bytes is not None
     assert found.process_bytes is not None
@@ -168,9 +165,7 @@ def test_what_takes_too_long_is_estimated(colours: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(measured, "_MAX_STEP_SECONDS", 0.0)
     recipe = tiny_pretrain_recipe(batch_size=12)
     shown: list[str] = []
-    found = dry_run(
-        lambda folder: prepare_pretraining(colours, folder, recipe, monitor=Recorder()), tmp_path, progress=shown.append
-    )
+    found = dry_run(PretrainingTask(colours, recipe), tmp_path, progress=shown.append)
     assert (found.num_measured, found.micro_batch_size) == (4, 12)
     assert "measured in steps of 4 clips, estimated for 12" in dict(lines_of(found, recipe))["memory"]
     assert shown[:2] == ["preparing the run", "reading the first clips"]
@@ -187,9 +182,7 @@ def test_clips_are_repeated_for_a_whole_micro_batch() -> None:
 
 def test_one_clip_is_enough(colours: Path, tmp_path: Path) -> None:
     recipe = tiny_finetune_recipe(batch_size=1, ema_decay=0.9)
-    found = dry_run(
-        lambda folder: prepare_finetuning(colours, folder, recipe, init="scratch", monitor=Recorder()), tmp_path
-    )
+    found = dry_run(ClassificationTask(colours, recipe, init="scratch"), tmp_path)
     assert (found.num_measured, found.micro_batch_size) == (1, 1)
     assert 3 * found.weight_bytes < found.optimizer_bytes < 3.01 * found.weight_bytes
 

@@ -82,7 +82,7 @@ def test_a_stopped_launch_is_ended_by_one_process(colours: Path, commands: Comma
     _, _, after = err.partition("To resume, repeat the command:\n")
     again = after.splitlines()[0]
     assert "torch.distributed.run --standalone --nproc-per-node 2" in again
-    assert err.count("stopped after step") == 1
+    assert err.count("stopped at step") == 1
     num_taken = len(losses(tmp_path / "two"))
     assert 2 <= num_taken < 30
 
@@ -90,7 +90,7 @@ def test_a_stopped_launch_is_ended_by_one_process(colours: Path, commands: Comma
         again, shell=True, env=command_environment(), capture_output=True, text=True, timeout=_LIMIT_SECONDS
     )
     assert pasted.returncode == 0, pasted.stderr
-    assert pasted.stderr.count(f"going on after step {num_taken} of 30") == 1
+    assert pasted.stderr.count(f"resuming at step {num_taken}/30") == 1
     assert commands(*_pretrain_words(colours, tmp_path / "one")) == 0, commands.err
     assert [line["step"] for line in read_metrics(tmp_path / "two")] == list(range(1, 31))
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)

@@ -26,7 +26,7 @@ from small_runs import (
 
 import videomae
 from videomae.training.finetune import FinetuneResult
-from videomae.training.meter import Meter
+from videomae.training.metrics_log import Meter
 from videomae.training.pretrain import PretrainResult
 from videomae.training.states import RunStates
 
@@ -99,7 +99,7 @@ def test_finetune_from_scratch(commands: Commands, colours: Path, tmp_path: Path
     assert (
         commands("finetune", colours / "train", "--output", tmp_path, "--init", "scratch", *RUN, "--val", colours) == 0
     )
-    assert "fine-tuning new weights on 18 videos of 3 classes (blue 6, green 6, red 6); 6 videos judge each epoch" in (
+    assert "fine-tuning new weights on 3 classes (blue 6, green 6, red 6); 18 training, 6 validation videos" in (
         commands.err
     )
     model = videomae.VideoMAEForVideoClassification.from_pretrained(tmp_path)
@@ -121,7 +121,7 @@ def test_an_interrupt_names_the_command_that_goes_on(
 
     def interrupted(meter: Meter, *arguments: Any, **keywords: Any) -> None:
         real(meter, *arguments, **keywords)
-        if meter.training.step == 2:
+        if keywords["step"] == 2:
             signal.raise_signal(signal.SIGINT)
 
     output = tmp_path / "my run"
@@ -130,10 +130,10 @@ def test_an_interrupt_names_the_command_that_goes_on(
     monkeypatch.undo()
     assert commands.out == ""
     said, again = commands.err.splitlines()[-2:]
-    assert said == f"stopped after step 2 of 6; its state is saved in {output}. To resume, repeat the command:"
+    assert said == f"stopped at step 2/6; its state is saved in {output}. To resume, repeat the command:"
     assert again == f"  videomae pretrain {colours} --output '{output}' {' '.join(RUN)}"
     assert commands("pretrain", colours, "--output", output, *RUN) == 0
-    assert "going on after step 2 of 6" in commands.err
+    assert "resuming at step 2/6" in commands.err
     assert [line["step"] for line in read_metrics(output)] == [1, 2, 3, 4, 5, 6]
 
 
@@ -207,7 +207,7 @@ def test_broken_videos_beyond_the_limit(commands: Commands, tmp_path: Path) -> N
     *notes, line = commands.err.splitlines()
     assert "2 of 5 videos cannot be read" in line
     assert "allow more with --max-broken" in line
-    assert sum(note.startswith("left out, cannot be read: ") for note in notes) == 2
+    assert sum(note.startswith("skipping unreadable video: ") for note in notes) == 2
     assert commands(*words, "--max-broken", "0.5") == 0
     assert "skipped unreadable videos: 2 of 5 videos; report.html lists the reasons" in commands.err
 

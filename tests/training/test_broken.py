@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +14,10 @@ from videomae.data import workers
 from videomae.data.clips import TrainingClips
 from videomae.data.workers import Broken
 from videomae.datasets.catalog import Catalog, VideoRecord
-from videomae.training.broken import BrokenVideos
-from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import pretrain
 from videomae.training.states import RunStates
+from videomae.training.trainer import TrainingStopped
+from videomae.training.unreadable import UnreadableVideos
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +57,7 @@ def test_a_file_that_ends_its_worker_is_left_out_of_a_run(
 
     assert (result.num_videos, result.num_broken, list(result.broken)) == (5, 1, [str(data / "3.mp4")])
     assert "ended a worker process 2 times: ended with status 9" in result.broken[str(data / "3.mp4")]
-    assert sum(note.startswith("left out, cannot be read: ") for note in monitor.notes) == 1
+    assert sum(note.startswith("skipping unreadable video: ") for note in monitor.notes) == 1
     assert losses(tmp_path / "run") == losses(tmp_path / "plain")
     assert "3.mp4" in (tmp_path / "run" / "report.html").read_text()
 
@@ -72,7 +71,7 @@ def test_a_file_that_ends_its_worker_is_not_tried_again_after_an_interruption(
         pretrain(data, tmp_path / "run", recipe, monitor=stop_after(3))
     state = RunStates(tmp_path / "run" / "state").load()
     assert state is not None
-    assert list(state["lethal"]) == [str(data / "3.mp4")]
+    assert list(state["unreadable"]["lethal"]) == [str(data / "3.mp4")]
 
     monitor = Recorder()
     result = pretrain(data, tmp_path / "run", recipe, monitor=monitor)
@@ -88,20 +87,12 @@ def test_what_a_scan_found_broken_is_said_first_and_not_opened(data: Path, tmp_p
 
     result = pretrain(data, tmp_path / "run", tiny_pretrain_recipe(batch_size=2, epochs=1), monitor=monitor)
 
-    place = next(number for number, note in enumerate(monitor.notes) if note.startswith("left out"))
+    place = next(number for number, note in enumerate(monitor.notes) if note.startswith("skipping"))
     assert "3.mp4 (moov atom not found): expected a video that can be read; a scan found this" in monitor.notes[place]
     assert len(monitor.reports) == 3
     assert result.num_broken == 1
     with pytest.raises(VideoError, match="1 of 6 videos cannot be read"):
         pretrain(data, tmp_path / "strict", tiny_pretrain_recipe(max_broken=0.0))
-
-
-def dataset(paths: list[Path]) -> Any:
-    class Videos(SimpleNamespace):
-        def __len__(self) -> int:
-            return len(self.paths)
-
-    return Videos(paths=paths)
 
 
 def error(path: Path) -> VideoError:
@@ -110,15 +101,15 @@ def error(path: Path) -> VideoError:
 
 def test_what_was_once_lethal_is_tried_again_when_it_has_changed(data: Path) -> None:
     paths = sorted(data.iterdir())
-    before = BrokenVideos(dataset(paths), 0.5, Recorder())
+    before = UnreadableVideos(paths, 0.5, Recorder().note)
     for index in (1, 3):
         before.excluded[index] = error(paths[index])
-        before.count([Broken(index, before.excluded[index])])
-    state = {"reasons": before.reasons, "lethal": before.lethal()}
+        before.add([Broken(index, before.excluded[index])])
+    state = before.state_dict()
     os.utime(paths[3], ns=(1, 1))
 
-    after = BrokenVideos(dataset(paths), 0.5, Recorder())
-    after.load_state(state)
+    after = UnreadableVideos(paths, 0.5, Recorder().note)
+    after.load_state_dict(state)
 
     assert list(after.excluded) == [1]
     assert str(after.excluded[1]) == str(error(paths[1]))
@@ -133,9 +124,9 @@ def test_a_problem_that_another_try_may_not_meet_does_not_exclude(
     catalog = Catalog()
     catalog.put(paths[0], VideoRecord(problem="took longer than 60 seconds", is_problem_certain=False))
     catalog.put(paths[1], VideoRecord(num_frames=8))
-    left_out = BrokenVideos(dataset(paths), 0.5, Recorder())
+    unreadable = UnreadableVideos(paths, 0.5, Recorder().note)
 
-    left_out.count_known()
+    unreadable.add_scanned()
 
-    assert left_out.excluded == {}
-    assert left_out.reasons == {}
+    assert unreadable.excluded == {}
+    assert unreadable.reasons == {}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from small_runs import Recorder, tiny_pretrain_recipe
 
-from videomae.training import data_wait, meter
-from videomae.training.data_wait import DataWaitWatch, list_remedies
+from videomae.training import metrics_log
+from videomae.training.metrics_log import DataWaitWatch, list_remedies
 from videomae.training.pretrain import pretrain
 
 
@@ -58,18 +58,18 @@ def test_the_remedies_fit_the_case() -> None:
 def _slow_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock on which every look takes a second: half of a step is waiting."""
     seconds = iter(range(10**6))
-    monkeypatch.setattr(meter.time, "perf_counter", lambda: float(next(seconds)))
+    monkeypatch.setattr(metrics_log.time, "perf_counter", lambda: float(next(seconds)))
 
 
 @pytest.mark.usefixtures("_slow_files")
 def test_a_run_says_so_in_one_line(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_wait, "usable_cores", lambda: 6)
+    monkeypatch.setattr(metrics_log, "usable_cores", lambda: 6)
     monitor = Recorder()
 
     pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=10, batch_size=6), monitor=monitor)
 
     (line,) = [note for note in monitor.notes if "data wait" in note]
-    assert "over the last steps; what helps: --num-workers 6, or `videomae pack" in line
+    assert "over the last steps; try: --num-workers 6, or `videomae pack" in line
     assert line.endswith(f"`videomae bench-data {colours}` measures it")
     assert "\n" not in line
 

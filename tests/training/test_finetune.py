@@ -32,11 +32,13 @@ from videomae.evaluation.metrics import Metrics
 from videomae.evaluation.validate import Evaluation, evaluate_classifier
 from videomae.inference import scores
 from videomae.inference.scores import ViewOptions
-from videomae.training import finetune as module, validation
-from videomae.training.finetune import FinetuneResult, finetune, prepare_finetuning
-from videomae.training.loop import TrainingStopped
+from videomae.training import validation
+from videomae.training.finetune import FinetuneResult, finetune
 from videomae.training.pretrain import PretrainResult
+from videomae.training.run import prepare
 from videomae.training.states import RunStates
+from videomae.training.tasks.classification import ClassificationTask
+from videomae.training.trainer import TrainingStopped
 from videomae.weights.files import read_weights
 
 
@@ -86,13 +88,13 @@ def test_new_weights_learn_too(colours: Path, tmp_path: Path) -> None:
     assert _top1(tmp_path, colours) == result.best_top1
 
 
-def test_a_pretrained_encoder_is_taken_over(pretrained: PretrainResult, colours: Path) -> None:
-    checkpoint, recipe = module._make_checkpoint(tiny_finetune_recipe(), str(pretrained.folder), ("a", "b"), Recorder())
-    before, after = read_weights(pretrained.folder), checkpoint.model.state_dict()
+def test_a_pretrained_encoder_is_taken_over(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
+    task = ClassificationTask(colours, tiny_finetune_recipe(), init=str(pretrained.folder))
+    before, after = read_weights(pretrained.folder), prepare(task, tmp_path).model.state_dict()
     encoder = [name for name in after if name.startswith("videomae.")]
     assert all(torch.equal(before[name], after[name]) for name in encoder)
     assert set(after) - set(encoder) == {"fc_norm.weight", "fc_norm.bias", "classifier.weight", "classifier.bias"}
-    assert (recipe.num_frames, recipe.image_size) == (4, 32)
+    assert (task.recipe.num_frames, task.recipe.image_size) == (4, 32)
 
 
 def test_a_stopped_run_goes_on_as_if_nothing_had_been(colours: Path, finetuned: FinetuneResult, tmp_path: Path) -> None:
@@ -181,8 +183,8 @@ def test_splits_by_a_column_of_a_table(colours: Path, tmp_path: Path) -> None:
     recipe = tiny_finetune_recipe(epochs=1)
     result = finetune(tmp_path / "clips.csv", tmp_path / "run", recipe, init="scratch", monitor=monitor)
     assert result.num_videos == 6
-    summary = next(note for note in monitor.notes if "on 6 videos of 3 classes (blue 2, green 2, red 2)" in note)
-    assert "3 videos judge each epoch" in summary
+    summary = next(note for note in monitor.notes if "on 3 classes (blue 2, green 2, red 2)" in note)
+    assert "6 training, 3 validation videos" in summary
 
 
 @pytest.mark.parametrize("val_every", [1, 2])
@@ -252,9 +254,9 @@ def test_classes_that_only_judges_have_are_named(tmp_path: Path) -> None:
     table.write_text("path,label,split\n" + "".join(f"{path},{label},{split}\n" for path, label, split in listed))
     recorder = Recorder()
     recipe = tiny_finetune_recipe(epochs=1)
-    prepare_finetuning(table, tmp_path / "run", recipe, init="scratch", monitor=recorder)
+    prepare(ClassificationTask(table, recipe, init="scratch"), tmp_path / "run", monitor=recorder)
     said = [note for note in recorder.notes if "no training" in note]
-    assert said == ["no training videos of green; the validation has 1 of these, which cannot be recognised"]
+    assert said == ["no training videos of green; the validation set has 1 of these classes"]
 
 
 @pytest.mark.parametrize("changes", [{"num_frames": 8}, {"image_size": 64}])
@@ -311,7 +313,7 @@ def test_a_judge_that_ends_its_worker_counts_as_wrong_and_is_met_once(
 
     assert result.num_broken_validation == 1
     assert list(result.broken_validation) == [str(colours / "val/red/red_0.mp4")]
-    assert sum(note.startswith("counts as wrong, cannot be read: ") for note in monitor.notes) == 1
+    assert sum(note.startswith("unreadable validation video counts as wrong: ") for note in monitor.notes) == 1
     assert result.best_top1 is not None
     assert result.best_top1 <= 5 / 6
     times = 2 if fate == "dies" else 1

@@ -11,7 +11,7 @@ from small_runs import losses, tiny_finetune_recipe, tiny_pretrain_recipe
 
 from videomae.training.finetune import SCRATCH, finetune
 from videomae.training.pretrain import pretrain
-from videomae.training.step import Stepper
+from videomae.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU and TEST_GPU=1"),
@@ -39,15 +39,15 @@ def test_a_gpu_gives_the_cpus_losses(job: str, colours: Path, tmp_path: Path) ->
 def test_no_step_waits_for_the_gpu(
     job: str, precision: str, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take = Stepper.take
+    take = Trainer.take_step
 
-    def watched(self: Stepper, *args: Any) -> Any:
+    def watched(self: Trainer, *args: Any) -> Any:
         # The first steps make the optimiser's state and the libraries' work spaces.
-        torch.cuda.set_sync_debug_mode("error" if self._training.step > 1 else "default")
+        torch.cuda.set_sync_debug_mode("error" if self.step > 1 else "default")
         try:
             return take(self, *args)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(Stepper, "take", watched)
+    monkeypatch.setattr(Trainer, "take_step", watched)
     assert len(_run(job, colours, tmp_path, device="cuda", precision=precision)) >= 2

@@ -16,9 +16,12 @@ from videomae.models.config import VideoMAEConfig
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.training.compiling import compile_layers
 from videomae.training.ema import WeightAverage
-from videomae.training.finetune import finetune, prepare_finetuning
-from videomae.training.loop import TrainingStopped
-from videomae.training.pretrain import PretrainResult, prepare_pretraining, pretrain
+from videomae.training.finetune import finetune
+from videomae.training.pretrain import PretrainResult, pretrain
+from videomae.training.run import prepare
+from videomae.training.tasks.classification import ClassificationTask
+from videomae.training.tasks.pretraining import PretrainingTask
+from videomae.training.trainer import TrainingStopped
 from videomae.weights.files import read_weights
 
 EVERYTHING: dict[str, Any] = {
@@ -89,20 +92,20 @@ def test_what_is_judged_and_saved_is_the_average(
 
 def test_settings_reach_model_and_optimizer(colours: Path, tmp_path: Path) -> None:
     recipe = tiny_finetune_recipe(drop_path=0.2, head_dropout=0.4, beta1=0.8, beta2=0.9, start_learning_rate=2e-3)
-    training = prepare_finetuning(colours, tmp_path, recipe, init="scratch", monitor=Recorder()).training
-    config: Any = training.model.config
+    trainer = prepare(ClassificationTask(colours, recipe, init="scratch"), tmp_path)
+    config: Any = trainer.model.config
     assert (config.drop_path_rate, config.classifier_dropout) == (0.2, 0.4)
-    assert training.optimizer.defaults["betas"] == (0.8, 0.9)
-    assert training.schedule.at(0) == pytest.approx(2e-3 * 6 / 256)
+    assert trainer.optimizer.defaults["betas"] == (0.8, 0.9)
+    assert trainer.schedule.at(0) == pytest.approx(2e-3 * 6 / 256)
 
 
 def test_depth_and_width_of_a_new_decoder(colours: Path, tmp_path: Path) -> None:
     recipe = tiny_pretrain_recipe(decoder_depth=3, decoder_width=64, beta2=0.9)
-    training = prepare_pretraining(colours, tmp_path, recipe, monitor=Recorder()).training
-    config: Any = training.model.config
+    trainer = prepare(PretrainingTask(colours, recipe), tmp_path)
+    config: Any = trainer.model.config
     found = (config.decoder_num_hidden_layers, config.decoder_hidden_size, config.decoder_intermediate_size)
     assert found == (3, 64, 256)
-    assert training.optimizer.defaults["betas"] == (0.9, 0.9)
+    assert trainer.optimizer.defaults["betas"] == (0.9, 0.9)
 
 
 def test_balance_takes_small_classes_as_often(tmp_path: Path) -> None:
@@ -110,11 +113,8 @@ def test_balance_takes_small_classes_as_often(tmp_path: Path) -> None:
     write_data_set(data, per_class=3, classes=("red",))
     for balance, shares in ((0.0, {0: 1, 1: 3}), (1.0, {0: 2, 1: 2})):
         recipe = tiny_finetune_recipe(class_balance=balance, batch_size=4)
-        training = prepare_finetuning(
-            data, tmp_path / str(balance), recipe, init="scratch", monitor=Recorder()
-        ).training
-        assert training.order_of is not None
-        labels = [training.dataset.labels[index] for index in training.order_of(0)]
+        trainer = prepare(ClassificationTask(data, recipe, init="scratch"), tmp_path / str(balance))
+        labels = [trainer.dataset.labels[index] for index in trainer.task.order(0)]
         assert {label: labels.count(label) for label in (0, 1)} == shares
 
 
@@ -124,8 +124,8 @@ def test_a_new_head_is_small_and_one_of_the_same_classes_is_kept(
     def head(init: object, data: Path, name: str) -> tuple[torch.Tensor, Recorder]:
         monitor = Recorder()
         recipe = tiny_finetune_recipe(init_scale=1e-3)
-        prepared = prepare_finetuning(data, tmp_path / name, recipe, init=str(init), monitor=monitor)
-        return prepared.checkpoint.model.classifier.weight.detach(), monitor
+        trainer = prepare(ClassificationTask(data, recipe, init=str(init)), tmp_path / name, monitor=monitor)
+        return trainer.model.classifier.weight.detach(), monitor
 
     for init in ("scratch", pretrained.folder):
         assert float(head(init, colours, Path(str(init)).name)[0].std()) == pytest.approx(2e-5, rel=0.2)
@@ -137,7 +137,7 @@ def test_a_new_head_is_small_and_one_of_the_same_classes_is_kept(
     fresh, monitor = head(finetuned.folder, two, "fresh")
     assert fresh.shape[0] == 2
     assert float(fresh.std()) == pytest.approx(2e-5, rel=0.2)
-    assert "tells 3 other classes apart (blue, green, red …)" in monitor.notes[0]
+    assert "predicts 3 other classes (blue, green, red …)" in monitor.notes[0]
     assert "a new head for the 2 classes" in monitor.notes[0]
 
 
@@ -145,7 +145,7 @@ def test_a_batch_larger_than_the_data_is_all_of_it(colours: Path, tmp_path: Path
     monitor = Recorder()
     result = pretrain(colours, tmp_path, tiny_pretrain_recipe(batch_size=64, epochs=1), monitor=monitor)
     assert result.steps == 1
-    assert monitor.notes[0].startswith("a batch of 64 clips, of which there are 18: each step takes all of them")
+    assert monitor.notes[0].startswith("batch size 64 exceeds the 18 clips: using 18")
     assert any("1.5e-03 × 18 / 256" in note or "0.0015 × 18 / 256" in note for note in monitor.notes)
     assert json.loads((tmp_path / "recipe.json").read_text())["recipe"]["batch_size"] == 18
     again = pretrain(colours, tmp_path, tiny_pretrain_recipe(batch_size=64, epochs=1))
@@ -160,11 +160,10 @@ def test_a_compiler_that_fails_is_told_and_training_goes_on(
 
     monkeypatch.setattr("videomae.training.compiling._try", broken)
     monitor = Recorder()
-    prepared = prepare_finetuning(
-        colours, tmp_path, tiny_finetune_recipe(compile=True), init="scratch", monitor=monitor
-    )
+    task = ClassificationTask(colours, tiny_finetune_recipe(compile=True), init="scratch")
+    trainer = prepare(task, tmp_path, monitor=monitor)
     assert monitor.notes == ["not compiled, torch.compile failed here: RuntimeError: no C++ compiler here"]
-    layers = prepared.checkpoint.model.videomae.encoder.layer
+    layers = trainer.model.videomae.encoder.layer
     assert all(layer._compiled_call_impl is None for layer in layers)
 
 

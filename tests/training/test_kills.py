@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Recorder, losses, read_metrics, tiny_finetune_recipe, tiny_pretrain_recipe
+from small_runs import Recorder, losses, read_metrics, stop_after, tiny_finetune_recipe, tiny_pretrain_recipe
 
 from videomae.core.errors import InputError
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.training.finetune import finetune
-from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import pretrain
 from videomae.training.states import RunStates
+from videomae.training.trainer import TrainingStopped
 from videomae.weights.files import read_weights
 
 # Lines of several steps, saves after every step, an average, accumulation, and a last batch that is smaller.
@@ -119,7 +119,7 @@ def test_a_kill_in_the_middle_of_a_save(
     assert list((tmp_path / "killed" / "state").glob(".step-*.pt"))
     monitor = Recorder()
     pretrain(colours, tmp_path / "killed", recipe, monitor=monitor)
-    assert any(note.startswith("going on after step") for note in monitor.notes) == (number > 1)
+    assert any(note.startswith("resuming at step") for note in monitor.notes) == (number > 1)
     _assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
 
@@ -176,3 +176,28 @@ def test_a_second_process_on_the_same_folder_is_refused(colours: Path, tmp_path:
         process.kill()
         process.join()
     assert json.loads((tmp_path / "recipe.json").read_text())["recipe"]["epochs"] == 200
+
+
+def test_a_state_of_an_older_version_is_resumed(colours: Path, tmp_path: Path) -> None:
+    """Its step, epochs, best epoch and unreadable videos had no part of their own."""
+    recipe = tiny_finetune_recipe(ema_decay=0.9)
+    finetune(colours, tmp_path / "whole", recipe, init="scratch")
+    with pytest.raises(TrainingStopped):
+        finetune(colours, tmp_path / "old", recipe, init="scratch", monitor=stop_after(4))
+    states = RunStates(tmp_path / "old" / "state")
+    state = states.load()
+    assert state is not None
+    progress, best, unreadable = (state.pop(name) for name in ("progress", "best", "unreadable"))
+    assert best["best_epoch"] == 1
+    old = {"num_judged": progress["num_ended_epochs"], "extra": best}
+    states.save({**state, **old, "broken": unreadable["reasons"], "lethal": unreadable["lethal"]})
+
+    monitor = Recorder()
+    result = finetune(colours, tmp_path / "old", recipe, init="scratch", monitor=monitor)
+
+    assert monitor.notes[0] == "resuming at step 4/9"
+    assert result.best_top1 is not None
+    for split in ("train", "val"):
+        assert losses(tmp_path / "old", split) == losses(tmp_path / "whole", split)
+    first, second = read_weights(tmp_path / "whole"), read_weights(tmp_path / "old")
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -32,11 +32,10 @@ from small_runs import (
 
 from videomae.core.errors import ConfigError, InputError, VideoError
 from videomae.training.finetune import finetune
-from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import PretrainResult, pretrain
 from videomae.training.run_folder import RunFolder
 from videomae.training.states import RunStates
-from videomae.training.step import Stepper
+from videomae.training.trainer import Trainer, TrainingStopped
 from videomae.weights.files import read_weights
 
 CONTRACT = ("step", "epoch", "split", "loss", "learning_rate", "clips_per_second", "data_wait_share")
@@ -101,7 +100,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(
     monitor = Recorder()
     result = pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
     assert monitor.reports[0].step == step + 1
-    assert f"going on after step {step} of 6" in monitor.notes
+    assert f"resuming at step {step}/6" in monitor.notes
     assert (result.steps, result.was_finished) == (6, False)
     _assert_equal_runs(pretrained.folder, tmp_path)
 
@@ -175,19 +174,18 @@ def _description(folder: Path) -> dict[str, Any]:
 
 def _spoil(monkeypatch: pytest.MonkeyPatch, steps: Container[int], value: float, *, gradient: bool = False) -> None:
     """Let the loss of these steps (from 0), or only its gradient, not be finite."""
-    real = Stepper._forward_and_backward
+    real = Trainer.forward_backward
 
-    def spoilt(stepper: Stepper, *arguments: Any) -> Any:
-        training = stepper._training
-        total, weight = real(stepper, *arguments)
-        if training.step in steps:
+    def spoilt(trainer: Trainer, *arguments: Any) -> Any:
+        total, weight = real(trainer, *arguments)
+        if trainer.step in steps:
             if not gradient:
                 return torch.full_like(total, value), weight
-            parameter = next(p for p in training.model.parameters() if p.grad is not None)
+            parameter = next(p for p in trainer.model.parameters() if p.grad is not None)
             parameter.grad.flatten()[0] = value
         return total, weight
 
-    monkeypatch.setattr(Stepper, "_forward_and_backward", spoilt)
+    monkeypatch.setattr(Trainer, "forward_backward", spoilt)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -218,15 +216,14 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(
 
 def test_a_skipped_step_changes_nothing(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     states: list[Any] = []
-    real = Stepper.take
+    real = Trainer.take_step
 
-    def take(stepper: Stepper, *arguments: Any) -> Any:
-        training = stepper._training
-        outcome = real(stepper, *arguments)
-        states.append(copy.deepcopy([training.model.state_dict(), training.optimizer.state_dict()["state"]]))
+    def take_step(trainer: Trainer, *arguments: Any) -> Any:
+        outcome = real(trainer, *arguments)
+        states.append(copy.deepcopy([trainer.model.state_dict(), trainer.optimizer.state_dict()["state"]]))
         return outcome
 
-    monkeypatch.setattr(Stepper, "take", take)
+    monkeypatch.setattr(Trainer, "take_step", take_step)
     _spoil(monkeypatch, {2}, float("nan"), gradient=True)
     pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=2))
     torch.testing.assert_close(states[2], states[1], rtol=0, atol=0)
@@ -323,7 +320,7 @@ def test_broken_videos_are_named_once_and_left_out(tmp_path: Path) -> None:
     assert (result.num_videos, result.num_broken) == (4, 1)
     named = [note for note in monitor.notes if "broken_0.mp4" in note]
     assert len(named) == 1
-    assert named[0].startswith("left out, cannot be read: ")
+    assert named[0].startswith("skipping unreadable video: ")
     assert "broken_0.mp4" in (tmp_path / "run" / "report.html").read_text()
 
 
@@ -403,9 +400,9 @@ def test_real_processes_that_are_stopped_and_killed(tmp_path: Path, commands: Co
         assert process.returncode == 130, err
         assert out == ""
         assert "Traceback" not in err
-        assert saved == 0 or f"going on after step {saved} of 90" in err
+        assert saved == 0 or f"resuming at step {saved}/90" in err
         saved = _saved_step(output)
-        assert f"stopped after step {saved} of 90; its state is saved in {output}." in err
+        assert f"stopped at step {saved}/90; its state is saved in {output}." in err
         assert f"To resume, repeat the command:\n  videomae pretrain {data} --output {output} " in err
 
     process = start_command(*words)

@@ -12,8 +12,8 @@ from videomae.checkpoint import new_processor
 from videomae.data.loader import ClipBatch
 from videomae.models.config import VideoMAEConfig
 from videomae.recipes.finetune import FinetuneRecipe
-from videomae.training.losses import ClassifierInputs, ClassifierLoss
-from videomae.training.step import Part
+from videomae.training.losses import ClassifierInputs, classification_loss
+from videomae.training.micro_batch import MicroBatch
 from videomae.video.sampling import ClipSampling
 
 PROCESSOR = new_processor(VideoMAEConfig(num_frames=4, image_size=32), ClipSampling(num_frames=4))
@@ -26,11 +26,11 @@ def _batch(num_clips: int, views: int = 1) -> ClipBatch:
     return ClipBatch(clips.to(torch.uint8), numbers % 3, numbers, numbers)
 
 
-def _inputs(batch: ClipBatch, step: int = 0, part: Part | None = None, **changes: Any) -> tuple[Any, Any]:
+def _inputs(batch: ClipBatch, step: int = 0, rows: torch.Tensor | None = None, **changes: Any) -> tuple[Any, Any]:
     recipe = FinetuneRecipe(**{**PLAIN, "views": batch.clips.shape[1], **changes})
-    rows = torch.arange(batch.clips[:, :, 0, 0, 0, 0].numel())
-    whole = Part(rows=rows, num_rows=len(rows))
-    return ClassifierInputs(recipe, PROCESSOR, 3)(batch.clips.flatten(0, 1), batch, step, part or whole)
+    rows = torch.arange(batch.clips[:, :, 0, 0, 0, 0].numel()) if rows is None else rows
+    micro_batch = MicroBatch(batch.clips.flatten(0, 1), batch, step, rows, num_rows=len(rows))
+    return ClassifierInputs(recipe, PROCESSOR, 3)(micro_batch)
 
 
 def test_without_ingredients_clips_are_normalised_and_targets_are_labels() -> None:
@@ -47,10 +47,8 @@ def test_without_ingredients_clips_are_normalised_and_targets_are_labels() -> No
 def test_the_loss_is_cross_entropy_with_smoothing_summed() -> None:
     batch = _batch(5)
     logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
-    recipe = FinetuneRecipe(**{**PLAIN, "label_smoothing": 0.1})
-    loss = ClassifierLoss(lambda _: type("Output", (), {"logits": logits}), ClassifierInputs(recipe, PROCESSOR, 3))
-    total, weight = loss(batch.clips.flatten(0, 1), batch, 0, Part(rows=torch.arange(5), num_rows=5))
-    assert weight == 5
+    _, targets = _inputs(batch, label_smoothing=0.1)
+    total = classification_loss(logits, targets, is_multi_label=False)
     torch.testing.assert_close(total / 5, F.cross_entropy(logits, batch.labels, label_smoothing=0.1))
 
 
@@ -64,9 +62,8 @@ def test_noise_boxes_follow_from_step_and_place() -> None:
     assert all(not torch.equal(one, two) for one, two in zip(erased, plain, strict=True))
     assert not torch.equal(erased, later)
     # The last three clips by themselves, as in accumulation, meet the same noise.
-    part = Part(rows=torch.tensor([5, 6, 7]), num_rows=8, number=1)
     rest = ClipBatch(batch.clips[5:], batch.labels[5:], batch.indices[5:], torch.arange(3))
-    assert torch.equal(_inputs(rest, part=part, erasing=1.0)[0], erased[5:])
+    assert torch.equal(_inputs(rest, rows=torch.tensor([5, 6, 7]), erasing=1.0)[0], erased[5:])
 
 
 @pytest.mark.parametrize("ingredient", [{"mixup": 0.8}, {"cutmix": 1.0}])

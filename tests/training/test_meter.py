@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from videomae.training.meter import Outcomes
+from videomae.training.metrics_log import Outcomes
 
 
 def test_the_mean_loss_counts_clips_and_leaves_out_skipped_steps() -> None:

@@ -26,10 +26,10 @@ from videomae.inference.scores import ViewOptions
 from videomae.models.config import VideoMAEConfig
 from videomae.processing.transforms import CropBox
 from videomae.training.finetune import FinetuneResult, finetune
-from videomae.training.losses import ClassifierInputs, ClassifierLoss
+from videomae.training.losses import ClassifierInputs, classification_loss
+from videomae.training.micro_batch import MicroBatch
 from videomae.training.mixing import Mix, soft_targets
 from videomae.training.shown_inputs import labelled_clips
-from videomae.training.step import Part
 from videomae.video.sampling import ClipSampling
 
 SHOWN = {"blue": ("blue",), "red": ("red",), "purple": ("blue", "red"), "grey": ()}
@@ -125,11 +125,11 @@ def test_the_loss_is_the_mean_of_the_binary_ones() -> None:
     inputs = ClassifierInputs(recipe, processor, 3, lambda indices: labels[indices])
     clips, places = torch.zeros(3, 2, 4, 3, 32, 32, dtype=torch.uint8), torch.arange(3)
     batch = ClipBatch(clips, torch.full((3,), -1), torch.tensor([2, 0, 1]), places)
-    loss = ClassifierLoss(lambda _: type("Output", (), {"logits": logits}), inputs)
-    total, weight = loss(clips.flatten(0, 1), batch, 0, Part(rows=torch.arange(6), num_rows=6))
+    _, made = inputs(MicroBatch(clips.flatten(0, 1), batch, step=0, rows=torch.arange(6), num_rows=6))
     targets = labels[[2, 2, 0, 0, 1, 1]] * 0.7 + 0.1
-    assert weight == 6
-    torch.testing.assert_close(total / weight, F.binary_cross_entropy_with_logits(logits, targets))
+    torch.testing.assert_close(made, targets)
+    total = classification_loss(logits, made, is_multi_label=True)
+    torch.testing.assert_close(total / 6, F.binary_cross_entropy_with_logits(logits, targets))
 
 
 def test_mixtures_take_their_share_of_all_classes() -> None:
@@ -212,7 +212,7 @@ def test_a_head_of_the_other_kind_is_not_kept(several: FinetuneResult, table: Pa
     (tmp_path / "one.csv").write_text("\n".join(rows) + "\n")
     monitor, recipe = Recorder(), tiny_finetune_recipe(epochs=1)
     finetune(tmp_path / "one.csv", tmp_path / "run", recipe, init=str(several.folder), monitor=monitor)
-    assert any("gives a video several labels, the data one class" in note for note in monitor.notes)
+    assert any("predicts several labels per video, the data have one label" in note for note in monitor.notes)
     config = VideoMAEConfig.from_pretrained(tmp_path / "run")
     assert config.problem_type is None
     assert set(CLASSES) > set(config.id2label.values())

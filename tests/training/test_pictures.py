@@ -13,7 +13,7 @@ from videomae.checkpoint import open_checkpoint
 from videomae.datasets.manifest import VideoEntry, read_manifest
 from videomae.inference.reconstruct import Reconstruction
 from videomae.training import pictures
-from videomae.training.memory import peak_memory_gib
+from videomae.training.metrics_log import peak_memory_gib
 from videomae.training.pictures import ProgressPictures, due_epochs, read_progress, reconstruct_first
 from videomae.training.pretrain import PretrainResult, pretrain
 
@@ -30,7 +30,7 @@ def test_the_first_and_last_epoch_and_some_between(num_epochs: int, epochs: tupl
 def taking(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> ProgressPictures:
     checkpoint = open_checkpoint(pretrained.folder, task="pretraining")
     entries = read_manifest(colours).take_split("train").entries
-    return ProgressPictures(checkpoint, entries, tiny_pretrain_recipe(epochs=8), tmp_path, Recorder())
+    return ProgressPictures(checkpoint, entries, tiny_pretrain_recipe(epochs=8), tmp_path, Recorder().note)
 
 
 def rebuilt_by(taking: ProgressPictures) -> list[Reconstruction]:
@@ -41,12 +41,12 @@ def rebuilt_by(taking: ProgressPictures) -> list[Reconstruction]:
 def test_what_was_kept_is_what_the_network_rebuilt(taking: ProgressPictures, tmp_path: Path) -> None:
     taking.checkpoint.model.train()
     first = rebuilt_by(taking)
-    taking.end_epoch(0)
-    taking.end_epoch(2)  # not due
+    taking.end_epoch(1)
+    taking.end_epoch(3)  # not due
     with torch.no_grad():
         taking.checkpoint.model.decoder.head.bias.add_(1.0)
     second = rebuilt_by(taking)
-    taking.end_epoch(3)
+    taking.end_epoch(4)
 
     assert taking.checkpoint.model.training
     clips = read_progress(tmp_path)
@@ -70,11 +70,11 @@ def test_large_clips_are_kept_small(taking: ProgressPictures, tmp_path: Path) ->
 
 def test_the_same_again_after_an_interruption(taking: ProgressPictures, tmp_path: Path) -> None:
     """The end of an epoch is repeated where it was interrupted; a run begun anew forgets what went further."""
-    taking.end_epoch(3)
+    taking.end_epoch(4)
     files = {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()}
-    taking.end_epoch(3)
+    taking.end_epoch(4)
     assert {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()} == files
-    taking.end_epoch(0)
+    taking.end_epoch(1)
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
         "epoch_00001.png",
         "masked.png",
@@ -84,18 +84,19 @@ def test_the_same_again_after_an_interruption(taking: ProgressPictures, tmp_path
 
 def test_nothing_to_show_and_no_place_end_no_run(taking: ProgressPictures, tmp_path: Path) -> None:
     assert read_progress(tmp_path) == []
-    taking.end_epoch(0, writes=False)
+    taking.end_epoch(1, writes=False)
     assert not (tmp_path / "pictures").exists()
-    good = taking.entries
+    good, notes = taking.entries, list[str]()
+    taking.note = notes.append
     taking.entries = [VideoEntry(tmp_path / "gone.mp4")]
-    taking.end_epoch(0)
+    taking.end_epoch(1)
     assert not (tmp_path / "pictures").exists()
     taking.entries = [*taking.entries, *good]
     (tmp_path / "pictures").touch()
-    taking.end_epoch(0)
-    assert [note.split(":")[0] for note in taking.monitor.notes] == ["no pictures of epoch 1"]
+    taking.end_epoch(1)
+    assert [note.split(":")[0] for note in notes] == ["no pictures of epoch 1"]
     (tmp_path / "pictures").unlink()
-    taking.end_epoch(0)
+    taking.end_epoch(1)
     assert len(read_progress(tmp_path)) == 3
     (tmp_path / "pictures" / "epoch_00001.png").write_bytes(b"cut")
     assert read_progress(tmp_path) == []

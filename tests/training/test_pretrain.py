@@ -14,8 +14,8 @@ from small_runs import Recorder, losses, stop_after, tiny_pretrain_recipe, write
 import videomae
 from videomae.core.errors import ConfigError, DataError, InputError
 from videomae.training import pretrain as module
-from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import PretrainResult, pretrain
+from videomae.training.trainer import TrainingStopped
 
 
 def test_the_folder_is_a_checkpoint(pretrained: PretrainResult) -> None:

@@ -24,8 +24,8 @@ from small_runs import (
 from videomae.checkpoint import load_checkpoint
 from videomae.core.errors import ConfigError
 from videomae.training.finetune import finetune
-from videomae.training.loop import TrainingStopped
 from videomae.training.pretrain import pretrain
+from videomae.training.trainer import TrainingStopped
 from videomae.weights.files import read_weights
 
 TOLERANCE = 1e-5

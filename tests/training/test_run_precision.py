@@ -16,12 +16,13 @@ from small_runs import tiny_finetune_recipe, tiny_pretrain_recipe
 from videomae.core import precision
 from videomae.core.errors import ConfigError
 from videomae.core.precision import CpuFacts
-from videomae.training.finetune import prepare_finetuning
-from videomae.training.monitor import Monitor
-from videomae.training.pretrain import PretrainResult, prepare_pretraining
-from videomae.training.processes import Team
+from videomae.training.pretrain import PretrainResult
+from videomae.training.run import prepare, summary
 from videomae.training.run_folder import precision_begun
-from videomae.training.setup import Prepared, settle_precision
+from videomae.training.setup import settle_precision
+from videomae.training.tasks.classification import ClassificationTask
+from videomae.training.tasks.pretraining import PretrainingTask
+from videomae.training.trainer import Trainer
 
 Imitate = Callable[[bool], None]
 
@@ -54,8 +55,8 @@ def begun(pretrained: PretrainResult, tmp_path: Path) -> Callable[[dict[str, Any
     return make
 
 
-def prepared(data: Path, output: Path, asked: str, **more: Any) -> Prepared:
-    return prepare_pretraining(data, output, tiny_pretrain_recipe(precision=asked), monitor=Monitor(), **more)
+def prepared(data: Path, output: Path, asked: str, **more: Any) -> Trainer:
+    return prepare(PretrainingTask(data, tiny_pretrain_recipe(precision=asked)), output, **more)
 
 
 @pytest.mark.parametrize(
@@ -69,21 +70,20 @@ def test_auto_is_what_the_machine_multiplies(
     colours: Path, tmp_path: Path, imitate: Imitate, has_instructions: bool, name: str, text: str
 ) -> None:
     imitate(has_instructions)
-    finetuning = prepare_finetuning(
-        colours, tmp_path / "b", tiny_finetune_recipe(precision="auto"), init="scratch", monitor=Monitor()
-    )
+    task = ClassificationTask(colours, tiny_finetune_recipe(precision="auto"), init="scratch")
+    finetuning = prepare(task, tmp_path / "b")
     for run in (prepared(colours, tmp_path / "a", "auto"), finetuning):
-        assert run.training.recipe.precision == name
-        assert text in run.summary
-        description = run.training.folder.description
+        assert run.recipe.precision == name
+        assert text in summary(run)
+        description = run.folder.description
         assert (description["recipe"]["precision"], description["precision"]) == ("auto", name)
 
 
 def test_what_is_asked_for_is_obeyed(colours: Path, tmp_path: Path, imitate: Imitate) -> None:
     imitate(True)
     run = prepared(colours, tmp_path, "fp32")
-    assert "in fp32: as asked;" in run.summary
-    assert run.training.folder.description["precision"] == "fp32"
+    assert "in fp32: as asked;" in summary(run)
+    assert run.folder.description["precision"] == "fp32"
 
 
 @pytest.mark.parametrize("said", [{"asked": "bf16"}, {"asked": "auto", "became": "bf16"}])
@@ -94,12 +94,12 @@ def test_a_run_is_resumed_in_the_precision_that_it_began_with(
     imitate(False)
     folder = begun(said)
     run = prepared(colours, folder, "auto")
-    assert run.training.recipe.precision == "bf16"
-    assert "in bf16: as this run began;" in run.summary
+    assert run.recipe.precision == "bf16"
+    assert "in bf16: as this run began;" in summary(run)
     with pytest.raises(ConfigError, match="precision='bf16', not 'fp32'"):
         prepared(colours, folder, "fp32")
     changed = prepared(colours, folder, "fp32", resume_anyway=True)
-    assert changed.training.recipe.precision == "fp32"
+    assert changed.recipe.precision == "fp32"
 
 
 def test_asking_for_what_auto_became_is_the_same_run(
@@ -107,8 +107,8 @@ def test_asking_for_what_auto_became_is_the_same_run(
 ) -> None:
     imitate(True)
     run = prepared(colours, begun({"asked": "auto", "became": "fp32"}), "fp32")
-    assert run.training.folder.differences == []
-    assert run.training.recipe.precision == "fp32"
+    assert run.folder.differences == []
+    assert run.recipe.precision == "fp32"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"recipe": 3}', '{"precision": 3}'])
@@ -127,9 +127,7 @@ def _settled(folder: str) -> str:
     precision.automatic_precision.cache_clear()
     with joined_processes("cpu") as processes:
         precision.cpu_facts = lambda: CpuFacts(processes.is_main, True, "", is_certain=True)
-        recipe, found = settle_precision(
-            tiny_pretrain_recipe(precision="auto"), folder, torch.device("cpu"), Team(processes)
-        )
+        recipe, found = settle_precision(tiny_pretrain_recipe(precision="auto"), folder, torch.device("cpu"), processes)
         assert recipe.precision == found.name
         return str(found)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from small_runs import Recorder, read_metrics, stop_after, tiny_pretrain_recipe
 
-from videomae.training.loop import TrainingStopped
+from videomae.training.metrics_log import Speed, speed_of_run
 from videomae.training.pretrain import PretrainResult, pretrain
 from videomae.training.run_folder import RunFolder
-from videomae.training.speed import Speed, speed_of_run
+from videomae.training.trainer import TrainingStopped
 
 # 60 clips in 2 s and 60 in 10 s: 120 / 12 = 10 a second, where the mean of 30 and 6 is 18; waited 1 + 3 of 12 s.
 LINES = [

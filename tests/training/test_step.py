@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from videomae.training.optimizer import make_optimizer, parameter_groups
-from videomae.training.step import apply_gradients, gradient_norm
+from videomae.training.optimizer import apply_gradients, gradient_norm, make_optimizer, parameter_groups
 
 
 def _model(seed: int = 0) -> nn.Linear:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 from videomae.api._console import duration, stderr_console
@@ -11,7 +10,7 @@ from videomae.api.progress import ProgressMonitor
 from videomae.cli.console import EXIT_DONE, print_json
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.dry_run import DryRun, dry_run
-from videomae.training.setup import Prepared
+from videomae.training.tasks.task import Task
 
 _MAX_CLASSES = 10
 # A run without a GPU that takes longer was hardly meant to.
@@ -19,7 +18,7 @@ _LONG_SECONDS = 2 * 3600.0
 
 
 def run_dry(
-    prepare: Callable[[Path, ProgressMonitor], Prepared],
+    task: Task,
     output: Path | None,
     recipe: TrainingRecipe,
     *,
@@ -28,7 +27,7 @@ def run_dry(
     """Print what the run would be.
 
     Args:
-        prepare: gives the run, kept in a folder, with a monitor for its notes.
+        task: what would be trained.
         output: of the run, for the picture; None for the current folder, or where that is DATA a temporary one.
         recipe: as the user gave it.
         as_json: print the result on stdout.
@@ -37,8 +36,9 @@ def run_dry(
     monitor = ProgressMonitor(console)
     with console.status("dry run") as status:  # nothing but on a terminal
         found = dry_run(
-            lambda folder: prepare(folder, monitor),
+            task,
             output,
+            monitor=monitor,
             progress=lambda text: status.update(f"dry run: {text}"),
         )
     if as_json:

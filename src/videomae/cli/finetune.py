@@ -74,19 +74,17 @@ def run(arguments: list[str]) -> int:
 
 def _run_dry(options: FinetuneOptions) -> int:
     from videomae.cli.dry_run import run_dry
-    from videomae.training.finetune import prepare_finetuning
+    from videomae.training.tasks.classification import ClassificationTask
 
     return run_dry(
-        lambda folder, monitor: prepare_finetuning(
+        ClassificationTask(
             options.data,
-            folder,
             options.recipe,
             init=options.init,
             val=options.val,
             val_share=options.split.val_share,
             group=options.split.group,
             video_root=options.split.video_root,
-            monitor=monitor,
         ),
         options.output,
         options.recipe,

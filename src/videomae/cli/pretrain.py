@@ -69,17 +69,10 @@ def run(arguments: list[str]) -> int:
 
 def _run_dry(options: PretrainOptions) -> int:
     from videomae.cli.dry_run import run_dry
-    from videomae.training.pretrain import prepare_pretraining
+    from videomae.training.tasks.pretraining import PretrainingTask
 
     return run_dry(
-        lambda folder, monitor: prepare_pretraining(
-            options.data,
-            folder,
-            options.recipe,
-            init=options.init,
-            video_root=options.lists.video_root,
-            monitor=monitor,
-        ),
+        PretrainingTask(options.data, options.recipe, init=options.init, video_root=options.lists.video_root),
         options.output,
         options.recipe,
         as_json=options.json,

@@ -12,8 +12,8 @@ from rich.console import Console
 from videomae.api._console import stderr_console
 from videomae.cli.console import EXIT_DONE, EXIT_INTERRUPTED, print_json
 from videomae.cli.launcher import how_to_go_on
-from videomae.training.loop import TrainingStopped
 from videomae.training.run_folder import REPORT_NAME
+from videomae.training.trainer import TrainingStopped
 
 _MAX_LISTED = 10
 

@@ -122,7 +122,7 @@ def evaluate_classifier(
     options: ViewOptions,
     device: torch.device,
     count_broken_as_wrong: bool = False,
-    on_video: Callable[[], None] | None = None,
+    on_video: Callable[[], object] | None = None,
     excluded: dict[int, VideoError] | None = None,
     processes: Processes | None = None,
 ) -> Evaluation:
@@ -166,7 +166,7 @@ def score_manifest(
     options: ViewOptions,
     device: torch.device,
     count_broken_as_wrong: bool = False,
-    on_video: Callable[[], None] | None = None,
+    on_video: Callable[[], object] | None = None,
     excluded: dict[int, VideoError] | None = None,
     processes: Processes | None = None,
 ) -> ScoredVideos:

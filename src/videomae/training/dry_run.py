@@ -16,13 +16,14 @@ from videomae.core.errors import DataError
 from videomae.core.precision import autocast
 from videomae.data.clips import Sample
 from videomae.data.loader import ClipBatch, automatic_workers, collate
-from videomae.data.order import epoch_order
 from videomae.datasets.apart import is_within, require_apart
 from videomae.report.pictures import contact_sheet, save_png
-from videomae.training.loop import Training
 from videomae.training.measured import measured_steps, measured_worker_bytes
-from videomae.training.setup import Prepared
-from videomae.training.step import Part
+from videomae.training.micro_batch import MicroBatch
+from videomae.training.monitor import Monitor
+from videomae.training.run import prepare
+from videomae.training.tasks.task import Task
+from videomae.training.trainer import Trainer
 
 PICTURE_NAME = "inputs.png"
 _NUM_CLIPS = 4
@@ -95,35 +96,37 @@ class DryRun:
 
 
 def dry_run(
-    prepare: Callable[[Path], Prepared],
+    task: Task,
     output: str | Path | None,
     *,
+    monitor: Monitor | None = None,
     progress: Callable[[str], object] = lambda text: None,
 ) -> DryRun:
     """Measure a run, and write `inputs.png` into `output`; nothing else is left behind.
 
     Args:
-        prepare: gives the run, kept in the folder that it is handed.
+        task: what would be trained.
         output: the folder for the picture, made if absent; None for the current one, or a new temporary one where the
             current folder lies in the data.
-        progress: is given what is being done; large networks take minutes.
+        monitor: receives the notes of the run.
+        progress: receives what is being done; large networks take minutes.
 
     Raises:
         InputError: as the run itself would.
     """
     with tempfile.TemporaryDirectory() as aside:
         progress("preparing the run")
-        prepared = prepare(Path(aside))
-        folder = _picture_folder(prepared, output)
+        trainer = prepare(task, aside, monitor=monitor)
+        folder = _picture_folder(task, output)
         progress("reading the first clips")
-        batch, decode_seconds = _first_clips(prepared.training)
-        picture = _draw(prepared, batch, folder)
-        return _measure(prepared, batch, decode_seconds, picture, progress)
+        batch, decode_seconds = _first_clips(trainer)
+        picture = _draw(trainer, batch, folder)
+        return _measure(trainer, batch, decode_seconds, picture, progress)
 
 
-def _picture_folder(prepared: Prepared, output: str | Path | None) -> Path:
+def _picture_folder(task: Task, output: str | Path | None) -> Path:
     """Where the picture goes, which is never into the data."""
-    manifests = [read for read in (prepared.manifest, prepared.validation) if read is not None]
+    manifests = [read for read in (task.manifest, task.validation) if read is not None]
     if output is not None:
         for manifest in manifests:
             require_apart(Path(output), manifest, option="--output")
@@ -134,16 +137,13 @@ def _picture_folder(prepared: Prepared, output: str | Path | None) -> Path:
     return Path()
 
 
-def _first_clips(training: Training) -> tuple[ClipBatch, float]:
+def _first_clips(trainer: Trainer) -> tuple[ClipBatch, float]:
     """The first readable clips of the first epoch as one batch, and the mean seconds for reading one."""
-    recipe, dataset = training.recipe, training.dataset
-    order = (
-        training.order_of(0) if training.order_of is not None else epoch_order(len(dataset), seed=recipe.seed, epoch=0)
-    )
+    recipe, dataset = trainer.recipe, trainer.dataset
     wanted = min(_NUM_CLIPS, recipe.batch_size // recipe.accumulation)
     found: list[Sample] = []
     begin = time.perf_counter()
-    tried = order[:_MAX_TRIED].tolist()
+    tried = trainer.task.order(0)[:_MAX_TRIED].tolist()
     for index in tried:
         sample = dataset[(0, index)]
         if isinstance(sample, Sample):
@@ -152,7 +152,7 @@ def _first_clips(training: Training) -> tuple[ClipBatch, float]:
             break
     if not found:
         raise DataError(
-            f"{training.data}, of whose first {len(tried)} videos none can be read",
+            f"{trainer.task.manifest.source}, of whose first {len(tried)} videos none can be read",
             expected="videos that can be read",
             hint="videomae scan shows what is wrong with them",
         )
@@ -161,9 +161,8 @@ def _first_clips(training: Training) -> tuple[ClipBatch, float]:
     return batch, (time.perf_counter() - begin) / len(found)
 
 
-def _draw(prepared: Prepared, batch: ClipBatch, output: Path) -> Path:
-    training = prepared.training
-    shown = prepared.show(batch.clips.flatten(0, 1).to(training.device), batch, 0, _part(training, batch))[:_MAX_SHOWN]
+def _draw(trainer: Trainer, batch: ClipBatch, output: Path) -> Path:
+    shown = trainer.task.show(_micro_batch(trainer, batch))[:_MAX_SHOWN]
     sheet = contact_sheet(
         [clip for _, clip in shown],
         [title for title, _ in shown],
@@ -172,37 +171,45 @@ def _draw(prepared: Prepared, batch: ClipBatch, output: Path) -> Path:
     return save_png(output / PICTURE_NAME, sheet)
 
 
-def _part(training: Training, batch: ClipBatch) -> Part:
-    rows = torch.arange(len(batch.indices) * training.recipe.views)
-    return Part(rows=rows, num_rows=training.recipe.batch_size * training.recipe.views)
+def _micro_batch(trainer: Trainer, batch: ClipBatch) -> MicroBatch:
+    """The clips of a batch as the first ones of the run."""
+    views = trainer.recipe.views
+    return MicroBatch(
+        clips=batch.clips.flatten(0, 1).to(trainer.device),
+        batch=batch,
+        step=0,
+        rows=torch.arange(len(batch.indices) * views),
+        num_rows=trainer.recipe.batch_size * views,
+    )
 
 
 def _measure(
-    prepared: Prepared, batch: ClipBatch, decode_seconds: float, picture: Path, progress: Callable[[str], object]
+    trainer: Trainer, batch: ClipBatch, decode_seconds: float, picture: Path, progress: Callable[[str], object]
 ) -> DryRun:
-    training, recipe = prepared.training, prepared.training.recipe
+    recipe = trainer.recipe
     workers = automatic_workers() if recipe.num_workers < 0 else recipe.num_workers
     progress(f"starting {workers} decode workers")
-    worker_bytes = measured_worker_bytes(training, workers)
-    training.model.train()
+    worker_bytes = measured_worker_bytes(trainer, workers)
+    trainer.model.train()
     progress("measuring activations")
-    activation_bytes = _activation_bytes(training, batch)
-    steps = measured_steps(training, batch, activation_bytes, progress)
-    kept = [value for state in training.optimizer.state.values() for value in state.values()]
-    average = training.average.state_dict()["shadow"].values() if training.average is not None else []
-    validation = prepared.validation
-    weight_bytes = _bytes(training.model.parameters())
+    activation_bytes = _activation_bytes(trainer, batch)
+    steps = measured_steps(trainer, batch, activation_bytes, progress)
+    kept = [value for state in trainer.optimizer.state.values() for value in state.values()]
+    average = trainer.average.state_dict()["shadow"].values() if trainer.average is not None else []
+    manifest, validation = trainer.task.manifest, trainer.task.validation
+    has_classes = all(label >= 0 for label in trainer.dataset.labels)
+    weight_bytes = _bytes(trainer.model.parameters())
     total = DryRun(
-        num_videos=len(prepared.manifest),
+        num_videos=len(manifest),
         num_validation=0 if validation is None else len(validation),
-        class_counts=prepared.manifest.class_counts() if prepared.is_labelled else {},
+        class_counts=manifest.class_counts() if has_classes else {},
         epochs=recipe.epochs,
-        steps_per_epoch=training.steps_per_epoch,
-        total_steps=training.total_steps,
+        steps_per_epoch=trainer.steps_per_epoch,
+        total_steps=trainer.total_steps,
         batch_size=recipe.batch_size,
         micro_batch_size=recipe.batch_size // recipe.accumulation,
-        learning_rate=training.schedule.peak,
-        device=training.device.type,
+        learning_rate=trainer.schedule.peak,
+        device=trainer.device.type,
         num_measured=steps.num_clips,
         step_seconds=steps.fixed_seconds + steps.clip_seconds * recipe.batch_size,
         decode_seconds=decode_seconds,
@@ -212,17 +219,17 @@ def _measure(
         num_workers=workers,
         worker_bytes=worker_bytes,
         weight_bytes=weight_bytes,
-        gradient_bytes=_bytes(p for p in training.model.parameters() if p.requires_grad),
+        gradient_bytes=_bytes(p for p in trainer.model.parameters() if p.requires_grad),
         optimizer_bytes=_bytes([*kept, *average]),
         activation_bytes=activation_bytes,
         picture=picture,
     )
-    return replace(total, total_seconds=_total_seconds(total, training, steps.clip_seconds))
+    return replace(total, total_seconds=_total_seconds(total, trainer, steps.clip_seconds))
 
 
-def _total_seconds(run: DryRun, training: Training, clip_seconds: float) -> float:
+def _total_seconds(run: DryRun, trainer: Trainer, clip_seconds: float) -> float:
     """Steps and validation; a GPU computes while clips are read, where there is none the same cores do both."""
-    recipe = training.recipe
+    recipe = trainer.recipe
     read_seconds = run.decode_seconds / max(1, run.num_workers)
 
     def together(compute: float, num_clips: int) -> float:
@@ -234,27 +241,26 @@ def _total_seconds(run: DryRun, training: Training, clip_seconds: float) -> floa
     return training_seconds + together(validated * clip_seconds / recipe.views * _FORWARD_SHARE, validated)
 
 
-def _loss(training: Training, batch: ClipBatch) -> Tensor:
-    clips = batch.clips.flatten(0, 1).to(training.device)
-    with autocast(training.device, training.recipe.precision):
-        total, weight = training.loss(clips, batch, 0, _part(training, batch))
+def _loss(trainer: Trainer, batch: ClipBatch) -> Tensor:
+    with autocast(trainer.device, trainer.recipe.precision):
+        total, weight = trainer.task.loss(trainer.network, _micro_batch(trainer, batch))
     return total / weight
 
 
-def _activation_bytes(training: Training, batch: ClipBatch) -> int:
+def _activation_bytes(trainer: Trainer, batch: ClipBatch) -> int:
     """What one micro-batch keeps for its backward pass: of one clip, and what the second adds for each further one.
 
     The first pass has what does not grow with the clips, such as weights in half precision.
     """
-    num_clips = training.recipe.batch_size // training.recipe.accumulation
-    one = _kept_bytes(training, _first(batch, 1))
+    num_clips = trainer.recipe.batch_size // trainer.recipe.accumulation
+    one = _kept_bytes(trainer, _first(batch, 1))
     if len(batch.indices) == 1:
         return one * num_clips
-    return one + (_kept_bytes(training, _first(batch, 2)) - one) * (num_clips - 1)
+    return one + (_kept_bytes(trainer, _first(batch, 2)) - one) * (num_clips - 1)
 
 
-def _kept_bytes(training: Training, batch: ClipBatch) -> int:
-    own = {parameter.untyped_storage().data_ptr() for parameter in training.model.parameters()}
+def _kept_bytes(trainer: Trainer, batch: ClipBatch) -> int:
+    own = {parameter.untyped_storage().data_ptr() for parameter in trainer.model.parameters()}
     storages: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -264,7 +270,7 @@ def _kept_bytes(training: Training, batch: ClipBatch) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = _loss(training, batch)
+        loss = _loss(trainer, batch)
     del loss
     return sum(storages.values())
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from videomae.core.errors import ConfigError
+from videomae.training.parallel import sharded_like
 
 
 class WeightAverage:
-    """A float32 average of the trained weights, whatever their type; frozen weights are left out.
+    """A float32 average of the trained weights, whatever their type; frozen weights are not in it.
 
     Each `update` takes the average a share of 1 - decay towards the weights. With `warmup` the decay of update n
     (from 0) is at most (1 + n) / (10 + n), so that the first weights, random ones perhaps, are soon forgotten.
@@ -42,7 +43,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, *, skipped: Tensor | None = None) -> None:
-        """Take in the weights; once after each step of the optimiser. Waits for no device.
+        """Add the weights; once after each step of the optimizer. Waits for no device.
 
         Args:
             model: as it is after the step.
@@ -66,7 +67,7 @@ class WeightAverage:
 
     @contextmanager
     def swapped_in(self, model: nn.Module) -> Iterator[None]:
-        """Within it the model holds the average, to be judged or saved; then its own weights again, bit for bit."""
+        """Within it the model holds the average, to be evaluated or saved; then its own weights again, bit for bit."""
         weights = self._weights(model)
         own = [weight.clone() for weight in weights.values()]
         self._is_swapped_in = True
@@ -84,7 +85,7 @@ class WeightAverage:
         return {"num_updates": self.num_updates, "shadow": dict(self._shadow)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a run state.
+        """Resume from a run state, gathered; of the average of sharded weights each process keeps its shard.
 
         Raises:
             ValueError: if it is of other weights.
@@ -99,7 +100,7 @@ class WeightAverage:
                     f"the average of {name} has shape {tuple(shadow[name].shape)}, not {tuple(tensor.shape)}"
                 )
         for name, tensor in self._shadow.items():
-            tensor.copy_(shadow[name])
+            tensor.copy_(sharded_like(shadow[name], tensor))
         self.num_updates = int(state["num_updates"])
 
     def _weights(self, model: nn.Module) -> dict[str, Tensor]:
@@ -109,5 +110,5 @@ class WeightAverage:
 
 
 def averaged(model: nn.Module, average: WeightAverage | None) -> AbstractContextManager[None]:
-    """Within it the model holds its average, where there is one: what is judged and saved."""
+    """Within it the model holds its average, where there is one: what is evaluated and saved."""
     return nullcontext() if average is None else average.swapped_in(model)

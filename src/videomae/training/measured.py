@@ -15,11 +15,8 @@ from videomae.core.allocator import freed_memory_kept
 from videomae.core.device import random_state_kept, synchronize
 from videomae.core.machine import peak_memory_bytes
 from videomae.data.loader import ClipBatch, hard_limit_seconds, training_loader
-from videomae.data.order import BatchOrder
 from videomae.training.background import HostCopy
-from videomae.training.loop import Training
-from videomae.training.saving import run_state
-from videomae.training.step import Stepper
+from videomae.training.trainer import Trainer
 
 # A step of a whole micro-batch is taken where it needs no longer than this; else it is estimated from a smaller one.
 _MAX_STEP_SECONDS = 45.0
@@ -45,51 +42,49 @@ class MeasuredSteps:
 
 
 def measured_steps(
-    training: Training, batch: ClipBatch, activation_bytes: int, progress: Callable[[str], object]
+    trainer: Trainer, batch: ClipBatch, activation_bytes: int, progress: Callable[[str], object]
 ) -> MeasuredSteps:
     """Take steps of one clip, of those of `batch`, and of a whole micro-batch where that is quick enough.
 
-    The network learns from them, so the run must not take place afterwards.
+    They change the weights, so the run must not take place afterwards.
 
     Args:
-        training: the run, with no step taken.
+        trainer: the run, with no step taken.
         batch: some clips, repeated for a whole micro-batch.
         activation_bytes: of a whole micro-batch: how memory grows where it is not measured.
         progress: is given what is being done.
     """
-    micro_batch = training.recipe.batch_size // training.recipe.accumulation
-    stepper = Stepper(training, batch_order(training))
-    is_cpu = training.device.type == "cpu"
+    micro_batch = trainer.recipe.batch_size // trainer.recipe.accumulation
+    is_cpu = trainer.device.type == "cpu"
 
     def seconds(num_clips: int) -> float:
         progress(f"a step of {num_clips} {'clip' if num_clips == 1 else 'clips'}")
-        part = repeated(batch, num_clips)
         # Where a step has several micro-batches, gradients are there already when the second one begins.
-        parts = [part] * min(2, training.recipe.accumulation)
-        synchronize(training.device)
+        micro_batches = [repeated(batch, num_clips)] * min(2, trainer.recipe.accumulation)
+        synchronize(trainer.device)
         begin = time.perf_counter()
-        stepper.take(parts, training.schedule.peak)
-        synchronize(training.device)
-        return (time.perf_counter() - begin) / len(parts)
+        trainer.take_step(micro_batches, trainer.schedule.peak)
+        synchronize(trainer.device)
+        return (time.perf_counter() - begin) / len(micro_batches)
 
-    with freed_memory_kept() if is_cpu else nullcontext(), random_state_kept(training.device):
+    with freed_memory_kept() if is_cpu else nullcontext(), random_state_kept(trainer.device):
         seconds(1)  # what is made once: state of the optimizer, memory, kernels
         one = seconds(1)
         host_copy = HostCopy()  # a run saves while it goes on, from a copy that it keeps
-        host_copy.take(run_state(training))
+        host_copy.take(trainer.checkpointing.state_dict())
         largest, last = 1, one
-        peaks = {1: _peaks(training)}
+        peaks = {1: _peaks(trainer)}
         for num_clips in (min(len(batch.indices), micro_batch), micro_batch):
             if num_clips > largest and (
                 num_clips <= len(batch.indices) or num_clips * last / largest < _MAX_STEP_SECONDS
             ):
                 last, largest = seconds(num_clips), num_clips
-                peaks[num_clips] = _peaks(training)
+                peaks[num_clips] = _peaks(trainer)
         del host_copy
     clip_seconds = max(0.0, last - one) / (largest - 1) if largest > 1 else one
     growth = round((micro_batch - largest) * activation_bytes / micro_batch)
     # The writer turns the weights into bytes of their own.
-    written = sum(parameter.nbytes for parameter in training.model.parameters())
+    written = sum(parameter.nbytes for parameter in trainer.model.parameters())
     process, device = peaks[largest]
     return MeasuredSteps(
         num_clips=largest,
@@ -100,19 +95,19 @@ def measured_steps(
     )
 
 
-def measured_worker_bytes(training: Training, num_workers: int) -> int | None:
+def measured_worker_bytes(trainer: Trainer, num_workers: int) -> int | None:
     """What a decode worker holds for itself once the first batch is there; the largest of all workers."""
     if not num_workers:
         return None
-    recipe = training.recipe
+    recipe = trainer.recipe
     before = {process.pid for process in multiprocessing.active_children()}
     batches = training_loader(
-        training.dataset,
-        batch_order(training),
+        trainer.dataset,
+        trainer.order,
         num_workers=num_workers,
         pin_memory=False,
         limit_seconds=hard_limit_seconds(recipe.read_limit_seconds),
-        excluded=dict(training.left_out.excluded),
+        excluded=dict(trainer.unreadable.excluded),
         note=lambda text: None,
     )
     with closing(batches):
@@ -120,19 +115,6 @@ def measured_worker_bytes(training: Training, num_workers: int) -> int | None:
         found = [_own_bytes(child.pid) for child in multiprocessing.active_children() if child.pid not in before]
     known = [number for number in found if number is not None]
     return max(known, default=None)
-
-
-def batch_order(training: Training) -> BatchOrder:
-    """The order of the run, in one process."""
-    recipe = training.recipe
-    return BatchOrder(
-        len(training.dataset),
-        batch_size=recipe.batch_size,
-        epochs=recipe.epochs,
-        seed=recipe.seed,
-        num_parts=recipe.accumulation,
-        order_of=training.order_of,
-    )
 
 
 def repeated(batch: ClipBatch, num_clips: int) -> ClipBatch:
@@ -147,10 +129,10 @@ def repeated(batch: ClipBatch, num_clips: int) -> ClipBatch:
     )
 
 
-def _peaks(training: Training) -> tuple[int | None, int | None]:
+def _peaks(trainer: Trainer) -> tuple[int | None, int | None]:
     """Peak bytes of this process, and those reserved on its GPU."""
-    is_cuda = training.device.type == "cuda"
-    reserved = torch.cuda.max_memory_reserved(training.device) if is_cuda else None
+    is_cuda = trainer.device.type == "cuda"
+    reserved = torch.cuda.max_memory_reserved(trainer.device) if is_cuda else None
     return peak_memory_bytes(), reserved
 
 

@@ -1,4 +1,4 @@
-"""AdamW with its parameter groups."""
+"""AdamW with its parameter groups, and its step without waiting for a GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _LAYER = re.compile(r"encoder\.layer\.(\d+)\.")
 _TOKENS = ("mask_token",)
@@ -67,3 +67,38 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give each group its share of `rate`."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """The norm of all gradients together, without dimensions, on the device; not finite where any of them is not."""
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if all(type(grad) is Tensor and grad.device.type == "cpu" for grad in grads):
+        # The dot products of a BLAS take half the time of torch's norms there.
+        return torch.stack([torch.dot(grad.flatten(), grad.flatten()) for grad in grads]).sum().sqrt()
+    norm: Any = nn.utils.get_total_norm(grads)
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of sharded weights, over all processes
+
+
+def apply_gradients(optimizer: torch.optim.Optimizer, *, divisor: Tensor | None, skipped: Tensor) -> None:
+    """Let the optimizer take a step with the gradients divided by `divisor`, or leave everything as it is.
+
+    Args:
+        optimizer: a fused one decides on the device; any other one makes the CPU wait for the device.
+        divisor: without dimensions, on the device; None for 1.
+        skipped: float32 without dimensions, on the device: 1 takes no step.
+    """
+    if not all(group.get("fused") for group in optimizer.param_groups):
+        if bool(skipped):
+            return
+        if divisor is not None:
+            grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            torch._foreach_div_(grads, divisor)
+        optimizer.step()
+        return
+    # torch's gradient scaler sets these attributes of a fused optimizer.
+    optimizer.found_inf = skipped  # type: ignore[attr-defined]
+    optimizer.grad_scale = divisor  # type: ignore[attr-defined]
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.found_inf, optimizer.grad_scale  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from videomae.inference.reconstruct import Reconstruction, reconstruct_video
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.report.pictures import Pixels, spaced_indices
 from videomae.training.ema import WeightAverage, averaged
-from videomae.training.monitor import Monitor
 from videomae.video.source import VideoSource
 
 FOLDER = "pictures"
@@ -37,34 +36,34 @@ def due_epochs(num_epochs: int) -> tuple[int, ...]:
 
 @dataclass
 class ProgressPictures:
-    """Takes the pictures, and keeps them small in the run's folder `pictures/`, one file for each point.
+    """Draws the pictures, and keeps them small in the run's folder `pictures/`, one file for each point.
 
     Args:
         checkpoint: the network that is trained.
         entries: the videos; the first that can be read are shown.
         recipe: of the run.
         folder: of the run.
-        monitor: is told where a picture cannot be kept.
-        average: of the weights, where the run keeps one: it is what the folder holds, so it is what rebuilds.
+        note: receives why a picture cannot be kept.
+        average: of the weights, where the run keeps one: it is what the folder holds, so it draws the pictures.
     """
 
     checkpoint: LoadedCheckpoint
     entries: Sequence[VideoEntry]
     recipe: PretrainRecipe
     folder: Path
-    monitor: Monitor
+    note: Callable[[str], object]
     average: WeightAverage | None = None
 
     def end_epoch(self, epoch: int, *, writes: bool = True) -> None:
-        """Take the pictures where they are due.
+        """Draw the pictures where they are due.
 
-        Every process that shares the network must call it, for a network in shards answers only to all.
+        Every process of the run must call it: a sharded network computes only in all of them together.
 
         Args:
-            epoch: from 0, as the loop counts.
+            epoch: from 1.
             writes: whether this process writes; one of them does.
         """
-        if epoch + 1 not in due_epochs(self.recipe.epochs):
+        if epoch not in due_epochs(self.recipe.epochs):
             return
         device = self.checkpoint.model.device
         with averaged(self.checkpoint.model, self.average):
@@ -74,14 +73,14 @@ class ProgressPictures:
         place = self.folder / FOLDER
         try:
             for path, found in _taken_epochs(place):
-                if found > epoch + 1:  # of a run that went further and was begun anew
+                if found > epoch:  # of a run that went further and was started again
                     path.unlink()
-            if epoch + 1 == 1 or not (place / "masked.png").exists():
+            if epoch == 1 or not (place / "masked.png").exists():
                 _save(place / "original.png", [rebuilt.original for rebuilt in taken])
                 _save(place / "masked.png", [rebuilt.masked for rebuilt in taken])
-            _save(place / f"epoch_{epoch + 1:05d}.png", [rebuilt.rebuilt for rebuilt in taken])
+            _save(place / f"epoch_{epoch:05d}.png", [rebuilt.rebuilt for rebuilt in taken])
         except (InputError, OSError) as error:  # no reason to end a run of days
-            self.monitor.note(f"no pictures of epoch {epoch + 1}: {error}")
+            self.note(f"no pictures of epoch {epoch}: {error}")
 
 
 def reconstruct_first(
@@ -114,7 +113,7 @@ def reconstruct_first(
                     precision=recipe.precision,
                 )
             except VideoError:
-                continue  # it is named when training meets it
+                continue  # training reports it
             pictures.append((entry.path, rebuilt))
     finally:
         model.train(was_training)

@@ -17,9 +17,9 @@ from videomae.recipes.recipe import TrainingRecipe
 from videomae.report.charts import loss_curves, small_curves
 from videomae.report.html import KeyFigure, Report
 from videomae.report.pictures import contact_sheet, reconstruction_sheet
+from videomae.training.metrics_log import speed_of_run
 from videomae.training.pictures import read_progress
 from videomae.training.run_folder import RunFolder
-from videomae.training.speed import speed_of_run
 from videomae.video.source import VideoSource
 
 _MAX_BROKEN_LISTED = 50
@@ -70,25 +70,25 @@ def write_finetune_report(
     recipe: TrainingRecipe,
     manifest: Manifest,
     broken: Mapping[str, str],
-    extra: Mapping[str, Any],
-    best: Evaluation | MultiLabelEvaluation | None,
+    *,
+    best_epoch: int | None,
+    evaluation: Evaluation | MultiLabelEvaluation | None,
     init: str,
 ) -> Path:
-    """Curves, confusion matrix and settings of a fine-tuning run."""
+    """Curves, confusion matrix and settings of a fine-tuning run; `evaluation` is that of the best epoch's weights."""
     records = folder.read_metrics()
     report = Report("Fine-tuning", subtitle=f"from {init}, {len(manifest)} videos of {manifest.source}")
     figures = _training_figures(records, manifest, broken)
-    if best is not None:
-        figures = [*_validation_figures(best, extra["best_epoch"]), *figures]
+    kept = "the last epoch"
+    if evaluation is not None and best_epoch is not None:
+        figures = [*_validation_figures(evaluation, best_epoch), *figures]
+        kept = f"the weights of epoch {best_epoch}, the best on validation"
     report.key_figures(figures)
-    kept = (
-        f"the weights of epoch {extra['best_epoch']}, the best on validation" if best is not None else "the last epoch"
-    )
     report.text(f"The folder holds {kept}.")
     _add_curves(report, records)
-    if best is not None:
+    if evaluation is not None:
         _add_accuracy(report, records)
-        add_results(report, best)
+        add_results(report, evaluation)
     _add_speed(report, records)
     _add_settings(report, folder, recipe, broken)
     model = shlex.quote(str(folder.path))

@@ -172,12 +172,12 @@ class RunFolder:
             records = [{**record, "epoch": record["epoch"] + 1} for record in records]
         return records
 
-    def drop_metrics_after(self, step: int, *, is_judged: bool = True) -> None:
+    def drop_metrics_after(self, step: int, *, with_validation: bool = True) -> None:
         """Forget lines of what will be done again, so that each step stands there once, and mend a half-written line.
 
         Args:
             step: the last step that counts.
-            is_judged: whether the validation after it counts too.
+            with_validation: whether the validation after it counts too.
         """
         if not self.is_main:
             return
@@ -185,7 +185,7 @@ class RunFolder:
         kept = [
             record
             for record in self.read_metrics()
-            if record["step"] < step or (record["step"] == step and (is_judged or record.get("split") == "train"))
+            if record["step"] < step or (record["step"] == step and (with_validation or record.get("split") == "train"))
         ]
         text = "".join(json.dumps(record) + "\n" for record in kept)
         if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:

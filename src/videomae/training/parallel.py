@@ -1,4 +1,4 @@
-"""A model on several processes: replicated (DDP) or sharded (FSDP2); steps are shared, the state is gathered."""
+"""A model on several processes: replicated (DDP) or sharded (FSDP2); batches are shared, the state is gathered."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from videomae.core.distributed import Processes
 from videomae.data.loader import ClipBatch
 from videomae.data.workers import Broken
 from videomae.models.network import Layer
-from videomae.training.ema import WeightAverage
 
 Sharding = Literal["none", "full"]
 
 
-class Team:
-    """The processes that train one model, each on its share of every batch; one alone by default.
+class DataParallel:
+    """Trains one model in several processes, each on its share of every batch; alone by default.
 
     Args:
-        processes: who trains.
-        sharding: "none" keeps the whole model in each process (DDP); "full" spreads weights, gradients and optimiser
+        processes: that train.
+        sharding: "none" keeps the whole model in each process (DDP); "full" shards weights, gradients and optimizer
             state over the processes (FSDP2).
     """
 
@@ -36,12 +35,12 @@ class Team:
 
     @property
     def rank(self) -> int:
-        """Which process this is."""
+        """Of this process, from 0."""
         return self.processes.rank
 
     @property
     def world_size(self) -> int:
-        """How many processes there are."""
+        """Number of processes."""
         return self.processes.world_size
 
     @property
@@ -49,11 +48,11 @@ class Team:
         """Whether this is the process that writes and prints."""
         return self.processes.is_main
 
-    def spread(self, model: Any) -> Any:
+    def wrap(self, model: Any) -> Any:
         """The network to call in training, whose gradients are the mean over the processes; alone, the model itself.
 
-        All processes begin with the weights of the main one. The optimiser is to be made afterwards: sharding replaces
-        the model's parameters, in place.
+        All processes begin with the weights of the main one. Make the optimizer afterwards: sharding replaces the
+        model's parameters, in place.
         """
         self._network = model
         if self.world_size > 1 and self.sharding == "full":
@@ -63,42 +62,94 @@ class Team:
         return self._network
 
     @contextmanager
-    def backward_of(self, *, is_last_part: bool) -> Iterator[None]:
-        """Around forward and backward of a part; gradients are averaged over the processes in that of the last one."""
+    def gradient_sync(self, *, is_last: bool) -> Iterator[None]:
+        """Around forward and backward of a micro-batch; gradients are averaged over the processes in the last one's."""
         if self.world_size == 1:
             yield
         elif self.sharding == "full":
-            self._network.set_requires_gradient_sync(is_last_part)
+            self._network.set_requires_gradient_sync(is_last)
             yield
         else:
-            with nullcontext() if is_last_part else self._network.no_sync():
+            with nullcontext() if is_last else self._network.no_sync():
                 yield
 
-    def collect(self, parts: Sequence[ClipBatch]) -> tuple[int, list[Broken]]:
-        """Of one step's batch: how many clips could be read, and the broken videos, in the order of the batch.
+    def exchange(self, batches: Sequence[ClipBatch]) -> tuple[int, list[Broken]]:
+        """Of one step's batch: the number of readable clips, and the unreadable videos in the order of the batch.
 
-        One small message, and another one where a video is broken.
+        One small message, and another one where a video is unreadable.
+
+        Args:
+            batches: the micro-batches of this process.
         """
-        broken = [found for part in parts for found in part.broken]
-        told = self.processes.gather_numbers(sum(len(part.indices) for part in parts), len(broken))
-        if self.world_size > 1 and any(number for _, number in told):
+        broken = [found for batch in batches for found in batch.broken]
+        counts = self.processes.gather_numbers(sum(len(batch.indices) for batch in batches), len(broken))
+        if self.world_size > 1 and any(number for _, number in counts):
             broken = [found for others in self.processes.gather(broken) for found in others]
-        return sum(number for number, _ in told), broken
+        return sum(number for number, _ in counts), broken
 
     def gathered(self, state: Any) -> Any:
-        """A state (of a model, an optimiser) with whole tensors in the main process; all must call it.
+        """A state (of a model, an optimizer) with whole tensors in the main process; all processes must call it.
 
-        Run states hold these, so that a run goes on with any number of processes, sharded or not. Sharded tensors come
-        one after the other, and stay on the CPU; the other processes keep None of them.
+        Run states hold these, so that a run resumes with any number of processes, sharded or not. Sharded tensors are
+        gathered one after the other, onto the CPU; the other processes get None in their place.
         """
         if isinstance(state, Tensor) and hasattr(state, "full_tensor"):
             whole = state.full_tensor()
             return whole.cpu() if self.is_main else None
         if isinstance(state, Mapping):
-            return {key: self.gathered(part) for key, part in state.items()}
+            return {key: self.gathered(value) for key, value in state.items()}
         if isinstance(state, list):
-            return [self.gathered(part) for part in state]
+            return [self.gathered(value) for value in state]
         return state
+
+
+class ModelState:
+    """A model's weights in the run state: gathered states load into sharded and whole models.
+
+    Args:
+        model: not wrapped.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """As of the model; not copied."""
+        return self._model.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Load a gathered state; of a sharded model each process keeps its shard."""
+        own = self._model.state_dict()
+        self._model.load_state_dict({name: sharded_like(tensor, own.get(name)) for name, tensor in state.items()})
+
+
+class OptimizerState:
+    """An optimizer's state in the run state: gathered states load into those of sharded and whole models.
+
+    Args:
+        optimizer: over the model's parameters.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+
+    def state_dict(self) -> dict[str, Any]:
+        """As of the optimizer; not copied."""
+        return self._optimizer.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load a gathered state; of sharded parameters each process keeps its shard."""
+        parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        shards = {
+            number: {
+                name: sharded_like(value, parameters[number])
+                if getattr(value, "shape", None) == parameters[number].shape
+                else value
+                for name, value in values.items()
+            }
+            for number, values in state["state"].items()
+        }
+        self._optimizer.load_state_dict({"state": shards, "param_groups": state["param_groups"]})
 
 
 def _replicate(model: nn.Module) -> nn.Module:
@@ -140,7 +191,7 @@ def _is_sharded(model: object) -> bool:
 
 @contextmanager
 def unsharded(model: nn.Module) -> Iterator[None]:
-    """Within it every process has the weights whole: each may call the model as often as it has videos to judge."""
+    """Within it every process has the whole weights, so that each may call the model a different number of times."""
     if not _is_sharded(model):
         yield
         return
@@ -156,36 +207,8 @@ def unsharded(model: nn.Module) -> Iterator[None]:
             module.reshard()
 
 
-def load_model(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Take up a gathered state; of a sharded model each process keeps its part."""
-    own = model.state_dict()
-    model.load_state_dict({name: _like(tensor, own.get(name)) for name, tensor in state.items()})
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Take up a gathered state; of sharded parameters each process keeps its part."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    parts = {
-        number: {
-            name: _like(value, parameters[number])
-            if getattr(value, "shape", None) == parameters[number].shape
-            else value
-            for name, value in values.items()
-        }
-        for number, values in state["state"].items()
-    }
-    optimizer.load_state_dict({"state": parts, "param_groups": state["param_groups"]})
-
-
-def load_average(average: WeightAverage, state: Mapping[str, Any]) -> None:
-    """Take up a gathered state; of the average of sharded weights each process keeps its part."""
-    own = average.state_dict()["shadow"]
-    shadow = {name: _like(tensor, own.get(name)) for name, tensor in state["shadow"].items()}
-    average.load_state_dict({**state, "shadow": shadow})
-
-
-def _like(whole: Tensor, own: Tensor | None) -> Tensor:
-    """`whole` spread as `own` is."""
+def sharded_like(whole: Tensor, own: Tensor | None) -> Tensor:
+    """`whole` sharded as `own` is."""
     if not hasattr(own, "full_tensor"):
         return whole
     from torch.distributed.tensor import DTensor, distribute_tensor
@@ -196,9 +219,9 @@ def _like(whole: Tensor, own: Tensor | None) -> Tensor:
 
 
 def stand_in(batch: ClipBatch, clip_shape: Sequence[int]) -> ClipBatch:
-    """One black clip in a batch that has none, for a process without clips in a step in which the others wait for it.
+    """One black clip for a process without clips in a step in which the others wait for its gradients.
 
-    It is to count with a weight of zero.
+    It must count with a weight of zero.
 
     Args:
         batch: without clips.

@@ -1,0 +1,200 @@
+"""A run from its data to its report, the same for all tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from videomae.core.distributed import joined_processes
+from videomae.core.errors import ConfigError
+from videomae.training.compiling import compile_layers
+from videomae.training.monitor import Monitor
+from videomae.training.parallel import DataParallel
+from videomae.training.run_folder import RunFolder, entries_hash
+from videomae.training.setup import fit_batch_size, settle_precision
+from videomae.training.tasks.task import Task
+from videomae.training.trackers import check_trackers, tracked
+from videomae.training.trainer import Trainer
+from videomae.training.validation import BestEpoch
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended.
+
+    Args:
+        folder: the checkpoint.
+        class_names: of the data; empty without classes.
+        num_videos: videos trained on.
+        steps: optimizer steps taken in all.
+        skipped_steps: of `steps`, those that changed nothing because loss or gradient were not finite.
+        loss: mean training loss over the last logged steps; None where no video of theirs could be read.
+        unreadable: path → reason, of the skipped videos.
+        best: the best epoch on validation.
+        was_finished: whether the folder held the finished run already and nothing was done.
+    """
+
+    folder: Path
+    class_names: tuple[str, ...]
+    num_videos: int
+    steps: int
+    skipped_steps: int
+    loss: float | None
+    unreadable: dict[str, str]
+    best: BestEpoch
+    was_finished: bool
+
+
+def run(task: Task, output: str | Path, *, resume_anyway: bool = False, monitor: Monitor | None = None) -> RunOutcome:
+    """Train the model of a task; resumes an interrupted run in `output`. Every process of a launcher calls it.
+
+    Args:
+        task: what is trained.
+        output: the run's folder, afterwards a checkpoint.
+        resume_anyway: resume the run in `output` though its recipe or data differ.
+        monitor: receives the events of the run.
+
+    Raises:
+        InputError: if data, checkpoint, recipe or folder do not fit.
+        TrainingStopped: if the user stopped the run; its state is saved.
+    """
+    with joined_processes(task.recipe.device) as processes:
+        trainer = prepare(
+            task,
+            output,
+            resume_anyway=resume_anyway,
+            monitor=monitor if monitor is not None and processes.is_main else Monitor(),
+            parallel=DataParallel(processes, task.recipe.sharding),
+        )
+        was_finished = run_to_end(trainer)
+        lines = [record for record in trainer.folder.read_metrics() if record["split"] == "train"]
+        unreadable = trainer.unreadable.reasons
+        outcome: RunOutcome = processes.from_main(
+            RunOutcome(
+                folder=trainer.folder.path,
+                class_names=task.manifest.class_names,
+                num_videos=len(task.manifest) - len(unreadable),
+                steps=trainer.step,
+                skipped_steps=trainer.meter.num_skipped,
+                loss=lines[-1]["loss"] if lines else None,
+                unreadable=unreadable,
+                best=trainer.best,
+                was_finished=was_finished,
+            )
+        )
+    return outcome
+
+
+def prepare(
+    task: Task,
+    output: str | Path,
+    *,
+    resume_anyway: bool = False,
+    monitor: Monitor | None = None,
+    parallel: DataParallel | None = None,
+) -> Trainer:
+    """All that a run does before its first step: data, recipe, device and precision, model, trainer.
+
+    Nothing is written. Arguments and errors are those of `run`; every process of `parallel` must call it.
+    """
+    monitor, parallel = monitor or Monitor(), parallel or DataParallel()
+    task.recipe.validate()
+    check_trackers(task.recipe.trackers)
+    task.read_data(Path(output), monitor.note)
+    for notice in task.manifest.notices:
+        monitor.note(notice)
+    requested = fit_batch_size(task.recipe, len(task.manifest), monitor.note)
+    device = parallel.processes.device(requested.device)
+    settled, precision = settle_precision(requested, output, device, parallel.processes)
+    task.build(settled, device, monitor.note)
+    recipe, model = task.recipe, task.checkpoint.model
+    description = {
+        "command": task.command,
+        "data": str(task.data),
+        "num_videos": len(task.manifest),
+        "videos": entries_hash(task.manifest),
+        **task.description,
+        "precision": recipe.precision,
+        "recipe": {**recipe.to_dict(), "precision": requested.precision},
+    }
+    folder = RunFolder(output, description, resume_anyway=resume_anyway, is_main=parallel.is_main)
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    if recipe.compile:
+        num_clips = recipe.batch_size // recipe.accumulation * recipe.views
+        example = (num_clips, task.num_encoder_tokens)
+        compile_layers(model, example, precision=recipe.precision, note=monitor.note)
+    return Trainer(task, folder, monitor, parallel, precision)
+
+
+def run_to_end(trainer: Trainer) -> bool:
+    """Resume from what was saved, take the steps that are left, write the report.
+
+    A run that was killed between its last step and its report gets its report.
+
+    Returns:
+        Whether the run was finished before.
+
+    Raises:
+        TrainingStopped, VideoError, ConfigError: as `Trainer.train`.
+        CheckpointError: if no run state is whole, or it is of another model.
+    """
+    folder, recipe, note = trainer.folder, trainer.recipe, trainer.monitor.note
+    done = folder.states.last_step
+    if folder.differences and done > trainer.total_steps:
+        raise ConfigError(
+            f"a run of {trainer.total_steps} steps, where {folder.path} has done {done}",
+            expected="as many steps or more",
+            hint="raise --epochs, or choose another --output",
+        )
+    if used_warmup_epochs(trainer) != recipe.warmup_epochs:
+        folder.description["used"] = {"warmup_epochs": used_warmup_epochs(trainer)}
+    processes = trainer.parallel.processes
+    with folder.opened():
+        resumed = _resume(trainer)
+        was_finished = trainer.step >= trainer.total_steps and not trainer.is_epoch_end_due
+        if not was_finished:
+            if resumed:
+                note(f"resuming at step {trainer.step}/{trainer.total_steps}")
+            note(summary(trainer))
+            names = recipe.trackers if trainer.parallel.is_main else ()
+            with tracked(names, folder, first_step=trainer.step, note=note):
+                trainer.train()
+        if processes.any(not was_finished or not folder.report_path.exists()):
+            trainer.task.write_report(
+                folder, unreadable=trainer.unreadable.reasons, best=trainer.best, processes=processes
+            )
+    return was_finished
+
+
+def _resume(trainer: Trainer) -> bool:
+    """Load the newest run state; False for a new run."""
+    folder, processes, note = trainer.folder, trainer.parallel.processes, trainer.monitor.note
+    state = processes.from_main(processes.on_main(lambda: folder.states.load(note)))
+    if state is None:
+        folder.drop_metrics_after(0)
+        return False
+    trainer.checkpointing.load(state)
+    for difference in folder.differences:
+        note(f"resuming although this run had {difference}")
+    folder.drop_metrics_after(trainer.step, with_validation=not trainer.is_epoch_end_due)
+    return True
+
+
+def summary(trainer: Trainer) -> str:
+    """What is trained on what, and the length, device and learning rate of the run, in one line."""
+    recipe = trainer.recipe
+    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
+    wanted, used = recipe.warmup_epochs, used_warmup_epochs(trainer)
+    cut = "" if used == wanted else f"; warm-up cut from {wanted:g} to {used:.3g} epochs, half of the run"
+    return (
+        f"{trainer.task.summary()}; {epochs} = {trainer.total_steps} steps of {recipe.batch_size} clips, "
+        f"on {trainer.device.type} in {trainer.precision or recipe.precision}; "
+        f"learning rate {recipe.learning_rate:g} × {recipe.batch_size} / 256 = {trainer.schedule.peak:.3g}{cut}"
+    )
+
+
+def used_warmup_epochs(trainer: Trainer) -> float:
+    """The recipe's, but at most half of the run."""
+    wanted, used = trainer.recipe.warmup_epochs, trainer.schedule.warmup_steps / trainer.steps_per_epoch
+    return used if used < wanted and trainer.schedule.warmup_steps == trainer.total_steps // 2 else wanted

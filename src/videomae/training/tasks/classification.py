@@ -1,0 +1,309 @@
+"""Fine-tuning: a pre-trained encoder, or none, becomes a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videomae.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint, stored_task
+from videomae.core.distributed import Processes
+from videomae.core.errors import ConfigError, DataError, VideoError
+from videomae.data.augmentation import Augmentation
+from videomae.data.clips import Crop, TrainingClips, multi_hot
+from videomae.data.order import balanced_order
+from videomae.datasets.apart import require_apart
+from videomae.datasets.layout import split_folder
+from videomae.datasets.manifest import Manifest
+from videomae.datasets.splitting import read_train_and_val
+from videomae.evaluation.multi_label import PROBLEM_TYPE, MultiLabelEvaluation
+from videomae.evaluation.validate import Evaluation
+from videomae.models.config import VideoMAEConfig
+from videomae.models.initialization import init_classifier, init_for_finetuning
+from videomae.models.modeling import VideoMAEForVideoClassification
+from videomae.processing.augment import RandAugment
+from videomae.recipes.finetune import FinetuneRecipe
+from videomae.training.ema import WeightAverage
+from videomae.training.losses import ClassifierInputs, classification_loss
+from videomae.training.micro_batch import MicroBatch
+from videomae.training.optimizer import parameter_groups
+from videomae.training.report import write_finetune_report
+from videomae.training.run_folder import RunFolder, entries_hash
+from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
+from videomae.training.shown_inputs import TitledClip, as_pixels, labelled_clips
+from videomae.training.validation import BestEpoch, validate
+from videomae.video.reader import ReadLimits
+
+SCRATCH = "scratch"
+
+
+class ClassificationTask:
+    """Predict the classes of labelled videos. A `tasks.task.Task`.
+
+    Args:
+        data: any form of DATA with classes; of one that names splits, `train` and `val` are used.
+        recipe: all settings.
+        init: a checkpoint to start from, or "scratch" for new weights.
+        val: the validation set, where `data` names no split `val`.
+        val_share: share of the videos of `data` that are held out for validation instead, chosen by the recipe's seed.
+        group: what stays on one side of that split, as for `read_manifest`.
+        video_root: where the videos of lists are, as for `read_manifest`.
+    """
+
+    command = "finetune"
+    title = "fine-tuning"
+    manifest: Manifest
+    validation: Manifest | None
+    checkpoint: LoadedCheckpoint
+    dataset: TrainingClips
+
+    def __init__(
+        self,
+        data: str | Path,
+        recipe: FinetuneRecipe,
+        *,
+        init: str,
+        val: str | Path | None = None,
+        val_share: float | None = None,
+        group: str | None = None,
+        video_root: str | Path | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.data = data
+        self._init = init
+        self._val = val
+        self._val_share = val_share
+        self._group = group
+        self._video_root = video_root
+        self._unreadable_validation: dict[int, VideoError] = {}
+
+    # --- data and model ------------------------------------------------------------------------------------------
+
+    def read_data(self, output: Path, note: Callable[[str], object]) -> None:
+        """See `Task.read_data`."""
+        recipe = self.recipe
+        self._augmentation = None
+        if recipe.rand_augment:
+            augment = RandAugment.parse(recipe.rand_augment)
+            self._augmentation = Augmentation(augment, before_crop=recipe.augment_before_crop)
+        self.manifest, self.validation = read_train_and_val(
+            self.data,
+            val=self._val,
+            val_share=self._val_share,
+            group=self._group,
+            root=self._video_root,
+            seed=recipe.seed,
+        )
+        for manifest in filter(None, (self.manifest, self.validation)):
+            require_apart(output, manifest, option="--output")
+        if self.validation is None:
+            _require_no_empty_val(self.data)
+        else:
+            _note_untrained_classes(self.manifest, self.validation, note)
+        if self.manifest.is_multi_label and recipe.class_balance:
+            raise ConfigError(
+                f"class_balance={recipe.class_balance} for videos with several labels",
+                expected="0",
+                hint="leave it out; no order takes classes equally often that come together",
+            )
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """See `Task.description`."""
+        return {
+            "val": None if self._val is None else str(self._val),
+            "val_share": self._val_share,
+            "group": self._group,
+            "init": self._init,
+            "val_videos": None if self.validation is None else entries_hash(self.validation),
+        }
+
+    def build(self, recipe: FinetuneRecipe, device: torch.device, note: Callable[[str], object]) -> None:
+        """See `Task.build`."""
+        manifest, names = self.manifest, self.manifest.class_names
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)
+            model, recipe, processor = self._build_model(recipe, note)
+        if manifest.is_multi_label or model.config.problem_type == PROBLEM_TYPE:
+            model.config.problem_type = PROBLEM_TYPE if manifest.is_multi_label else None
+        model.config.drop_path_rate = recipe.drop_path
+        model.config.classifier_dropout = recipe.head_dropout
+        sampling = clip_sampling(recipe)
+        fresh = new_processor(model.config, sampling)
+        if processor is not None:  # the frames must look to the encoder as they did in pre-training
+            fresh.image_mean, fresh.image_std = processor.image_mean, processor.image_std
+        self.recipe = recipe
+        self.checkpoint = LoadedCheckpoint(model.to(device), fresh, sampling)
+        self.num_encoder_tokens = model.config.grid.num_tokens
+        kind = "center" if recipe.min_crop_area == 1 else "resized"
+        self.dataset = TrainingClips(
+            manifest.entries,
+            names,
+            sampling=sampling,
+            crop=Crop(kind, min_area=recipe.min_crop_area, max_ratio=recipe.max_crop_ratio, flip=recipe.flip),
+            image_size=model.config.image_size,
+            seed=recipe.seed,
+            num_views=recipe.views,
+            augmentation=self._augmentation,
+            limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
+        )
+        self._inputs = ClassifierInputs(
+            recipe, fresh, len(names), self._several_labels if manifest.is_multi_label else None
+        )
+
+    def _build_model(
+        self, recipe: FinetuneRecipe, note: Callable[[str], object]
+    ) -> tuple[Any, FinetuneRecipe, Any | None]:
+        """The model with its new head, the recipe with nothing left open, and the checkpoint's processor if any."""
+        names = self.manifest.class_names
+        if self._init == SCRATCH:
+            recipe = recipe.for_new_network()
+            model = VideoMAEForVideoClassification(new_config(recipe, id2label=dict(enumerate(names))))
+            init_for_finetuning(model, init_scale=recipe.init_scale)
+            return model, recipe, None
+        opened = open_checkpoint(self._init, task="classification", class_names=names)
+        recipe = fit_to_checkpoint(recipe, opened.model.config, opened.sampling)
+        if not _keeps_head(self._init, names, note, several_labels=self.manifest.is_multi_label):
+            init_classifier(opened.model, init_scale=recipe.init_scale)
+        return opened.model, recipe, opened.processor
+
+    def _several_labels(self, indices: Tensor) -> Tensor:
+        """(B, classes) float32 with 1 for each class of the videos at these places (B,)."""
+        return multi_hot([self.manifest.entries[index] for index in indices.tolist()], self.manifest.class_names)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """See `Task.parameter_groups`."""
+        model = self.checkpoint.model
+        return parameter_groups(
+            model.named_parameters(),
+            weight_decay=self.recipe.weight_decay,
+            layer_decay=self.recipe.layer_decay,
+            num_layers=model.config.num_hidden_layers,
+        )
+
+    def order(self, epoch: int) -> np.ndarray:
+        """See `Task.order`."""
+        recipe = self.recipe
+        return balanced_order(self.dataset.labels, seed=recipe.seed, epoch=epoch, power=recipe.class_balance)
+
+    # --- loss and validation -------------------------------------------------------------------------------------
+
+    def loss(self, network: Callable[..., Any], micro_batch: MicroBatch) -> tuple[Tensor, float]:
+        """Cross entropy with soft targets; of several labels the binary ones' mean over classes; see `Task.loss`."""
+        pixel_values, targets = self._inputs(micro_batch)
+        logits = network(pixel_values).logits
+        total = classification_loss(logits, targets, is_multi_label=self.manifest.is_multi_label)
+        return total, len(targets)
+
+    def draw_pictures(
+        self,
+        epoch: int,
+        folder: Path,
+        *,
+        average: WeightAverage | None,
+        note: Callable[[str], object],
+        writes: bool,
+    ) -> None:
+        """Draws nothing."""
+
+    def validates_after(self, epoch: int) -> bool:
+        """See `Task.validates_after`."""
+        is_due = epoch % self.recipe.val_every == 0 or epoch == self.recipe.epochs
+        return self.validation is not None and is_due
+
+    def validate(self, on_video: Callable[[], object], processes: Processes) -> Evaluation | MultiLabelEvaluation:
+        """See `Task.validate`; what ended a worker process once is not opened again."""
+        assert self.validation is not None
+        excluded = self._unreadable_validation
+        return validate(
+            self.checkpoint, self.validation, self.recipe, on_video=on_video, excluded=excluded, processes=processes
+        )
+
+    # --- what is shown -------------------------------------------------------------------------------------------
+
+    def show(self, micro_batch: MicroBatch) -> list[TitledClip]:
+        """See `Task.show`."""
+        pixel_values, targets = self._inputs(micro_batch)
+        processor = self.checkpoint.processor
+        pixels = as_pixels(pixel_values, processor.image_mean, processor.image_std)
+        return labelled_clips(self.manifest.class_names, pixels, targets, self.recipe.label_smoothing)
+
+    def summary(self) -> str:
+        """See `Task.summary`."""
+        manifest, validation = self.manifest, self.validation
+        counts = ", ".join(f"{name} {count}" for name, count in list(manifest.class_counts().items())[:10])
+        start = "new weights" if self._init == SCRATCH else f"the encoder of {self._init}"
+        videos = f"{len(manifest)} training, {0 if validation is None else len(validation)} validation videos"
+        splits = f" ({manifest.used})" if manifest.used else ""
+        return f"fine-tuning {start} on {len(manifest.class_names)} classes ({counts}); {videos}{splits}"
+
+    def write_report(
+        self, folder: RunFolder, *, unreadable: Mapping[str, str], best: BestEpoch, processes: Processes
+    ) -> None:
+        """See `Task.write_report`; the saved weights are evaluated once more, as any user of the folder will."""
+        evaluation = None
+        if self.validation is not None:
+            saved = processes.from_main(processes.on_main(lambda: open_checkpoint(folder.path, task="classification")))
+            saved.model.to(self.checkpoint.model.device)
+            evaluation = validate(saved, self.validation, self.recipe, processes=processes)
+        processes.on_main(
+            lambda: write_finetune_report(
+                folder,
+                self.recipe,
+                self.manifest,
+                {**unreadable, **best.unreadable},
+                best_epoch=best.epoch,
+                evaluation=evaluation,
+                init=self._init,
+            )
+        )
+
+
+def _require_no_empty_val(data: str | Path) -> None:
+    """Raise a DataError for a folder whose val/ has no videos: its user expects validation."""
+    for folder in Path(data).iterdir() if Path(data).is_dir() else ():
+        is_val = folder.is_dir() and split_folder(folder.name) == "val"
+        if is_val and not any(path.is_file() for path in folder.rglob("*")):
+            raise DataError(
+                f"{folder} without videos",
+                expected="validation videos",
+                hint="fill the folder, or remove it to train without validation or with --val-share",
+            )
+
+
+def _note_untrained_classes(manifest: Manifest, validation: Manifest, note: Callable[[str], object]) -> None:
+    """Note the classes of the validation set that have no training videos."""
+    counts = validation.class_counts()
+    lacking = [name for name, count in manifest.class_counts().items() if not count and counts.get(name)]
+    if lacking:
+        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        note(
+            f"no training videos of {', '.join(lacking[:5])}{more}; "
+            f"the validation set has {sum(counts[name] for name in lacking)} of these classes"
+        )
+
+
+def _keeps_head(
+    init: str, class_names: tuple[str, ...], note: Callable[[str], object], *, several_labels: bool
+) -> bool:
+    """Whether the checkpoint is a classifier of these very classes; notes where it is one of others."""
+    config = VideoMAEConfig.from_pretrained(init)
+    if stored_task(config) != "classification":
+        return False
+    known = tuple(config.id2label[index] for index in range(config.num_labels))
+    had_several = config.problem_type == PROBLEM_TYPE
+    if had_several != several_labels:
+        before, now = ("several labels", "one label") if had_several else ("one label", "several labels")
+        note(f"{init} predicts {before} per video, the data have {now}: using its encoder with a new head")
+        return False
+    if known == class_names:
+        return True
+    note(
+        f"{init} predicts {len(known)} other classes ({', '.join(known[:3])} …): "
+        f"using its encoder with a new head for the {len(class_names)} classes of the data"
+    )
+    return False

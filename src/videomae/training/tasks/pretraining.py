@@ -1,0 +1,215 @@
+"""Self-supervised pre-training: a folder of videos becomes an encoder and a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videomae.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint
+from videomae.core.distributed import Processes
+from videomae.core.errors import ConfigError
+from videomae.core.masks import running_cell_mask
+from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
+from videomae.core.random_keys import generator_for
+from videomae.data.clips import Crop, TrainingClips
+from videomae.data.order import epoch_order
+from videomae.datasets.apart import require_apart
+from videomae.datasets.manifest import Manifest, read_manifest
+from videomae.evaluation.validate import Evaluation
+from videomae.inference.reconstruct import MASKS
+from videomae.models.initialization import init_for_pretraining
+from videomae.models.modeling import VideoMAEForPreTraining
+from videomae.processing.transforms import normalize
+from videomae.recipes.pretrain import PretrainRecipe
+from videomae.training.ema import WeightAverage
+from videomae.training.micro_batch import MicroBatch
+from videomae.training.optimizer import parameter_groups
+from videomae.training.pictures import ProgressPictures, reconstruct_first
+from videomae.training.report import write_pretrain_report
+from videomae.training.run_folder import RunFolder
+from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
+from videomae.training.shown_inputs import TitledClip, as_pixels, masked_clips
+from videomae.training.validation import BestEpoch
+from videomae.video.reader import ReadLimits
+
+# Streams of randomness that must not meet: crops are keyed by their epoch in this place, which is never so high.
+_MASK_STREAM, _DECODER_MASK_STREAM = 2**32 - 1, 2**32 - 2
+
+
+class PretrainingTask:
+    """Rebuild the hidden tubelets of clips; labels are not used. A `tasks.task.Task`.
+
+    Args:
+        data: any form of DATA; of one that names splits, `train` and what is in no split are used.
+        recipe: all settings.
+        init: a pre-training checkpoint to start from; its network replaces the recipe's size, frames and pixels.
+        video_root: where the videos of lists are, as for `read_manifest`.
+    """
+
+    command = "pretrain"
+    title = "pre-training"
+    validation = None
+    manifest: Manifest
+    checkpoint: LoadedCheckpoint
+    dataset: TrainingClips
+
+    def __init__(
+        self,
+        data: str | Path,
+        recipe: PretrainRecipe,
+        *,
+        init: str | None = None,
+        video_root: str | Path | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.data = data
+        self._init = init
+        self._video_root = video_root
+
+    # --- data and model ------------------------------------------------------------------------------------------
+
+    def read_data(self, output: Path, note: Callable[[str], object]) -> None:
+        """See `Task.read_data`."""
+        whole = read_manifest(self.data, root=self._video_root)
+        require_apart(output, whole, option="--output")
+        self.manifest = whole.for_pretraining()
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """See `Task.description`."""
+        return {"init": self._init}
+
+    def build(self, recipe: PretrainRecipe, device: torch.device, note: Callable[[str], object]) -> None:
+        """See `Task.build`."""
+        model, recipe = self._build_model(recipe)
+        self.recipe = recipe
+        sampling = clip_sampling(recipe)
+        self.checkpoint = LoadedCheckpoint(model.to(device), new_processor(model.config, sampling), sampling)
+        # A ratio or grid that no mask fits is found before anything is written.
+        hidden, _ = self._masks(1, 0)
+        if not hidden.any():
+            raise ConfigError(
+                f"mask_ratio={recipe.mask_ratio} of {hidden.shape[1]} tubelets, which hides none",
+                expected="at least one hidden tubelet to rebuild",
+                hint="raise --mask-ratio; 0.9 is published",
+            )
+        self.num_encoder_tokens = int((~hidden).sum())
+        self._hidden_share = float(hidden[0].float().mean())
+        self.dataset = TrainingClips(
+            self.manifest.entries,
+            (),
+            sampling=sampling,
+            crop=Crop(recipe.crop),
+            image_size=model.config.image_size,
+            seed=recipe.seed,
+            num_views=recipe.views,
+            limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
+        )
+
+    def _build_model(self, recipe: PretrainRecipe) -> tuple[VideoMAEForPreTraining, PretrainRecipe]:
+        """The model, and the recipe with nothing left open."""
+        if self._init is not None:
+            opened = open_checkpoint(self._init, task="pretraining", norm_pix_loss=recipe.norm_pix_loss)
+            return opened.model, fit_to_checkpoint(recipe, opened.model.config, opened.sampling)
+        recipe = recipe.for_new_network()
+        config = new_config(recipe, norm_pix_loss=recipe.norm_pix_loss, use_mean_pooling=False)
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)
+            model = VideoMAEForPreTraining(config)
+            init_for_pretraining(model)
+        return model, recipe
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """See `Task.parameter_groups`."""
+        return parameter_groups(self.checkpoint.model.named_parameters(), weight_decay=self.recipe.weight_decay)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """See `Task.order`."""
+        return epoch_order(len(self.dataset), seed=self.recipe.seed, epoch=epoch)
+
+    # --- loss ----------------------------------------------------------------------------------------------------
+
+    def loss(self, network: Callable[..., Any], micro_batch: MicroBatch) -> tuple[Tensor, float]:
+        """The mean squared error of the hidden tubelets' pixels; see `Task.loss`."""
+        hidden, not_rebuilt = self._masks_of(micro_batch)
+        pixel_values = normalize(micro_batch.clips, IMAGENET_MEAN, IMAGENET_STD)
+        counted = hidden if not_rebuilt is None else hidden & ~not_rebuilt
+        weight = float(counted.sum()) / hidden.shape[1]  # clips, as far as their tokens count
+        return network(pixel_values, hidden, decoder_masked_pos=not_rebuilt).loss * weight, weight
+
+    def _masks(self, num_rows: int, step: int) -> tuple[Tensor, Tensor | None]:
+        """Masks (rows, N) of a step, a function of (seed, step): the encoder's, and the decoder's if it has one.
+
+        They stay on the CPU, so that the model need not wait for a GPU to count what they hide.
+        """
+        recipe, grid = self.recipe, self.checkpoint.model.config.grid.shape
+        generator = generator_for(recipe.seed, _MASK_STREAM, step)
+        hidden = MASKS[recipe.mask](num_rows, grid, recipe.mask_ratio, generator=generator)
+        if not recipe.decoder_mask_ratio:
+            return hidden, None
+        generator = generator_for(recipe.seed, _DECODER_MASK_STREAM, step)
+        return hidden, running_cell_mask(num_rows, grid, recipe.decoder_mask_ratio, generator=generator)
+
+    def _masks_of(self, micro_batch: MicroBatch) -> tuple[Tensor, Tensor | None]:
+        """Those of a micro-batch, out of the masks that are drawn for the whole batch."""
+        hidden, not_rebuilt = self._masks(micro_batch.num_rows, micro_batch.step)
+        return hidden[micro_batch.rows], None if not_rebuilt is None else not_rebuilt[micro_batch.rows]
+
+    # --- what is shown -------------------------------------------------------------------------------------------
+
+    def draw_pictures(
+        self,
+        epoch: int,
+        folder: Path,
+        *,
+        average: WeightAverage | None,
+        note: Callable[[str], object],
+        writes: bool,
+    ) -> None:
+        """Reconstructions of the same clips; see `Task.draw_pictures`."""
+        pictures = ProgressPictures(self.checkpoint, self.manifest.entries, self.recipe, folder, note, average)
+        pictures.end_epoch(epoch, writes=writes)
+
+    def validates_after(self, epoch: int) -> bool:
+        """Never: there is no validation in pre-training."""
+        return False
+
+    def validate(self, on_video: Callable[[], object], processes: Processes) -> Evaluation:
+        """Not called."""
+        raise NotImplementedError
+
+    def show(self, micro_batch: MicroBatch) -> list[TitledClip]:
+        """See `Task.show`."""
+        hidden, not_rebuilt = self._masks_of(micro_batch)
+        pixel_values = normalize(micro_batch.clips, IMAGENET_MEAN, IMAGENET_STD)
+        pixels = as_pixels(pixel_values, IMAGENET_MEAN, IMAGENET_STD)
+        indices = micro_batch.batch.indices.repeat_interleave(self.recipe.views).tolist()
+        names = [Path(str(self.manifest.entries[index].path)).name for index in indices]
+        return masked_clips(names, pixels, hidden, not_rebuilt, self.checkpoint.model.config.grid)
+
+    def summary(self) -> str:
+        """See `Task.summary`."""
+        weights = f"{self.checkpoint.model.num_parameters() / 1e6:.1f} M weights"
+        splits = f" ({self.manifest.used})" if self.manifest.used else ""
+        return f"pre-training {weights} on {len(self.manifest)} videos{splits}"
+
+    def write_report(
+        self, folder: RunFolder, *, unreadable: Mapping[str, str], best: BestEpoch, processes: Processes
+    ) -> None:
+        """See `Task.write_report`."""
+
+        def write() -> None:
+            # The weights of the folder: a sharded model computes nothing in one process alone.
+            saved = open_checkpoint(folder.path, task="pretraining")
+            device = self.checkpoint.model.device
+            pictures = reconstruct_first(saved, self.manifest.entries, self.recipe, device)
+            write_pretrain_report(
+                folder, self.recipe, self.manifest, unreadable, pictures, hidden_share=self._hidden_share
+            )
+
+        processes.on_main(write)
