@@ -130,8 +130,8 @@ if TYPE_CHECKING:
     from videomae.recipes.finetune import FinetuneRecipe
     from videomae.recipes.pretrain import PretrainRecipe
     from videomae.training.finetune import FinetuneResult
-    from videomae.training.trainer import TrainingStopped
     from videomae.training.pretrain import PretrainResult
+    from videomae.training.trainer import TrainingStopped
     from videomae.video._info import VideoInfo
     from videomae.video.opening import open_video, probe_video
     from videomae.video.reader import read_video
