@@ -29,6 +29,7 @@ from videomae.data.loader import ClipBatch
 from videomae.datasets.manifest import Manifest, VideoEntry
 from videomae.processing.transforms import normalize
 from videomae.recipes.pretrain import PretrainRecipe
+from videomae.training import trainer as trainer_module
 from videomae.training.monitor import Monitor
 from videomae.training.optimizer import make_optimizer, parameter_groups, set_learning_rate
 from videomae.training.run_folder import RunFolder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from small_runs import Recorder, losses, stop_after, tiny_pretrain_recipe, write
 
 import videomae
 from videomae.core.errors import ConfigError, DataError, InputError
-from videomae.training import pretrain as module
+from videomae.recipes.pretrain import PretrainRecipe
 from videomae.training.pretrain import PretrainResult, pretrain
+from videomae.training.tasks.pretraining import PretrainingTask, draw_masks
 from videomae.training.trainer import TrainingStopped
 
 
@@ -54,9 +56,14 @@ def test_the_recipe_is_resolved(pretrained: PretrainResult, colours: Path) -> No
     assert description["recipe"] == tiny_pretrain_recipe().for_new_network().to_dict()
 
 
+def _build(recipe: PretrainRecipe) -> Any:
+    """A new model, and the recipe with nothing left open."""
+    return PretrainingTask("no data", recipe)._build_model(recipe)
+
+
 def test_published_frames_and_pixels_where_the_recipe_names_none() -> None:
     recipe = tiny_pretrain_recipe(num_frames=None, image_size=None)
-    model, resolved = module._make_model(recipe, None)
+    model, resolved = _build(recipe)
     assert (model.config.num_frames, model.config.image_size) == (16, 224)
     assert (resolved.num_frames, resolved.image_size) == (16, 224)
 
@@ -108,8 +115,8 @@ def test_the_decoder_mask_changes_the_loss_and_not_the_encoders_mask(colours: Pa
     pretrain(colours, tmp_path / "half", tiny_pretrain_recipe(epochs=1, decoder_mask_ratio=0.5))
     assert losses(tmp_path / "all")[0] != losses(tmp_path / "half")[0]
     config = videomae.VideoMAEConfig(image_size=32, patch_size=8, num_frames=4)
-    plain, _ = module._Masks(tiny_pretrain_recipe(), config).draw(6, 3)
-    hidden, not_rebuilt = module._Masks(tiny_pretrain_recipe(decoder_mask_ratio=0.5), config).draw(6, 3)
+    plain, _ = draw_masks(tiny_pretrain_recipe(), config.grid.shape, 6, 3)
+    hidden, not_rebuilt = draw_masks(tiny_pretrain_recipe(decoder_mask_ratio=0.5), config.grid.shape, 6, 3)
     assert torch.equal(plain, hidden)
     assert not_rebuilt is not None
     assert not_rebuilt.float().mean() == 0.5
@@ -117,10 +124,10 @@ def test_the_decoder_mask_changes_the_loss_and_not_the_encoders_mask(colours: Pa
 
 def test_masks_are_a_function_of_seed_and_step() -> None:
     config = videomae.VideoMAEConfig(image_size=32, patch_size=8, num_frames=4)
-    draw = module._Masks(tiny_pretrain_recipe(), config).draw
+    draw = partial(draw_masks, tiny_pretrain_recipe(), config.grid.shape)
     assert torch.equal(draw(6, 3)[0], draw(6, 3)[0])
     assert not torch.equal(draw(6, 3)[0], draw(6, 4)[0])
-    other = module._Masks(tiny_pretrain_recipe(seed=1), config).draw
+    other = partial(draw_masks, tiny_pretrain_recipe(seed=1), config.grid.shape)
     assert not torch.equal(draw(6, 3)[0], other(6, 3)[0])
 
 
@@ -234,9 +241,9 @@ def test_new_weights_follow_from_the_seed_and_do_not_disturb_the_callers_randomn
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first, _ = module._make_model(tiny_pretrain_recipe(), None)
+    first, _ = _build(tiny_pretrain_recipe())
     assert torch.equal(torch.rand(3), expected)
-    second, _ = module._make_model(tiny_pretrain_recipe(), None)
-    other, _ = module._make_model(tiny_pretrain_recipe(seed=1), None)
+    second, _ = _build(tiny_pretrain_recipe())
+    other, _ = _build(tiny_pretrain_recipe(seed=1))
     assert torch.equal(first.decoder.head.weight, second.decoder.head.weight)
     assert not torch.equal(first.decoder.head.weight, other.decoder.head.weight)

@@ -201,7 +201,7 @@ def test_a_judgement_that_will_be_repeated_is_dropped(tmp_path: Path) -> None:
         run.log({"step": step, "split": split})
     run.drop_metrics_after(4)
     assert len(run.read_metrics()) == 4
-    run.drop_metrics_after(4, is_judged=False)
+    run.drop_metrics_after(4, with_validation=False)
     assert [(line["step"], line["split"]) for line in run.read_metrics()] == [(2, "train"), (2, "val"), (4, "train")]
 
 

@@ -91,7 +91,7 @@ class PretrainingTask:
         sampling = clip_sampling(recipe)
         self.checkpoint = LoadedCheckpoint(model.to(device), new_processor(model.config, sampling), sampling)
         # A ratio or grid that no mask fits is found before anything is written.
-        hidden, _ = self._masks(1, 0)
+        hidden, _ = draw_masks(recipe, model.config.grid.shape, 1, 0)
         if not hidden.any():
             raise ConfigError(
                 f"mask_ratio={recipe.mask_ratio} of {hidden.shape[1]} tubelets, which hides none",
@@ -142,22 +142,10 @@ class PretrainingTask:
         weight = float(counted.sum()) / hidden.shape[1]  # clips, as far as their tokens count
         return network(pixel_values, hidden, decoder_masked_pos=not_rebuilt).loss * weight, weight
 
-    def _masks(self, num_rows: int, step: int) -> tuple[Tensor, Tensor | None]:
-        """Masks (rows, N) of a step, a function of (seed, step): the encoder's, and the decoder's if it has one.
-
-        They stay on the CPU, so that the model need not wait for a GPU to count what they hide.
-        """
-        recipe, grid = self.recipe, self.checkpoint.model.config.grid.shape
-        generator = generator_for(recipe.seed, _MASK_STREAM, step)
-        hidden = MASKS[recipe.mask](num_rows, grid, recipe.mask_ratio, generator=generator)
-        if not recipe.decoder_mask_ratio:
-            return hidden, None
-        generator = generator_for(recipe.seed, _DECODER_MASK_STREAM, step)
-        return hidden, running_cell_mask(num_rows, grid, recipe.decoder_mask_ratio, generator=generator)
-
     def _masks_of(self, micro_batch: MicroBatch) -> tuple[Tensor, Tensor | None]:
         """Those of a micro-batch, out of the masks that are drawn for the whole batch."""
-        hidden, not_rebuilt = self._masks(micro_batch.num_rows, micro_batch.step)
+        grid = self.checkpoint.model.config.grid.shape
+        hidden, not_rebuilt = draw_masks(self.recipe, grid, micro_batch.num_rows, micro_batch.step)
         return hidden[micro_batch.rows], None if not_rebuilt is None else not_rebuilt[micro_batch.rows]
 
     # --- what is shown -------------------------------------------------------------------------------------------
@@ -213,3 +201,24 @@ class PretrainingTask:
             )
 
         processes.on_main(write)
+
+
+def draw_masks(
+    recipe: PretrainRecipe, grid: tuple[int, int, int], num_rows: int, step: int
+) -> tuple[Tensor, Tensor | None]:
+    """Masks (rows, N) of a step, a function of (seed, step): the encoder's, and the decoder's if the recipe has one.
+
+    They stay on the CPU, so that the model need not wait for a GPU to count what they hide.
+
+    Args:
+        recipe: kind and ratio of the masks, and the seed.
+        grid: (time, height, width) in tokens.
+        num_rows: clips of the whole batch.
+        step: of the run, from 0.
+    """
+    generator = generator_for(recipe.seed, _MASK_STREAM, step)
+    hidden = MASKS[recipe.mask](num_rows, grid, recipe.mask_ratio, generator=generator)
+    if not recipe.decoder_mask_ratio:
+        return hidden, None
+    generator = generator_for(recipe.seed, _DECODER_MASK_STREAM, step)
+    return hidden, running_cell_mask(num_rows, grid, recipe.decoder_mask_ratio, generator=generator)
