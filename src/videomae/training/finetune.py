@@ -8,8 +8,7 @@ from pathlib import Path
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.training.monitor import Monitor
 from videomae.training.run import run
-from videomae.training.tasks.classification import SCRATCH as SCRATCH
-from videomae.training.tasks.classification import ClassificationTask
+from videomae.training.tasks.classification import SCRATCH as SCRATCH, ClassificationTask
 
 
 @dataclass(frozen=True)
