@@ -199,7 +199,8 @@ def _num_kept() -> int:
     if not path.exists():
         return 0
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30) as connection:
+        # Not read-only: what a killed process was about to write has to be rolled back first.
+        with sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=30) as connection:
             return int(connection.execute("SELECT COUNT(*) FROM videos").fetchone()[0])
     except sqlite3.OperationalError:  # the table is not there yet
         return 0
@@ -208,7 +209,7 @@ def _num_kept() -> int:
             connection.close()
 
 
-def _wait_for(condition: Callable[[], bool], limit_seconds: float = 60) -> None:
+def _wait_for(condition: Callable[[], bool], limit_seconds: float = 120) -> None:
     end = time.monotonic() + limit_seconds
     while not condition():
         assert time.monotonic() < end
