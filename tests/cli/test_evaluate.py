@@ -150,12 +150,12 @@ def test_predictions_in_a_file(commands: Commands, finetuned: FinetuneResult, ju
     with file.open(encoding="utf-8", newline="") as text:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(text)}
     assert len(rows) == 6
-    assert set(next(iter(rows.values()))) == {"path", "true", "said", "probability", "error"}
-    assert (rows["blue_0.mp4"]["true"], rows["blue_0.mp4"]["said"]) == ("blue", "blue")
+    assert set(next(iter(rows.values()))) == {"path", "label", "prediction", "probability", "error"}
+    assert (rows["blue_0.mp4"]["label"], rows["blue_0.mp4"]["prediction"]) == ("blue", "blue")
     green = rows["in truth green.mp4"]
-    assert (green["true"], green["said"], green["error"]) == ("red", "green", "")
+    assert (green["label"], green["prediction"], green["error"]) == ("red", "green", "")
     assert 1 / 3 < float(green["probability"]) <= 1
-    assert rows["broken, too.mp4"]["said"] == rows["broken, too.mp4"]["probability"] == ""
+    assert rows["broken, too.mp4"]["prediction"] == rows["broken, too.mp4"]["probability"] == ""
     assert "expected" in rows["broken, too.mp4"]["error"]
     assert commands(*words, "--scores") == 0
     with file.open(encoding="utf-8", newline="") as text:

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from videomae.evaluation.metrics import Metrics, classification_metrics, wilson_interval, worst_mistakes
+from videomae.evaluation.metrics import SingleLabelMetrics, classification_metrics, wilson_interval, worst_mistakes
 
 NONE = np.zeros(0, dtype=np.int64)
 
 
-def judge(probabilities: list[list[float]], labels: list[int], broken: list[int] | None = None) -> Metrics:
+def judge(probabilities: list[list[float]], labels: list[int], broken: list[int] | None = None) -> SingleLabelMetrics:
     return classification_metrics(
         np.array(probabilities, dtype=np.float32).reshape(len(labels), -1),
         np.array(labels, dtype=np.int64),

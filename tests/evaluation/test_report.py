@@ -11,28 +11,29 @@ import pytest
 from videomae.datasets.entries import VideoEntry
 from videomae.evaluation.metrics import classification_metrics
 from videomae.evaluation.multi_label import MultiLabelEvaluation, multi_label_metrics
-from videomae.evaluation.report import worst_classes, write_evaluation_report
-from videomae.evaluation.validate import Evaluation, Verdict
+from videomae.evaluation.report import write_evaluation_report
+from videomae.evaluation.results import Evaluation
+from videomae.evaluation.single_label import SingleLabelEvaluation, SingleLabelResult
 
 NO_LABELS = np.zeros(0, dtype=np.int64)
 
 
-def evaluation_of(pairs: list[tuple[int, int]], class_names: tuple[str, ...]) -> Evaluation:
-    """Of (true, said) pairs, said with 90 %; the videos cannot be read again."""
+def evaluation_of(pairs: list[tuple[int, int]], class_names: tuple[str, ...]) -> SingleLabelEvaluation:
+    """Of (true, predicted) pairs, predicted with 90 %; the videos cannot be read again."""
     num_classes = len(class_names)
-    said = np.array([pair[1] for pair in pairs])
+    predicted = np.array([pair[1] for pair in pairs])
     scores = np.full((len(pairs), num_classes), 0.1 / max(num_classes - 1, 1), dtype=np.float32)
-    scores[np.arange(len(pairs)), said] = 0.9
+    scores[np.arange(len(pairs)), predicted] = 0.9
     labels = np.array([pair[0] for pair in pairs])
-    verdicts = tuple(
-        Verdict(VideoEntry(Path(f"gone/{number}.mp4")), int(labels[number]), scores[number])
+    results = tuple(
+        SingleLabelResult(VideoEntry(Path(f"gone/{number}.mp4")), int(labels[number]), scores[number])
         for number in range(len(pairs))
     )
     metrics = classification_metrics(scores, labels, broken_labels=NO_LABELS)
-    return Evaluation(metrics, class_names, (), verdicts)
+    return SingleLabelEvaluation(metrics, class_names, (), results)
 
 
-def page_of(evaluation: Evaluation | MultiLabelEvaluation, folder: Path) -> str:
+def page_of(evaluation: Evaluation, folder: Path) -> str:
     path = write_evaluation_report(folder / "report.html", evaluation, data="DATA", model="MODEL", views="1 view each")
     return path.read_text(encoding="utf-8")
 
@@ -51,11 +52,11 @@ def test_many_classes_are_folded_and_the_worst_are_shown(tmp_path: Path) -> None
     evaluation = evaluation_of(pairs, names)
     page = page_of(evaluation, tmp_path)
 
-    assert worst_classes(evaluation)[:3] == [7, 3, 0]
-    assert len(worst_classes(evaluation)) == 20
+    assert evaluation.class_table().worst(3) == [7, 3, 0]
+    assert len(evaluation.class_table().worst(20)) == 20
     assert page.count("<details>") == 1
     assert "All 60 classes" in page
-    assert cells_after(page, "The 20 that fared worst")[:4] == ["class 007", "6", "66.7%", "class 008 (2)"]
+    assert cells_after(page, "The 20 worst classes")[:4] == ["class 007", "6", "66.7%", "class 008 (2)"]
     frequent = cells_after(page, "The most frequent mistakes")
     assert frequent == ["class 007", "class 008", "2", "33.3%", "class 003", "class 059", "1", "20.0%"]
 
@@ -80,6 +81,6 @@ def test_average_precision_of_few_and_many_classes(tmp_path: Path, num_classes: 
 
     page = page_of(evaluation, tmp_path)
 
-    assert worst_classes(evaluation) == [0, 2]
+    assert evaluation.class_table().worst(20) == [0, 2]
     assert (page.count("<details>") == 1) == (num_classes == 50)
     assert cells_after(page, "Classes</h2>")[:3] == ["class 0", "1", "25.0%"]

@@ -14,7 +14,9 @@ from videomae.checkpoint import LoadedCheckpoint, new_processor
 from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.datasets.manifest import Manifest, VideoEntry
 from videomae.evaluation import validate
-from videomae.evaluation.validate import Evaluation, ScoredVideos, evaluate_classifier
+from videomae.evaluation.results import ScoredVideos
+from videomae.evaluation.single_label import SingleLabelEvaluation, evaluate_single_label
+from videomae.evaluation.validate import evaluate_classifier
 from videomae.inference.predict import predict_videos
 from videomae.inference.scores import VideoScores, ViewOptions
 from videomae.models.config import VideoMAEConfig
@@ -51,9 +53,11 @@ def manifest_of(*labels: str | None, folder: Path = Path("videos")) -> Manifest:
     return Manifest(Path("videos"), entries, tuple(sorted({label for label in labels if label is not None})))
 
 
-def judge(checkpoint: LoadedCheckpoint, manifest: Manifest, **arguments: Any) -> Evaluation:
+def evaluate(checkpoint: LoadedCheckpoint, manifest: Manifest, **arguments: Any) -> SingleLabelEvaluation:
     options = ViewOptions(num_clips=2, precision="fp32")
-    return evaluate_classifier(checkpoint, manifest, options=options, device=torch.device("cpu"), **arguments)
+    found = evaluate_classifier(checkpoint, manifest, options=options, device=torch.device("cpu"), **arguments)
+    assert isinstance(found, SingleLabelEvaluation)
+    return found
 
 
 def say(monkeypatch: pytest.MonkeyPatch, answers: list[str | None], order: list[int] | None = None) -> None:
@@ -77,7 +81,7 @@ def say(monkeypatch: pytest.MonkeyPatch, answers: list[str | None], order: list[
 def test_classes_are_matched_by_name(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, ["run", "swim", "jump", "run"])
 
-    evaluation = judge(checkpoint, manifest_of("run", "swim", "jump", "swim"))
+    evaluation = evaluate(checkpoint, manifest_of("run", "swim", "jump", "swim"))
 
     assert evaluation.class_names == CLASSES
     assert evaluation.metrics.top1 == 3 / 4
@@ -90,7 +94,7 @@ def test_data_may_have_fewer_classes_than_the_model(
 ) -> None:
     say(monkeypatch, ["run", "swim"])
 
-    evaluation = judge(checkpoint, manifest_of("run", "run"))
+    evaluation = evaluate(checkpoint, manifest_of("run", "run"))
 
     assert evaluation.metrics.top1 == evaluation.metrics.mean_class_accuracy == 1 / 2
 
@@ -102,7 +106,7 @@ def test_scores_may_arrive_in_any_order(
     say(monkeypatch, ["run", None, "jump", "swim"], order)
     told: list[int] = []
 
-    evaluation = judge(
+    evaluation = evaluate(
         checkpoint,
         manifest_of("run", "jump", "jump", "run"),
         count_broken_as_wrong=True,
@@ -122,7 +126,7 @@ def test_a_broken_video_raises_unless_it_counts(checkpoint: LoadedCheckpoint, mo
     checkpoint.model.train()
 
     with pytest.raises(VideoError, match=r"1\.mp4: expected a video"):
-        judge(checkpoint, manifest_of("run", "run"))
+        evaluate(checkpoint, manifest_of("run", "run"))
     assert checkpoint.model.training  # as it was before
 
 
@@ -130,18 +134,18 @@ def test_no_video_that_can_be_read(checkpoint: LoadedCheckpoint, monkeypatch: py
     say(monkeypatch, [None, None])
 
     with pytest.raises(DataError, match=r"with 2 videos, none of which can be read: .*the first one: videos/0\.mp4"):
-        judge(checkpoint, manifest_of("run", "jump"), count_broken_as_wrong=True)
+        evaluate(checkpoint, manifest_of("run", "jump"), count_broken_as_wrong=True)
 
 
 def test_classes_that_the_model_does_not_know(checkpoint: LoadedCheckpoint) -> None:
     with pytest.raises(DataError, match="with the class 'row': expected the classes jump, run, swim") as caught:
-        judge(checkpoint, manifest_of("run", "row"))
+        evaluate(checkpoint, manifest_of("run", "row"))
     assert "\n" not in str(caught.value)
 
 
 def test_videos_without_a_class(checkpoint: LoadedCheckpoint) -> None:
     with pytest.raises(DataError, match=r"1\.mp4 without a class"):
-        judge(checkpoint, manifest_of("run", None))
+        evaluate(checkpoint, manifest_of("run", None))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -155,7 +159,7 @@ def test_real_videos_are_judged_once_each_and_as_predicted(
     checkpoint.model.train(training)
     manifest = manifest_of(*labels, folder=tmp_path)
 
-    evaluation = judge(checkpoint, manifest)
+    evaluation = evaluate(checkpoint, manifest)
 
     assert checkpoint.model.training is training
     checkpoint.model.eval()
@@ -173,10 +177,10 @@ def test_real_videos_are_judged_once_each_and_as_predicted(
     assert evaluation.metrics.top1 == pytest.approx(np.trace(confusion) / 5)
 
 
-def test_a_model_that_gives_no_single_class_is_refused(checkpoint: LoadedCheckpoint) -> None:
-    checkpoint.model.config.problem_type = "multi_label_classification"
-    with pytest.raises(ConfigError, match="gives each video one class"):
-        judge(checkpoint, manifest_of("run", "jump"))
+def test_a_model_that_is_no_classifier_is_refused(checkpoint: LoadedCheckpoint) -> None:
+    checkpoint.model.config.problem_type = "regression"
+    with pytest.raises(ConfigError, match="problem_type='regression': expected a classifier"):
+        evaluate(checkpoint, manifest_of("run", "jump"))
 
 
 def test_scores_of_several_processes_count_each_video_once() -> None:
@@ -190,12 +194,12 @@ def test_scores_of_several_processes_count_each_video_once() -> None:
     second = ScoredVideos({3: says("run"), 0: says("run")}, {4: error, 1: error})  # 0 was there to fill a batch
 
     merged = first.merged([second])
-    evaluation = validate.judge(merged, manifest, CLASSES)
+    evaluation = evaluate_single_label(merged, manifest, CLASSES)
 
     assert (evaluation.metrics.num_videos, evaluation.metrics.num_broken) == (5, 1)
     assert evaluation.metrics.top1 == 3 / 5
-    assert [verdict.entry.path.name for verdict in evaluation.verdicts] == [f"{n}.mp4" for n in range(5)]
-    assert [verdict.said for verdict in evaluation.verdicts] == [2, 1, 2, 2, None]
+    assert [result.entry.path.name for result in evaluation.results] == [f"{n}.mp4" for n in range(5)]
+    assert [result.predicted for result in evaluation.results] == [2, 1, 2, 2, None]
     assert set(first.scores) == {0, 1, 2}  # as it was
 
 
@@ -203,22 +207,22 @@ def test_a_video_that_nobody_judged_is_a_fault() -> None:
     scored = ScoredVideos({0: np.ones(3, dtype=np.float32) / 3}, {})
 
     with pytest.raises(RuntimeError, match="1 of 2 videos have no scores, the first at 1"):
-        validate.judge(scored, manifest_of("run", "jump"), CLASSES)
+        evaluate_single_label(scored, manifest_of("run", "jump"), CLASSES)
 
 
-def test_verdicts_and_worst_mistakes(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_and_worst_mistakes(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, ["run", "swim", None, "jump"], [3, 1, 2, 0])
 
-    evaluation = judge(checkpoint, manifest_of("run", "jump", "swim", "run"), count_broken_as_wrong=True)
+    evaluation = evaluate(checkpoint, manifest_of("run", "jump", "swim", "run"), count_broken_as_wrong=True)
 
-    assert [(v.entry.path.name, v.true, v.said) for v in evaluation.verdicts] == [
+    assert [(r.entry.path.name, r.true, r.predicted) for r in evaluation.results] == [
         ("0.mp4", 2, 2),
         ("1.mp4", 1, 0),
         ("2.mp4", 0, None),
         ("3.mp4", 2, 1),
     ]
-    assert evaluation.verdicts[0].probability == pytest.approx(0.8)
-    assert evaluation.verdicts[2].error is not None
-    assert evaluation.verdicts[2].probability is None
-    assert [v.entry.path.name for v in evaluation.worst_mistakes(9)] == ["1.mp4", "3.mp4"]
-    assert [v.entry.path.name for v in evaluation.worst_mistakes(1)] == ["1.mp4"]
+    assert evaluation.results[0].probability == pytest.approx(0.8)
+    assert evaluation.results[2].error is not None
+    assert evaluation.results[2].probability is None
+    assert [r.entry.path.name for r in evaluation.worst_results(9)] == ["1.mp4", "3.mp4"]
+    assert [r.entry.path.name for r in evaluation.worst_results(1)] == ["1.mp4"]

@@ -28,8 +28,9 @@ from videomae.core.errors import CheckpointError, ConfigError, DataError
 from videomae.data import workers
 from videomae.data.clips import ViewClips
 from videomae.datasets.manifest import read_manifest
-from videomae.evaluation.metrics import Metrics
-from videomae.evaluation.validate import Evaluation, evaluate_classifier
+from videomae.evaluation.metrics import SingleLabelMetrics
+from videomae.evaluation.single_label import SingleLabelEvaluation
+from videomae.evaluation.validate import evaluate_classifier
 from videomae.inference import scores
 from videomae.inference.scores import ViewOptions
 from videomae.training import validation
@@ -50,7 +51,7 @@ def _top1(folder: Path, data: Path) -> float:
         options=ViewOptions(precision="fp32"),
         device=torch.device("cpu"),
     )
-    return evaluation.metrics.top1
+    return float(evaluation.to_dict()["top1"])
 
 
 def test_the_folder_is_a_checkpoint(finetuned: FinetuneResult) -> None:
@@ -127,14 +128,14 @@ def test_the_best_epoch_is_kept_the_later_of_equals_by_loss(
     kept: list[dict[str, torch.Tensor]] = []
     real = evaluate_classifier
 
-    def judged(checkpoint: Any, *arguments: Any, **options: Any) -> Evaluation:
+    def judged(checkpoint: Any, *arguments: Any, **options: Any) -> Any:
         evaluation = real(checkpoint, *arguments, **options)
         pair = next(scores, None)
         if pair is None:
             return evaluation
         kept.append({name: tensor.clone() for name, tensor in checkpoint.model.state_dict().items()})
-        metrics = Metrics(**{**vars(evaluation.metrics), "top1": pair[0], "loss": pair[1]})
-        return Evaluation(metrics, evaluation.class_names, ())
+        metrics = SingleLabelMetrics(**{**vars(evaluation.metrics), "top1": pair[0], "loss": pair[1]})
+        return SingleLabelEvaluation(metrics, evaluation.class_names, ())
 
     monkeypatch.setattr(validation, "evaluate_classifier", judged)
     result = finetune(colours, tmp_path, tiny_finetune_recipe(epochs=5), init="scratch")

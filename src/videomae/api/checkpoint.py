@@ -12,8 +12,7 @@ from videomae.api._public import public
 from videomae.api.evaluation import evaluate
 from videomae.api.inference import Predictions, embed, predict, reconstruct
 from videomae.checkpoint import LoadedCheckpoint, open_checkpoint
-from videomae.evaluation.multi_label import MultiLabelEvaluation
-from videomae.evaluation.validate import Evaluation
+from videomae.evaluation.results import Evaluation
 from videomae.inference.features import Features
 from videomae.inference.reconstruct import Reconstruction
 
@@ -65,7 +64,7 @@ class Checkpoint(LoadedCheckpoint):
         """As `videomae.embed` with this model."""
         return embed(data, model=self, **options)
 
-    def evaluate(self, data: str | Path, **options: Any) -> Evaluation | MultiLabelEvaluation:
+    def evaluate(self, data: str | Path, **options: Any) -> Evaluation:
         """As `videomae.evaluate` with this model."""
         return evaluate(data, model=self, **options)
 

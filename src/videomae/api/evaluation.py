@@ -13,11 +13,11 @@ from videomae.core.distributed import joined_processes
 from videomae.core.errors import ConfigError
 from videomae.core.files import require_writable
 from videomae.datasets.manifest import Manifest, evaluated_split, read_manifest, used_splits
-from videomae.evaluation.multi_label import MultiLabelEvaluation, evaluate_multi_label, is_multi_label
 from videomae.evaluation.probe_data import ProbeResult, probe_checkpoint
 from videomae.evaluation.probes import ProbeOptions
 from videomae.evaluation.report import write_evaluation_report, write_predictions
-from videomae.evaluation.validate import Evaluation, evaluate_classifier
+from videomae.evaluation.results import Evaluation
+from videomae.evaluation.validate import evaluate_classifier
 from videomae.inference.embed import EmbedOptions
 
 
@@ -40,7 +40,7 @@ def evaluate(
     num_workers: int = -1,
     read_limit_seconds: float = 60.0,
     progress: bool = True,
-) -> Evaluation | MultiLabelEvaluation:
+) -> Evaluation:
     """Evaluate a classifier on labelled videos; each counts exactly once, classes are matched by name.
 
     Args:
@@ -95,10 +95,9 @@ def evaluate(
         for notice in filter(None, (*manifest.notices, evaluated_split(whole, manifest))):
             logger.info("%s", notice)
         processes.barrier()  # nothing is evaluated where one of them cannot read its data
-        run = evaluate_multi_label if is_multi_label(checkpoint) else evaluate_classifier
         with progress_bar(progress) as bar:
             task = bar.add_task("evaluating", total=len(manifest))
-            evaluation: Evaluation | MultiLabelEvaluation = run(
+            evaluation = evaluate_classifier(
                 checkpoint,
                 manifest,
                 options=views.options(),

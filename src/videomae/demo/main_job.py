@@ -23,7 +23,8 @@ from videomae.demo.settings import (
     NUM_VAL_PER_CLASS,
     PRETRAIN,
 )
-from videomae.evaluation.validate import Evaluation, evaluate_classifier
+from videomae.evaluation.single_label import SingleLabelEvaluation
+from videomae.evaluation.validate import evaluate_classifier
 from videomae.inference.scores import ViewOptions
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.finetune import SCRATCH, finetune
@@ -52,8 +53,8 @@ class DemoResult:
     folder: Path
     seconds: dict[str, float]
     pretrain_loss: float | None
-    pretrained: Evaluation
-    scratch: Evaluation
+    pretrained: SingleLabelEvaluation
+    scratch: SingleLabelEvaluation
     num_unlabelled: int
     num_labelled: int
 
@@ -121,14 +122,16 @@ def run_main_job(
     )
 
 
-def judge_demo_model(folder: Path, name: str, device: str = "auto") -> Evaluation:
+def judge_demo_model(folder: Path, name: str, device: str = "auto") -> SingleLabelEvaluation:
     """Judge the classifier `name` of a demonstration's folder on the held-out clips, three clips of each."""
-    return evaluate_classifier(
+    evaluation = evaluate_classifier(
         open_checkpoint(folder / name, task="classification"),
         read_manifest(folder / "clips/finetune/val"),
         options=ViewOptions(num_clips=3),
         device=choose_device(device),
     )
+    assert isinstance(evaluation, SingleLabelEvaluation)
+    return evaluation
 
 
 def _clips(folder: Path, seed: int, monitor: Monitor) -> ClipFolders:

@@ -12,7 +12,7 @@ from videomae.core.random_keys import generator_for
 from videomae.datasets.manifest import read_manifest
 from videomae.demo.main_job import DemoResult
 from videomae.demo.settings import FINETUNE, PRETRAIN
-from videomae.evaluation.report import add_confusion
+from videomae.evaluation.report import add_classes, add_confusion
 from videomae.inference.reconstruct import reconstruct_video
 from videomae.report.charts import bar_comparison, loss_curves
 from videomae.report.html import KeyFigure, Report
@@ -56,6 +56,7 @@ def write_demo_report(result: DemoResult) -> Path:
     curves = {"pre-trained": _curve(result, "classifier"), "from scratch": _curve(result, "scratch")}
     report.picture(loss_curves(curves), alt="fine-tuning losses over steps")
     add_confusion(report, result.pretrained)
+    add_classes(report, result.pretrained)
     report.section("Time").table(["stage", "seconds"], [[name, f"{s:.0f}"] for name, s in result.seconds.items()])
     _add_commands(report, result)
     return report.save(result.folder / REPORT_NAME)

@@ -1,4 +1,4 @@
-"""Numbers about predictions."""
+"""Accuracy, confusion and calibration of predictions of one class per video."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _NUM_CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """How well a classifier did; all shares are fractions of 1.
+class SingleLabelMetrics:
+    """How well a classifier predicts; all shares are fractions of 1.
 
     Args:
-        num_videos: videos judged, broken ones included where they count as wrong.
+        num_videos: evaluated videos, unreadable ones included where they count as wrong.
         num_broken: videos that could not be read.
-        top1: share whose best class is right.
+        top1: share whose most probable class is right.
         top5: share whose right class is among the best five.
         mean_class_accuracy: mean over the classes (that have videos) of the share that is right.
         loss: mean negative log probability of the right class, over the videos that could be read.
-        confusion: (classes, classes) counts; rows are true classes, columns predicted ones; no broken ones.
-        class_totals: (classes,) videos of each class, broken ones included.
+        confusion: (classes, classes) counts; rows are true classes, columns predicted ones; no unreadable ones.
+        class_totals: (classes,) videos of each class, unreadable ones included.
         calibration_error: expected calibration error (Guo et al. 2017, 15 bins): how far, on average, the probability
-            of the answer is from the share of such answers that is right; of the videos that could be read.
+            of a prediction is from the share of such predictions that is right; of the videos that could be read.
     """
 
     num_videos: int
@@ -39,12 +39,12 @@ class Metrics:
     confusion: np.ndarray
     class_totals: np.ndarray
     calibration_error: float
-    # What epochs are compared by, and what people call it.
+    # By which epochs are compared, and what people call it.
     main: ClassVar[str] = "top1"
     main_title: ClassVar[str] = "top-1"
 
     def logged(self) -> dict[str, float]:
-        """What a line of metrics.jsonl says of a validation."""
+        """The values of a line of metrics.jsonl."""
         return {name: getattr(self, name) for name in ("loss", "top1", "top5", "mean_class_accuracy")}
 
     @property
@@ -53,7 +53,7 @@ class Metrics:
         return wilson_interval(round(self.top1 * self.num_videos), self.num_videos)
 
     def per_class(self) -> list[ClassResult]:
-        """How each class fared, in the order of the classes; one without videos too."""
+        """The results of each class, in their order; those without videos too."""
         mistakes = self.confusion.copy()
         np.fill_diagonal(mistakes, 0)
         taken_for = mistakes.argmax(axis=1)
@@ -80,13 +80,13 @@ class Metrics:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """How one class fared.
+    """The results of one class.
 
     Args:
         index: of the class.
-        num_videos: videos of it, broken ones included.
-        num_right: of these, how many were recognised.
-        taken_for: the wrong class it is taken for most often (of several the first); None where it never is.
+        num_videos: of it, unreadable ones included.
+        num_right: of these, how many were predicted right.
+        taken_for: the wrong class that is predicted most often (of several the first); None where it never is.
         num_taken: how often.
     """
 
@@ -116,21 +116,23 @@ def wilson_interval(num_right: int, num_videos: int) -> tuple[float, float]:
 
 
 def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, *, max_count: int) -> list[int]:
-    """Rows whose answer is wrong, the most confident first; of equally confident ones the first.
+    """Rows whose prediction is wrong, the most confident first; of equally confident ones the first.
 
     Args:
         probabilities: (videos, classes) float.
         labels: (videos,) right class of each.
-        max_count: the most rows to name.
+        max_count: the most rows to return.
     """
-    said = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(said != labels)
-    order = np.argsort(-probabilities[wrong, said[wrong]], kind="stable")
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    order = np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")
     return [int(row) for row in wrong[order][:max_count]]
 
 
-def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, *, broken_labels: np.ndarray) -> Metrics:
-    """Judge predictions.
+def classification_metrics(
+    probabilities: np.ndarray, labels: np.ndarray, *, broken_labels: np.ndarray
+) -> SingleLabelMetrics:
+    """Metrics of predictions.
 
     Args:
         probabilities: (videos, classes) float.
@@ -148,7 +150,7 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, *, bro
     present = totals > 0
     num_videos = len(labels) + len(broken_labels)
     chosen = probabilities[np.arange(len(labels)), labels]
-    return Metrics(
+    return SingleLabelMetrics(
         num_videos=num_videos,
         num_broken=len(broken_labels),
         top1=float(right.sum() / num_videos),

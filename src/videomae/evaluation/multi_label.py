@@ -1,34 +1,33 @@
-"""Judge a classifier that may give a video several classes: average precision of each class, and their mean."""
+"""The evaluation of a classifier of several labels per video: average precision of each class, and their mean."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from videomae.checkpoint import LoadedCheckpoint
-from videomae.core.errors import ConfigError, VideoError
+from videomae.core.errors import VideoError
 from videomae.data.clips import multi_hot
-from videomae.datasets.entries import VideoEntry
+from videomae.datasets.entries import LABEL_SEPARATOR, VideoEntry
 from videomae.datasets.manifest import Manifest
-from videomae.evaluation.validate import ScoredVideos, require_all_scored, score_manifest
+from videomae.evaluation.results import ClassTable, Mistake, ScoredVideos, broken_as_dicts
+from videomae.report.html import KeyFigure
 from videomae.video.source import VideoSource
-
-PROBLEM_TYPE = "multi_label_classification"
 
 
 @dataclass(frozen=True)
 class MultiLabelMetrics:
-    """How well the classes' scores rank the videos; all shares are fractions of 1.
+    """How well the scores of each class rank the videos; all shares are fractions of 1.
 
     Args:
-        num_videos: videos judged, broken ones included where they count as wrong.
+        num_videos: evaluated videos, unreadable ones included where they count as wrong.
         num_broken: videos that could not be read.
         mean_average_precision: mean of `average_precision` over the classes that have videos.
         loss: mean binary cross entropy, over the classes and the videos that could be read.
         average_precision: (classes,) float64; not a number where a class has no videos.
-        num_positives: (classes,) videos of each class, broken ones included.
+        num_positives: (classes,) videos of each class, unreadable ones included.
     """
 
     num_videos: int
@@ -42,13 +41,13 @@ class MultiLabelMetrics:
     main_title: ClassVar[str] = "mAP"
 
     def logged(self) -> dict[str, float]:
-        """What a line of metrics.jsonl says of a validation."""
+        """The values of a line of metrics.jsonl."""
         return {"loss": self.loss, "mean_average_precision": self.mean_average_precision}
 
 
 @dataclass(frozen=True)
-class MultiLabelVerdict:
-    """What the model says about one video.
+class MultiLabelResult:
+    """What was predicted for one video; a `results.VideoResult`.
 
     Args:
         entry: the video.
@@ -60,59 +59,93 @@ class MultiLabelVerdict:
     scores: np.ndarray | None
     error: VideoError | None = None
 
+    def cells(self, class_names: Sequence[str]) -> list[str]:
+        """See `results.VideoResult`; predicted are the classes with a score of 0.5 or more."""
+        predicted = [] if self.scores is None else np.flatnonzero(self.scores >= 0.5).tolist()
+        return [self.entry.label_text or "", LABEL_SEPARATOR.join(class_names[index] for index in predicted)]
+
 
 @dataclass(frozen=True)
 class MultiLabelEvaluation:
-    """Metrics, and what they were computed from.
+    """Metrics, and what they were computed from; a `results.Evaluation`.
 
     Args:
         metrics: the numbers.
         class_names: of the scores.
         broken: (path, reason) of each video that could not be read.
-        verdicts: what was said about each video, in the order of the data set.
+        results: what was predicted for each video, in the order of the data set.
     """
 
     metrics: MultiLabelMetrics
     class_names: tuple[str, ...]
     broken: tuple[tuple[VideoSource, VideoError], ...]
-    verdicts: tuple[MultiLabelVerdict, ...] = ()
+    results: tuple[MultiLabelResult, ...] = ()
+    result_header: ClassVar[tuple[str, ...]] = ("label", "prediction")
+    confusion: ClassVar[None] = None
+
+    @property
+    def top1(self) -> float:
+        """Not a number: a video may have several labels."""
+        return float("nan")
+
+    @property
+    def mean_average_precision(self) -> float:
+        """Mean over the classes of their average precision."""
+        return self.metrics.mean_average_precision
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.metrics.num_videos} videos, mAP {self.mean_average_precision:.1%})"
+
+    def frequent_mistakes(self, max_count: int) -> list[tuple[str, str, int, float]]:
+        """None: no class is predicted in the place of another."""
+        return []
+
+    def worst_mistakes(self, max_count: int) -> tuple[int, list[Mistake]]:
+        """None, as for `frequent_mistakes`."""
+        return 0, []
+
+    def key_figures(self) -> list[KeyFigure]:
+        """See `results.Evaluation`."""
+        metrics = self.metrics
+        return [
+            KeyFigure("mAP", f"{metrics.mean_average_precision:.1%}", "mean of the classes that have videos"),
+            KeyFigure("loss", f"{metrics.loss:.3f}", "mean binary cross entropy"),
+        ]
+
+    def class_table(self) -> ClassTable:
+        """See `results.Evaluation`."""
+        precisions = self.metrics.average_precision
+        columns = zip(self.class_names, self.metrics.num_positives.tolist(), precisions.tolist(), strict=True)
+        rows: list[tuple[str, int, *tuple[str, ...]]] = [
+            (name, number, "–" if np.isnan(precision) else f"{precision:.1%}") for name, number, precision in columns
+        ]
+        return ClassTable(("class", "videos", "average precision"), rows, precisions)
+
+    def summary_lines(self) -> list[str]:
+        """See `results.Evaluation`."""
+        return [f"mAP   {self.metrics.mean_average_precision:6.1%}", f"loss  {self.metrics.loss:6.3f}"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `results.Evaluation`."""
+        metrics = self.metrics
+        columns = zip(self.class_names, metrics.num_positives.tolist(), metrics.average_precision.tolist(), strict=True)
+        classes = {
+            name: {"num_positives": count, "average_precision": precision if count else None}
+            for name, count, precision in columns
+        }
+        names = ("num_videos", "num_broken", "mean_average_precision", "loss")
+        numbers = {name: getattr(metrics, name) for name in names}
+        return {**numbers, "classes": classes, "broken": broken_as_dicts(self)}
 
 
-def is_multi_label(checkpoint: LoadedCheckpoint) -> bool:
-    """Whether a classifier may give a video several classes."""
-    return bool(checkpoint.model.config.problem_type == PROBLEM_TYPE)
+def evaluate_multi_label(
+    scored: ScoredVideos, manifest: Manifest, class_names: tuple[str, ...]
+) -> MultiLabelEvaluation:
+    """Metrics of scores; a video that cannot be read counts as one that is found for none of its classes.
 
-
-def evaluate_multi_label(checkpoint: LoadedCheckpoint, manifest: Manifest, **scoring: Any) -> MultiLabelEvaluation:
-    """Judge each video exactly once; classes are matched by name.
-
-    A video that cannot be read counts, where it is no error, as one that none of its classes finds.
-
-    Args:
-        checkpoint: a classifier whose `problem_type` is "multi_label_classification".
-        manifest: videos with `labels`; every class must be one of the model's.
-        **scoring: `options`, `device` and what else `score_manifest` takes.
-
-    Raises:
-        ConfigError: if the model gives each video one class.
-        DataError: if the videos have one class each, one that the model does not know, or none at all.
-        VideoError: if a video cannot be read.
+    Arguments and errors are those of `single_label.evaluate_single_label`; videos have `labels`.
     """
-    config = checkpoint.model.config
-    if not is_multi_label(checkpoint):
-        raise ConfigError(
-            f"a model with problem_type={config.problem_type!r}",
-            expected=f"{PROBLEM_TYPE!r}",
-            hint="evaluate_classifier judges one that gives each video one class",
-        )
-    class_names = tuple(config.id2label[index] for index in range(config.num_labels))
-    manifest = manifest.require_classes(class_names, multi_label=True)
-    return judge_multi_label(score_manifest(checkpoint, manifest, **scoring), manifest, class_names)
-
-
-def judge_multi_label(scored: ScoredVideos, manifest: Manifest, class_names: tuple[str, ...]) -> MultiLabelEvaluation:
-    """Metrics of scores; arguments and errors are those of `validate.judge`."""
-    require_all_scored(scored, manifest)
+    scored.require_all(manifest)
     targets = multi_hot(manifest.entries, class_names).numpy().astype(bool)
     places = sorted(scored.scores)
     metrics = multi_label_metrics(
@@ -120,15 +153,15 @@ def judge_multi_label(scored: ScoredVideos, manifest: Manifest, class_names: tup
         targets[places],
         broken_targets=targets[sorted(scored.broken)],
     )
-    verdicts = tuple(
-        MultiLabelVerdict(entry, scored.scores.get(place), scored.broken.get(place))
+    results = tuple(
+        MultiLabelResult(entry, scored.scores.get(place), scored.broken.get(place))
         for place, entry in enumerate(manifest.entries)
     )
-    return MultiLabelEvaluation(metrics, class_names, scored.broken_of(manifest), verdicts)
+    return MultiLabelEvaluation(metrics, class_names, scored.broken_of(manifest), results)
 
 
 def multi_label_metrics(scores: np.ndarray, targets: np.ndarray, *, broken_targets: np.ndarray) -> MultiLabelMetrics:
-    """Judge scores.
+    """Metrics of scores.
 
     Args:
         scores: (videos, classes) float, 0–1; one video or more.

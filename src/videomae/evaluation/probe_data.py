@@ -13,7 +13,7 @@ from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.core.machine import total_memory_bytes
 from videomae.data.clips import label_indices
 from videomae.datasets.manifest import Manifest
-from videomae.evaluation.metrics import Metrics, classification_metrics
+from videomae.evaluation.metrics import SingleLabelMetrics, classification_metrics
 from videomae.evaluation.probes import Features, ProbeOptions, ProbeScores, few_shot_indices, probe
 from videomae.inference.embed import EmbedOptions, embed_videos
 from videomae.video.source import VideoSource
@@ -35,7 +35,7 @@ class ProbeRun:
 
     seed: int
     num_train: int
-    metrics: Metrics
+    metrics: SingleLabelMetrics
     scores: ProbeScores
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from videomae.datasets.manifest import Manifest
-from videomae.evaluation.multi_label import MultiLabelEvaluation
-from videomae.evaluation.report import add_results, interval_text
-from videomae.evaluation.validate import Evaluation
+from videomae.evaluation.report import add_results
+from videomae.evaluation.results import Evaluation
 from videomae.inference.reconstruct import Reconstruction
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.recipes.recipe import TrainingRecipe
@@ -72,7 +71,7 @@ def write_finetune_report(
     broken: Mapping[str, str],
     *,
     best_epoch: int | None,
-    evaluation: Evaluation | MultiLabelEvaluation | None,
+    evaluation: Evaluation | None,
     init: str,
 ) -> Path:
     """Curves, confusion matrix and settings of a fine-tuning run; `evaluation` is that of the best epoch's weights."""
@@ -134,16 +133,13 @@ def _training_figures(
     return figures
 
 
-def _validation_figures(best: Evaluation | MultiLabelEvaluation, epoch: int) -> list[KeyFigure]:
+def _validation_figures(evaluation: Evaluation, epoch: int) -> list[KeyFigure]:
     """Of the best epoch, whose weights are kept; the curves show the last one too."""
-    if isinstance(best, MultiLabelEvaluation):
-        value = f"{best.metrics.mean_average_precision:.1%}"
-        return [KeyFigure("best validation mAP", value, f"epoch {epoch}; {best.metrics.num_videos} videos")]
-    metrics = best.metrics
-    about = f"epoch {epoch}; {metrics.num_videos} videos; 95 % interval {interval_text(best)}"
+    main, second = evaluation.key_figures()[:2]
+    about = f"epoch {epoch}; {evaluation.metrics.num_videos} videos; {main.note}"
     return [
-        KeyFigure("best validation top-1", f"{metrics.top1:.1%}", about),
-        KeyFigure("mean class accuracy", f"{metrics.mean_class_accuracy:.1%}", f"of the same epoch {epoch}"),
+        KeyFigure(f"best validation {main.label}", main.value, about),
+        KeyFigure(second.label, second.value, f"of the same epoch {epoch}"),
     ]
 
 

@@ -9,8 +9,8 @@ from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.distributed import Processes
 from videomae.core.errors import VideoError
 from videomae.datasets.manifest import Manifest
-from videomae.evaluation.multi_label import MultiLabelEvaluation, evaluate_multi_label, is_multi_label
-from videomae.evaluation.validate import Evaluation, evaluate_classifier
+from videomae.evaluation.results import Evaluation
+from videomae.evaluation.validate import evaluate_classifier
 from videomae.inference.scores import ViewOptions
 from videomae.recipes.finetune import FinetuneRecipe
 
@@ -35,7 +35,7 @@ class BestEpoch:
         """A metric of the best epoch, such as "top1"; None where epochs are not compared by it."""
         return self._values.get(f"best_{name}")
 
-    def update(self, epoch: int, evaluation: Evaluation | MultiLabelEvaluation) -> bool:
+    def update(self, epoch: int, evaluation: Evaluation) -> bool:
         """Compare this epoch, from 1, with the best one so far; of two with equal scores the lower loss wins.
 
         Returns:
@@ -66,11 +66,9 @@ def validate(
     on_video: Callable[[], object] | None = None,
     excluded: dict[int, VideoError] | None = None,
     processes: Processes | None = None,
-) -> Evaluation | MultiLabelEvaluation:
+) -> Evaluation:
     """Evaluate a classifier on one view of each video; unreadable videos count as wrong, and end no run of hours."""
-    evaluate: Callable[..., Evaluation | MultiLabelEvaluation]
-    evaluate = evaluate_multi_label if is_multi_label(checkpoint) else evaluate_classifier
-    return evaluate(
+    return evaluate_classifier(
         checkpoint,
         manifest,
         options=ViewOptions(

@@ -20,8 +20,8 @@ from videomae.datasets.apart import require_apart
 from videomae.datasets.layout import split_folder
 from videomae.datasets.manifest import Manifest
 from videomae.datasets.splitting import read_train_and_val
-from videomae.evaluation.multi_label import PROBLEM_TYPE, MultiLabelEvaluation
-from videomae.evaluation.validate import Evaluation
+from videomae.evaluation.results import Evaluation
+from videomae.evaluation.validate import MULTI_LABEL
 from videomae.models.config import VideoMAEConfig
 from videomae.models.initialization import init_classifier, init_for_finetuning
 from videomae.models.modeling import VideoMAEForVideoClassification
@@ -128,8 +128,8 @@ class ClassificationTask:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             model, recipe, processor = self._build_model(recipe, note)
-        if manifest.is_multi_label or model.config.problem_type == PROBLEM_TYPE:
-            model.config.problem_type = PROBLEM_TYPE if manifest.is_multi_label else None
+        if manifest.is_multi_label or model.config.problem_type == MULTI_LABEL:
+            model.config.problem_type = MULTI_LABEL if manifest.is_multi_label else None
         model.config.drop_path_rate = recipe.drop_path
         model.config.classifier_dropout = recipe.head_dropout
         sampling = clip_sampling(recipe)
@@ -215,7 +215,7 @@ class ClassificationTask:
         is_due = epoch % self.recipe.val_every == 0 or epoch == self.recipe.epochs
         return self.validation is not None and is_due
 
-    def validate(self, on_video: Callable[[], object], processes: Processes) -> Evaluation | MultiLabelEvaluation:
+    def validate(self, on_video: Callable[[], object], processes: Processes) -> Evaluation:
         """See `Task.validate`; what ended a worker process once is not opened again."""
         assert self.validation is not None
         excluded = self._unreadable_validation
@@ -295,7 +295,7 @@ def _keeps_head(
     if stored_task(config) != "classification":
         return False
     known = tuple(config.id2label[index] for index in range(config.num_labels))
-    had_several = config.problem_type == PROBLEM_TYPE
+    had_several = config.problem_type == MULTI_LABEL
     if had_several != several_labels:
         before, now = ("several labels", "one label") if had_several else ("one label", "several labels")
         note(f"{init} predicts {before} per video, the data have {now}: using its encoder with a new head")

@@ -20,7 +20,7 @@ from videomae.data.clips import Crop, TrainingClips
 from videomae.data.order import epoch_order
 from videomae.datasets.apart import require_apart
 from videomae.datasets.manifest import Manifest, read_manifest
-from videomae.evaluation.validate import Evaluation
+from videomae.evaluation.results import Evaluation
 from videomae.inference.reconstruct import MASKS
 from videomae.models.initialization import init_for_pretraining
 from videomae.models.modeling import VideoMAEForPreTraining

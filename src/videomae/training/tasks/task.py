@@ -14,8 +14,7 @@ from videomae.checkpoint import LoadedCheckpoint
 from videomae.core.distributed import Processes
 from videomae.data.clips import TrainingClips
 from videomae.datasets.manifest import Manifest
-from videomae.evaluation.multi_label import MultiLabelEvaluation
-from videomae.evaluation.validate import Evaluation
+from videomae.evaluation.results import Evaluation
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.ema import WeightAverage
 from videomae.training.micro_batch import MicroBatch
@@ -125,7 +124,7 @@ class Task(Protocol):
     def validates_after(self, epoch: int) -> bool:
         """Whether validation is due after this epoch, from 1."""
 
-    def validate(self, on_video: Callable[[], object], processes: Processes) -> Evaluation | MultiLabelEvaluation:
+    def validate(self, on_video: Callable[[], object], processes: Processes) -> Evaluation:
         """Evaluate the model, as it is, on the validation videos; unreadable ones count as wrong."""
 
     def show(self, micro_batch: MicroBatch) -> list[TitledClip]:
