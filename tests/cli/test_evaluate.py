@@ -64,7 +64,7 @@ def test_for_people(commands: Commands, finetuned: FinetuneResult, judges: Path)
     assert commands.out.startswith("5 videos × 1 view\n")
     assert ["top-1", "80.0%", "(95", "%", "interval", "37.6–96.4%)"] in lines
     assert ["mean", "class", "accuracy", "83.3%"] in lines
-    assert "always the same       60.0%   top-1 of saying red each time\n" in commands.out
+    assert "majority class        60.0%   (red)\n" in commands.out
     assert not any(line[:1] == ["top-5"] for line in lines)  # always 100 % of three classes
     assert ["red", "3", "66.7%", "green", "(1)"] in lines
     assert ["blue", "2", "100.0%"] in lines

@@ -9,11 +9,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from small_runs import Commands, Recorder, read_metrics, run_python, tiny_finetune_recipe, tiny_pretrain_recipe
 
 from videomae.core.errors import ConfigError
@@ -88,8 +86,8 @@ def test_a_tracker_that_fails_ends_no_run(colours: Path, tmp_path: Path, monkeyp
 
     assert result.steps == len(read_metrics(tmp_path / "run")) == 6
     assert [step for step, _ in tracker.lines] == [1]
-    told = [note for note in monitor.notes if "logs no further" in note]
-    assert told == ["trackio logs no further, the run goes on: RuntimeError: the server is gone"]
+    told = [note for note in monitor.notes if "stops logging" in note]
+    assert told == ["trackio stops logging, the run continues: RuntimeError: the server is gone"]
 
 
 def test_a_tracker_that_does_not_start_ends_no_run(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +98,7 @@ def test_a_tracker_that_does_not_start_ends_no_run(folder: RunFolder, monkeypatc
     monkeypatch.setitem(trackers._BEGIN, "wandb", fail)
     notes: list[str] = []
     assert start_trackers(("wandb",), folder, first_step=0, note=notes.append).names == ()
-    assert notes == ["wandb does not start, the run goes on without it: OSError: no network"]
+    assert notes == ["wandb does not start, the run continues without it: OSError: no network"]
 
 
 def test_of_two_trackers_one_may_fail() -> None:
@@ -134,15 +132,14 @@ def test_trackers_are_closed_however_the_run_ends(folder: RunFolder, monkeypatch
 def test_missing_packages(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """By name: refused in one line before anything is done. By default: nothing is said."""
     notes: list[str] = []
-    for missing in (("tensorboard",), ("accelerate",), ("accelerate", "tensorboard")):
-        without(monkeypatch, *missing)
-        check_trackers(("auto",))
-        assert start_trackers(("auto",), folder, first_step=0, note=notes.append).names == ()
-        with pytest.raises(ConfigError, match=f"pip install {' '.join(missing)}, or leave --trackers out"):
-            check_trackers(("tensorboard",))
+    without(monkeypatch, "tensorboard")
+    check_trackers(("auto",))
+    assert start_trackers(("auto",), folder, first_step=0, note=notes.append).names == ()
+    with pytest.raises(ConfigError, match="pip install tensorboard, or leave --trackers out"):
+        check_trackers(("tensorboard",))
     assert notes == []
     without(monkeypatch, "wandb")
-    with pytest.raises(ConfigError, match="trackers=wandb, for which wandb is not installed"):
+    with pytest.raises(ConfigError, match="trackers=wandb, which is not installed"):
         check_trackers(("auto", "wandb"))
     check_trackers(("none",))
 
@@ -183,7 +180,7 @@ def test_nothing_is_imported_before_a_run_needs_it() -> None:
     code = """if True:
         import sys, videomae.training.trackers as trackers
         trackers.check_trackers(("auto",))
-        print([name for name in ("accelerate", "tensorboard", "wandb", "trackio") if name in sys.modules])
+        print([name for name in ("torch.utils.tensorboard", "wandb", "trackio") if name in sys.modules])
     """
     assert run_python(code).stdout == "[]\n"
 
@@ -207,10 +204,12 @@ def test_tensorboard_shows_each_step_once_after_a_kill(folder: RunFolder) -> Non
     assert set(events.Tags()["scalars"]) == {"train/loss", "epoch"}
     found = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert found == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.5), (5, 5.5), (6, 6.5)]
-    assert len(list((folder.path / "tensorboard").glob("*/hparams.yml"))) == 1
+    # The hyperparameters of the run, written once: TensorBoard keeps them in a folder of their own.
+    (inner,) = [path for path in (folder.path / "tensorboard").iterdir() if path.is_dir()]
+    assert EventAccumulator(str(inner)).Reload().PluginTagToContent("hparams")
 
 
-@pytest.mark.skipif(not (find_spec("trackio") and find_spec("accelerate")), reason="trackio is not installed")
+@pytest.mark.skipif(find_spec("trackio") is None, reason="trackio is not installed")
 def test_trackio_leaves_stdout_to_the_command(tmp_path: Path) -> None:
     """At the end of the process too, for which Trackio keeps a line."""
     code = f"""
@@ -232,22 +231,16 @@ def test_trackio_leaves_stdout_to_the_command(tmp_path: Path) -> None:
     assert (step, json.loads(values)["train/loss"]) == (1, 1.5)
 
 
-def test_trackios_run_is_ended_through_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended: list[str] = []
-    inner = FakeTracker()
-    modules = {"trackio": SimpleNamespace(finish=lambda: ended.append("trackio"))}
-    monkeypatch.setattr(trackers, "import_module", lambda name: modules[name])
-    tracker = trackers._Trackio(inner)
-    tracker.log({"train/loss": 1.0}, step=3)
-    tracker.finish()
-    assert (inner.lines, inner.finished, ended) == ([(3, {"train/loss": 1.0})], 0, ["trackio"])
-
-
-def test_accelerates_own_logging_works_once_its_trackers_are_taken() -> None:
-    """It raises before accelerate knows which process this is."""
-    from accelerate.logging import get_logger
-
-    threads = torch.get_num_threads()
-    assert {"TensorBoardTracker", "WandBTracker", "TrackioTracker"} <= set(vars(trackers._accelerate()))
-    get_logger("a tracker").debug("says something")
-    assert torch.get_num_threads() == threads
+@pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
+def test_wandb_keeps_a_resumed_run_one_run(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    identities = []
+    for first_step in (0, 2):
+        with tracked(("wandb",), folder, first_step=first_step, note=lambda line: None) as group:
+            assert group.names == ("wandb",)
+            for step in range(first_step + 1, first_step + 3):
+                folder.log({"step": step, "epoch": 0, "split": "train", "loss": 1.5})
+        identities.append((folder.path / "wandb" / "run_id.txt").read_text())
+    assert identities[0] == identities[1]
+    assert len(list((folder.path / "wandb").glob("offline-run-*"))) == 2

@@ -166,7 +166,7 @@ class SingleLabelEvaluation:
             # With five classes or fewer every prediction is among the five.
             *([f"top-5                {metrics.top5:6.1%}"] if len(self.class_names) > 5 else []),
             f"mean class accuracy  {metrics.mean_class_accuracy:6.1%}",
-            f"always the same      {share:6.1%}   top-1 of predicting {name} each time",
+            f"majority class       {share:6.1%}   ({name})",
         ]
 
     def to_dict(self) -> dict[str, Any]:

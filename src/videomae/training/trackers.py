@@ -1,4 +1,4 @@
-"""The numbers of metrics.jsonl for TensorBoard, Weights & Biases and Trackio, through accelerate's trackers."""
+"""The metrics of metrics.jsonl for TensorBoard, Weights & Biases and Trackio."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-import torch
-
 from videomae.core.errors import ConfigError
 from videomae.core.files import write_text
 from videomae.training.run_folder import RunFolder
@@ -23,8 +21,8 @@ _PROJECT = "videomae"
 _PLACE = ("step", "epoch", "split")
 
 
-class GeneralTracker(Protocol):
-    """What is used of accelerate's trackers."""
+class Tracker(Protocol):
+    """What the libraries' runs have in common."""
 
     def log(self, values: dict[str, Any], step: int | None = None) -> object:
         """Values of one step."""
@@ -40,10 +38,10 @@ class Trackers:
 
     Args:
         active: by the name that the user knows.
-        note: tells the user a line.
+        note: receives lines for the user.
     """
 
-    def __init__(self, active: Mapping[str, GeneralTracker], note: Callable[[str], None]) -> None:
+    def __init__(self, active: Mapping[str, Tracker], note: Callable[[str], None]) -> None:
         self._active = dict(active)
         self._note = note
 
@@ -53,28 +51,28 @@ class Trackers:
         return tuple(self._active)
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Pass on a line of metrics.jsonl: `loss` of the split `train` becomes `train/loss`."""
+        """Log a line of metrics.jsonl: `loss` of the split `train` becomes `train/loss`."""
         values = {
             f"{record['split']}/{name}": value
             for name, value in record.items()
             if name not in _PLACE and isinstance(value, int | float)
         }
         values["epoch"] = record["epoch"]
-        self._tell_all(lambda tracker: tracker.log(values, step=record["step"]))
+        self._for_all(lambda tracker: tracker.log(values, step=record["step"]))
 
     def finish(self) -> None:
         """Write what is still to be written, and close."""
-        self._tell_all(lambda tracker: tracker.finish())
+        self._for_all(lambda tracker: tracker.finish())
         self._active.clear()
 
-    def _tell_all(self, tell: Callable[[GeneralTracker], object]) -> None:
+    def _for_all(self, call: Callable[[Tracker], object]) -> None:
         for name, tracker in list(self._active.items()):
             try:
                 with _stdout_to_stderr():
-                    tell(tracker)
+                    call(tracker)
             except Exception as error:  # whatever a tracker's library raises
                 del self._active[name]
-                self._note(f"{name} logs no further, the run goes on: {_one_line(error)}")
+                self._note(f"{name} stops logging, the run continues: {_one_line(error)}")
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -84,13 +82,11 @@ def check_trackers(names: Sequence[str]) -> None:
         ConfigError: for a tracker that is not installed.
     """
     for name in _wanted(names):
-        missing = _missing(name)
-        if missing and name in names:
-            packages = " ".join(missing)
+        if name in names and not _is_installed(name):
             raise ConfigError(
-                f"trackers={name}, for which {' and '.join(missing)} is not installed",
+                f"trackers={name}, which is not installed",
                 expected="an installed tracker",
-                hint=f"pip install {packages}, or leave --trackers out; metrics.jsonl and report.html need none",
+                hint=f"pip install {name}, or leave --trackers out; metrics.jsonl and report.html need none",
             )
 
 
@@ -106,21 +102,21 @@ def start_trackers(
         names: `auto` (TensorBoard where it is installed), `none`, or trackers by name.
         folder: of the run; its description holds the recipe.
         first_step: steps done before; what a killed run logged beyond them is superseded.
-        note: tells the user a line.
+        note: receives lines for the user.
 
     Raises:
         ConfigError: for a tracker that is asked for by name and not installed.
     """
     check_trackers(names)
-    active: dict[str, GeneralTracker] = {}
+    active: dict[str, Tracker] = {}
     for name in _wanted(names):
-        if _missing(name):
+        if not _is_installed(name):
             continue  # of "auto": nobody asked for it by name
         try:
             with _stdout_to_stderr():
                 active[name], said = _BEGIN[name](folder, first_step)
         except Exception as error:  # whatever a tracker's library raises
-            note(f"{name} does not start, the run goes on without it: {_one_line(error)}")
+            note(f"{name} does not start, the run continues without it: {_one_line(error)}")
             continue
         note(said)
     return Trackers(active, note)
@@ -148,69 +144,67 @@ def hyperparameters(description: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value if isinstance(value, plain) else str(value) for name, value in given.items()}
 
 
-def _begin_tensorboard(folder: RunFolder, first_step: int) -> tuple[GeneralTracker, str]:
-    tracker = _accelerate().TensorBoardTracker("tensorboard", folder.path, purge_step=first_step + 1)
-    tracker.start()
+def _begin_tensorboard(folder: RunFolder, first_step: int) -> tuple[Tracker, str]:
+    # What a killed run logged beyond `first_step` is not shown.
+    writer = import_module("torch.utils.tensorboard").SummaryWriter(
+        str(folder.path / "tensorboard"), purge_step=first_step + 1
+    )
     if first_step == 0:  # a second set of the same hyperparameters would show as a second run
-        tracker.store_init_configuration(hyperparameters(folder.description))
-    return tracker, f"curves: tensorboard --logdir {shlex.quote(str(folder.path / 'tensorboard'))}"
+        writer.add_hparams(hyperparameters(folder.description), metric_dict={})
+    return _TensorBoard(writer), f"curves: tensorboard --logdir {shlex.quote(str(folder.path / 'tensorboard'))}"
 
 
-def _begin_wandb(folder: RunFolder, first_step: int) -> tuple[GeneralTracker, str]:
-    identity = folder.path / "wandb" / "run_id.txt"  # so that a run that goes on stays one run
+class _TensorBoard:
+    """A `SummaryWriter` as a `Tracker`."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+
+    def log(self, values: dict[str, Any], step: int | None = None) -> object:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, global_step=step)
+        return self._writer.flush()
+
+    def finish(self) -> object:
+        return self._writer.close()
+
+
+def _begin_wandb(folder: RunFolder, first_step: int) -> tuple[Tracker, str]:
+    identity = folder.path / "wandb" / "run_id.txt"  # so that a resumed run stays one run
     if not identity.exists() or first_step == 0:
         write_text(identity, uuid.uuid4().hex[:16])
-    tracker = _accelerate().WandBTracker(
-        os.environ.get("WANDB_PROJECT", _PROJECT),
+    run = import_module("wandb").init(
+        project=os.environ.get("WANDB_PROJECT", _PROJECT),
         name=folder.path.resolve().name,
         id=identity.read_text(encoding="utf-8").strip(),
         resume="allow",
         dir=str(folder.path),
         mode=os.environ.get("WANDB_MODE", "offline"),
     )
-    tracker.start()
-    tracker.store_init_configuration(hyperparameters(folder.description))
+    run.config.update(hyperparameters(folder.description), allow_val_change=True)
     place = shlex.quote(str(folder.path / "wandb"))
-    return tracker, f"W&B: wandb sync {place}/offline-run-* sends it; WANDB_MODE=online sends at once"
+    return run, f"W&B: wandb sync {place}/offline-run-* uploads it; WANDB_MODE=online uploads at once"
 
 
-def _begin_trackio(folder: RunFolder, first_step: int) -> tuple[GeneralTracker, str]:
+def _begin_trackio(folder: RunFolder, first_step: int) -> tuple[Tracker, str]:
     place = os.environ.setdefault("TRACKIO_DIR", str((folder.path / "trackio").resolve()))
-    tracker = _accelerate().TrackioTracker(
-        _PROJECT, name=folder.path.resolve().name, resume="allow" if first_step else "never"
+    trackio = import_module("trackio")
+    trackio.init(
+        project=_PROJECT,
+        name=folder.path.resolve().name,
+        resume="allow" if first_step else "never",
+        config=hyperparameters(folder.description),
     )
-    tracker.start()
-    tracker.store_init_configuration(hyperparameters(folder.description))
-    return _Trackio(tracker), f"Trackio: TRACKIO_DIR={shlex.quote(place)} trackio show"
+    # The module is the tracker: a run that is finished by itself would be finished again, on stdout, at exit.
+    tracker: Tracker = trackio
+    return tracker, f"Trackio: TRACKIO_DIR={shlex.quote(place)} trackio show"
 
 
-class _Trackio:
-    """accelerate's tracker, which ends its run but leaves Trackio to end it once more, on stdout, at exit."""
-
-    def __init__(self, tracker: GeneralTracker) -> None:
-        self._tracker = tracker
-
-    def log(self, values: dict[str, Any], step: int | None = None) -> object:
-        return self._tracker.log(values, step=step)
-
-    def finish(self) -> object:
-        return import_module("trackio").finish()
-
-
-_BEGIN: dict[str, Callable[[RunFolder, int], tuple[GeneralTracker, str]]] = {
+_BEGIN: dict[str, Callable[[RunFolder, int], tuple[Tracker, str]]] = {
     "tensorboard": _begin_tensorboard,
     "wandb": _begin_wandb,
     "trackio": _begin_trackio,
 }
-
-
-def _accelerate() -> Any:
-    """accelerate's trackers, ready for use."""
-    num_threads = torch.get_num_threads()
-    # Without it their own logging raises; under a launcher it finds the group of processes that is there already.
-    import_module("accelerate").PartialState()
-    torch.set_num_threads(num_threads)  # with several processes on the CPU it would choose another number
-    return import_module("accelerate.tracking")
 
 
 def _wanted(names: Sequence[str]) -> list[str]:
@@ -218,9 +212,8 @@ def _wanted(names: Sequence[str]) -> list[str]:
     return [name for name in _BEGIN if name in names or (name == "tensorboard" and "auto" in names)]
 
 
-def _missing(name: str) -> list[str]:
-    """The packages that a tracker lacks."""
-    return [package for package in ("accelerate", name) if find_spec(package) is None]
+def _is_installed(name: str) -> bool:
+    return find_spec(name) is not None
 
 
 def _one_line(error: Exception) -> str:
@@ -228,5 +221,5 @@ def _one_line(error: Exception) -> str:
 
 
 def _stdout_to_stderr() -> contextlib.AbstractContextManager[object]:
-    """Trackers talk on stdout, which belongs to the result of a command."""
+    """Trackers print on stdout, which belongs to the result of a command."""
     return contextlib.redirect_stdout(sys.stderr)
