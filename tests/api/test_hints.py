@@ -66,7 +66,7 @@ def _options(text: str) -> set[str]:
 
 def test_the_source_is_read() -> None:
     assert len(HINTS) > 250
-    assert ("training/meter.py", next(text for _, text in HINTS if "--precision bf16 or fp32" in text)) in HINTS
+    assert ("training/metrics_log.py", next(text for _, text in HINTS if "--precision bf16 or fp32" in text)) in HINTS
 
 
 def test_each_option_in_a_hint_exists() -> None:

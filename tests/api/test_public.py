@@ -141,7 +141,10 @@ def test_reconstruction(pretrained: PretrainResult, colours: Path, tmp_path: Pat
         videomae.reconstruct(clip, model=pretrained.folder, mask_ratio=2)
 
 
-def test_scan_pack_and_probe(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
+def test_scan_pack_and_probe(
+    pretrained: PretrainResult, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))  # other tests are not to hear of its findings
     report = videomae.scan(colours, num_workers=0, num_frames=4, frame_stride=1, progress=False)
     assert report.of_kind("broken") == ()
     packed = videomae.pack(colours, tmp_path / "packed", num_workers=0, progress=False)
@@ -164,12 +167,13 @@ def test_hints_name_parameters(finetuned: FinetuneResult, colours: Path, tmp_pat
     assert not (tmp_path / "x").exists()
 
 
-def test_notices_reach_stderr_unless_logging_is_set_up(colours: Path) -> None:
+def test_notices_reach_stderr_unless_logging_is_set_up(colours: Path, tmp_path: Path) -> None:
     code = f"import videomae; videomae.scan({str(colours)!r}, num_workers=0, progress=False); import logging; "
     code += "from videomae.api._console import notices_shown\n"
     code += "with notices_shown(): logging.getLogger('videomae').info('a notice')"
-    assert run_python(code).stderr == "a notice\n"
-    assert run_python("import logging; logging.basicConfig(level=50); " + code).stderr == ""
+    cache = str(tmp_path)
+    assert run_python(code, VIDEOMAE_CACHE=cache).stderr == "a notice\n"
+    assert run_python("import logging; logging.basicConfig(level=50); " + code, VIDEOMAE_CACHE=cache).stderr == ""
 
 
 def test_recipes() -> None:

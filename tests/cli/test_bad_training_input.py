@@ -15,7 +15,7 @@ RUN = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "1", "--batch-size", "6"]
     ("split", "said"),
     [
         ("train", "with the splits val: expected a split named train"),
-        ("val", "data/val without videos: expected videos"),
+        ("val", "data/val without videos: expected validation videos"),
     ],
 )
 def test_an_empty_split(commands: Commands, colours: Path, tmp_path: Path, split: str, said: str) -> None:

@@ -171,7 +171,7 @@ def test_a_report(commands: Commands, finetuned: FinetuneResult, judges: Path, t
     assert document["num_videos"] == 5
     assert str(file) in commands.err
     page = file.read_text(encoding="utf-8")
-    for part in ("80.0%", "37.6–96.4%", "most often taken for", "The only wrong answer", "red, taken for green"):
+    for part in ("80.0%", "37.6–96.4%", "most often taken for", "The only wrong prediction", "red, taken for green"):
         assert part in page, part
     assert "in truth green.mp4" in page
     assert page.count("data:image/jpeg") == 1

@@ -81,7 +81,7 @@ def test_the_report_needs_no_network(done: tuple[DemoResult, Recorder]) -> None:
     assert page.count('src="data:image/') >= 5  # the comparison, the clips, three reconstructions
     for shown in (f"{result.pretrained.metrics.top1:.1%}", f"{result.scratch.metrics.top1:.1%}", *MOTIONS, *STAGES):
         assert shown in page, shown
-    assert "my run/classifier&#x27;" in page  # quoted for a shell
+    assert "my run/classifier&#39;" in page  # quoted for a shell
 
 
 def test_the_same_call_does_nothing_again(done: tuple[DemoResult, Recorder]) -> None:
