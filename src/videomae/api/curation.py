@@ -101,7 +101,7 @@ def pack(
         crf: quality, from 0 (best, largest) to 51, as x264 counts it.
         shards: write tar files in the WebDataset convention, readable from URLs too, instead of a file per video.
         shard_size: size of a tar file, such as "500MB"; "1GB" by default.
-        overwrite: pack all of it anew where `out` was packed with other settings.
+        overwrite: pack everything again where `out` was packed with other settings.
         group: as for `scan`.
         video_root: as for `scan`.
         num_workers: processes that pack; -1 for one per core.

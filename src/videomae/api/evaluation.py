@@ -74,6 +74,7 @@ def evaluate(
         >>> videomae.evaluate("clips", model="classifier").top1
         0.953
     """
+    # Longer than 60 lines by its documented keywords, which callers and editors need to see here.
     if scores and predictions is None:
         raise ConfigError("--scores without --predictions", expected="a file for them", hint="add --predictions FILE")
     views = Views(
@@ -155,7 +156,7 @@ def probe(
         method: "knn" (nearest training clips vote), "linear" (one layer on pooled features) or "attentive" (a query
             over all tokens).
         val: labelled test videos, where `data` has no split for them.
-        per_class: few-shot: training videos of each class, drawn anew for each seed; None for all.
+        per_class: few-shot: training videos of each class, another draw for each seed; None for all.
         seeds: probes to train.
         seed: the first seed.
         neighbours: of "knn".
@@ -179,6 +180,7 @@ def probe(
     Raises:
         InputError: if data, checkpoint or options do not fit.
     """
+    # Long by its documented keywords, as `evaluate` is.
     views = Views(
         clips=clips,
         crops=crops,

@@ -126,7 +126,7 @@ class VideoDataset(Dataset[ClipItem]):
         self.paths = tuple(str(entry.path) for entry in manifest.entries)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0, of which clips are drawn; with persistent workers, make the loader anew."""
+        """Choose the epoch, from 0, of which clips are drawn; with persistent workers, create a new loader."""
         self._epoch = epoch
 
     def __len__(self) -> int:

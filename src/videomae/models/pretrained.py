@@ -165,8 +165,8 @@ class VideoMAEPreTrainedModel(nn.Module):
     ) -> Self | tuple[Self, LoadingInfo]:
         """Build a model from a checkpoint folder or a hub repository, in evaluation mode.
 
-        Reads what transformers 4.x and 5.x and we write. Weights that the checkpoint lacks (a new classifier) are drawn
-        anew and listed in a warning; weights that the model has no place for (a decoder) are listed and ignored.
+        Reads what transformers 4.x and 5.x and we write. Weights that the checkpoint lacks (a new classifier) are
+        initialized and listed in a warning; weights that the model lacks (a decoder) are listed and ignored.
 
         Args:
             pretrained_model_name_or_path: folder or hub name; None with `config` and `state_dict`.

@@ -1,4 +1,4 @@
-"""Saving and loading the run state, and the folder's checkpoint, while training goes on."""
+"""Saving and loading the run state, and the folder's checkpoint, beside training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Stateful(Protocol):
 
 
 class Checkpointing:
-    """Saves a run while it goes on: training waits for the copy of its tensors, not for the disk.
+    """Saves a run without stopping it: training waits for the copy of its tensors, not for the disk.
 
     Args:
         parts: what a run state is made of, by name. The weights of `average`, where there is one, else of `model` are

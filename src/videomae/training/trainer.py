@@ -101,6 +101,7 @@ class Trainer:
         parallel: DataParallel | None = None,
         precision: Precision | None = None,
     ) -> None:
+        # Longer than 60 lines: each part of the run is made here, once, in the order in which they need each other.
         recipe = task.recipe
         self.task, self.recipe, self.folder, self.monitor = task, recipe, folder, monitor
         self.parallel = parallel or DataParallel()

@@ -168,8 +168,8 @@ class PretrainingTask:
         return False
 
     def validate(self, on_video: Callable[[], object], processes: Processes) -> Evaluation:
-        """Not called."""
-        raise NotImplementedError
+        """Never called, see `validates_after`."""
+        raise AssertionError("pre-training has no validation")
 
     def show(self, micro_batch: MicroBatch) -> list[TitledClip]:
         """See `Task.show`."""
