@@ -19,7 +19,7 @@ from pathlib import Path
 
 from results import write_results
 
-from videomae.demo.main_job import judge_demo_model, run_main_job
+from videomae.demo.main_job import evaluate_demo_model, run_main_job
 from videomae.demo.settings import FINETUNE, FROM_SCRATCH, PRETRAIN
 from videomae.training.finetune import SCRATCH, finetune
 from videomae.training.run_folder import METRICS_NAME, RECIPE_NAME, REPORT_NAME
@@ -61,7 +61,7 @@ def measure(folder: Path, seed: int) -> dict[str, float]:
         "seed": seed,
         "pretrained": result.pretrained.metrics.top1,
         "scratch": result.scratch.metrics.top1,
-        "scratch_equal_compute": judge_demo_model(folder, longer.name).metrics.top1,
+        "scratch_equal_compute": evaluate_demo_model(folder, longer.name).metrics.top1,
         "scratch_equal_compute_epochs": epochs,
         "pretrain_loss": result.pretrain_loss or float("nan"),
         **{f"seconds {name}": round(value, 1) for name, value in seconds.items()},

@@ -11,12 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from videomae.checkpoint import (
-    describe_checkpoint,
-    load_checkpoint,
-    new_processor,
-    open_checkpoint,
-)
+from videomae.checkpoint import Checkpoint, describe_checkpoint, load_checkpoint, new_processor
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.models.config import VideoMAEConfig
@@ -73,7 +68,7 @@ def assert_equal_tensors(found: dict[str, torch.Tensor], expected: dict[str, tor
 
 def refused(folder: Path, message: str, **arguments: Any) -> None:
     with pytest.raises((CheckpointError, ConfigError), match=message) as caught:
-        open_checkpoint(folder, **arguments)
+        Checkpoint.open(folder, **arguments)
     assert "\n" not in str(caught.value)
 
 
@@ -242,7 +237,7 @@ def test_class_indices_as_json_sorts_them(tmp_path: Path) -> None:
 def test_a_checkpoint_without_a_processor_gets_the_published_one(tmp_path: Path) -> None:
     classifier(tmp_path)
 
-    opened = open_checkpoint(tmp_path)
+    opened = Checkpoint.open(tmp_path)
 
     assert opened.processor.image_mean == list(IMAGENET_MEAN)
     assert opened.processor.image_std == list(IMAGENET_STD)
@@ -254,7 +249,7 @@ def test_processor_and_sampling_travel(tmp_path: Path) -> None:
     model = classifier(tmp_path)
     new_processor(model.config, ClipSampling("uniform", 4, 7)).save_pretrained(tmp_path)
 
-    opened = open_checkpoint(tmp_path)
+    opened = Checkpoint.open(tmp_path)
 
     assert opened.sampling == ClipSampling("uniform", num_frames=4, frame_stride=7)
     assert opened.processor.to_dict()["sampling"] == {"method": "uniform", "num_frames": 4, "frame_stride": 7}
@@ -264,7 +259,7 @@ def test_a_processor_of_transformers_names_no_sampling(tmp_path: Path) -> None:
     classifier(tmp_path)
     VideoMAEImageProcessor(image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(tmp_path)
 
-    opened = open_checkpoint(tmp_path)
+    opened = Checkpoint.open(tmp_path)
 
     assert opened.sampling == ClipSampling("dense", num_frames=4, frame_stride=4)
     assert opened.processor.image_mean == [0.5] * 3
@@ -275,7 +270,7 @@ def test_a_sampling_may_leave_out_what_the_model_says(tmp_path: Path) -> None:
     VideoMAEImageProcessor().save_pretrained(tmp_path)
     edit_json(tmp_path / "preprocessor_config.json", sampling={"frame_stride": 2})
 
-    assert open_checkpoint(tmp_path).sampling == ClipSampling("dense", num_frames=4, frame_stride=2)
+    assert Checkpoint.open(tmp_path).sampling == ClipSampling("dense", num_frames=4, frame_stride=2)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +295,7 @@ def test_frames_that_were_asked_for_win_over_the_stored_sampling(tmp_path: Path)
     model = pretrained(tmp_path)
     new_processor(model.config, ClipSampling("dense", 4, 3)).save_pretrained(tmp_path)
 
-    opened = open_checkpoint(tmp_path, num_frames=8)
+    opened = Checkpoint.open(tmp_path, num_frames=8)
 
     assert opened.model.config.num_frames == 8
     assert opened.sampling == ClipSampling("dense", num_frames=8, frame_stride=3)
@@ -326,7 +321,7 @@ def test_any_processor_gives_the_model_what_it_gives_anyone(settings: dict[str, 
     expected = given(video, return_tensors="pt")["pixel_values"].float()
     VideoMAEImageProcessor(**{**plain, **settings}).save_pretrained(tmp_path)
 
-    opened = open_checkpoint(tmp_path).processor
+    opened = Checkpoint.open(tmp_path).processor
 
     torch.testing.assert_close(opened(video, return_tensors="pt")["pixel_values"], expected, rtol=1e-5, atol=1e-5)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (opened.image_mean, opened.image_std))

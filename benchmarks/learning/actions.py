@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from results import write_results
 
-from videomae.checkpoint import open_checkpoint
+from videomae.checkpoint import Checkpoint
 from videomae.cli.main import main as videomae
 from videomae.core.device import choose_device
 from videomae.datasets.manifest import read_manifest
@@ -129,7 +129,7 @@ def measure(packed: Path, folder: Path, arm: str, seed: int, options: argparse.N
         finetune(packed, classifier, recipe_of_classifier, init=SCRATCH if arm == SCRATCH else str(encoder))
     data, device = read_manifest(packed), choose_device(options.device)
     judged = evaluate_classifier(
-        open_checkpoint(classifier, task="classification"),
+        Checkpoint.open(classifier, task="classification"),
         data.take_split("val"),
         options=ViewOptions(5, 3, options.precision, num_workers=-1),
         device=device,
@@ -137,7 +137,7 @@ def measure(packed: Path, folder: Path, arm: str, seed: int, options: argparse.N
     found["finetuned"] = judged.metrics.top1
     for method in METHODS:
         result = probe_checkpoint(
-            open_checkpoint(encoder, task="features"),
+            Checkpoint.open(encoder, task="features"),
             data.take_split("train"),
             data.take_split("val"),
             options=ProbeOptions(method=method, seed=seed),

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -36,19 +36,52 @@ _REMEDIES = {
 }
 
 
-@dataclass(frozen=True)
-class LoadedCheckpoint:
-    """A model with the settings that it was trained with.
+@dataclass(frozen=True, repr=False)
+class Checkpoint:
+    """A model with the processor and the sampling that it was trained with.
 
     Args:
         model: in evaluation mode, on the CPU.
-        processor: resizes and normalises frames for it.
+        processor: resizes and normalizes frames for it.
         sampling: which frames of a video make a clip for it.
     """
 
     model: Any
     processor: VideoMAEImageProcessor
     sampling: ClipSampling
+
+    @classmethod
+    def open(
+        cls,
+        source: str | Path,
+        *,
+        task: str | None = None,
+        class_names: Sequence[str] | None = None,
+        dtype: torch.dtype | None = torch.float32,
+        **options: Any,
+    ) -> Self:
+        """A model, its processor and its sampling; arguments and errors as in `load_checkpoint`."""
+        model = load_checkpoint(source, task=task, class_names=class_names, dtype=dtype, **options)
+        hub_options, _ = hub.split_hub_options(options)
+        processor = _stored_processor(source, model.config, **hub_options)
+        sampling = _stored_sampling(processor, model.config)
+        if "num_frames" in options:
+            sampling = dataclasses.replace(sampling, num_frames=model.config.num_frames)
+        return cls(model, processor, _checked(sampling, model.config))
+
+    def save(self, folder: str | Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Write model and processor, sampling included, so that `open` gives them back.
+
+        Args:
+            folder: made if absent.
+            weights: by name, in place of the model's own.
+        """
+        self.model.save_pretrained(folder, state_dict=weights)
+        self.processor.save_pretrained(folder)
+
+    def __repr__(self) -> str:
+        millions = self.model.num_parameters() / 1e6
+        return f"Checkpoint({type(self.model).__name__}, {millions:.1f} M parameters, {self.sampling})"
 
 
 def load_checkpoint(
@@ -135,31 +168,6 @@ def _start_fresh_head(
         may_be_new = ("classifier.",)
     config.set_labels(dict(enumerate(class_names)))
     return may_be_new
-
-
-def open_checkpoint(source: str | Path, **arguments: Any) -> LoadedCheckpoint:
-    """A model, its processor and its sampling; arguments and errors as in `load_checkpoint`."""
-    model = load_checkpoint(source, **arguments)
-    hub_options, _ = hub.split_hub_options(arguments)
-    processor = _stored_processor(source, model.config, **hub_options)
-    sampling = _stored_sampling(processor, model.config)
-    if "num_frames" in arguments:
-        sampling = dataclasses.replace(sampling, num_frames=model.config.num_frames)
-    return LoadedCheckpoint(model, processor, _checked(sampling, model.config))
-
-
-def save_checkpoint(
-    checkpoint: LoadedCheckpoint, folder: str | Path, weights: Mapping[str, Tensor] | None = None
-) -> None:
-    """Write model and processor, sampling included, so that `open_checkpoint` gives them back.
-
-    Args:
-        checkpoint: what to write.
-        folder: made if absent.
-        weights: by name, in place of the model's own.
-    """
-    checkpoint.model.save_pretrained(folder, state_dict=weights)
-    checkpoint.processor.save_pretrained(folder)
 
 
 def new_processor(config: VideoMAEConfig, sampling: ClipSampling) -> VideoMAEImageProcessor:

@@ -27,7 +27,7 @@ def test_elsewhere_there_is_a_line_for_each_tenth_of_the_work(capsys: pytest.Cap
     assert ["1 broken" in line for line in lines] == [False, False, True, True, True]
 
 
-def test_after_ctrl_c_it_tells_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_after_ctrl_c_it_tells_how_to_resume(capsys: pytest.CaptureFixture[str]) -> None:
     with (  # noqa: PT012
         pytest.raises(KeyboardInterrupt),
         FileProgress(Console(stderr=True), verb="scanning", total=5, done="scanned") as progress,

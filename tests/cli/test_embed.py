@@ -112,8 +112,8 @@ def test_lists_and_limits_are_heeded(
     soon = ["--read-limit-seconds", "0.000001"]
     for windows in ([], ["--windows"]):
         assert commands("embed", *words, *output, *soon, *windows) == 2
-        assert "still at work after 1e-06 s" in commands.err
-    assert "still at work after 1e-06 s" in commands.refused("probe", *words, *soon)
+        assert "still being read after 1e-06 s" in commands.err
+    assert "still being read after 1e-06 s" in commands.refused("probe", *words, *soon)
 
 
 def test_probe_counts_broken_test_videos(

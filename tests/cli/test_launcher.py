@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_runs import Commands
 
-from videomae.cli.launcher import as_typed, how_to_go_on, refuse_wrong_launch
+from videomae.cli.launcher import as_typed, how_to_resume, refuse_wrong_launch
 from videomae.cli.main import COMMANDS
 
 TWO = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1"}
@@ -54,12 +54,12 @@ def test_one_process_where_several_were_asked_for_is_refused(
 
 def test_how_a_stopped_run_is_started_again() -> None:
     words = ["pretrain", "my clips", "--output", "run"]
-    assert how_to_go_on(words, {}) == "To resume, repeat the command:\n  videomae pretrain 'my clips' --output run"
+    assert how_to_resume(words, {}) == "To resume, repeat the command:\n  videomae pretrain 'my clips' --output run"
     # Whatever started the tests did not start these words.
-    again = how_to_go_on(words, TWO).splitlines()[-1]
+    again = how_to_resume(words, TWO).splitlines()[-1]
     launcher = ["torchrun", "--standalone", "--nproc-per-node", "2", "--no-python", "videomae"]
     assert shlex.split(again) == [*launcher, *words]
-    said = how_to_go_on(words, {"WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8", "GROUP_WORLD_SIZE": "2"})
+    said = how_to_resume(words, {"WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8", "GROUP_WORLD_SIZE": "2"})
     assert said.startswith("To resume, start the command again in 16 processes")
 
 

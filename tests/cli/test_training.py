@@ -137,7 +137,7 @@ def test_an_interrupt_names_the_command_that_goes_on(
     assert [line["step"] for line in read_metrics(output)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_an_interrupt_before_the_steps_says_how_to_go_on_too(
+def test_an_interrupt_before_the_steps_says_how_to_resume_too(
     commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from several_processes import run_in_processes
 
-from videomae.core.distributed import Processes, joined_processes, launched_processes
+from videomae.core.distributed import ProcessGroup, joined_process_group, launched_process_group
 from videomae.core.errors import ConfigError, InputError, VideoError
 from videomae.core.files import write_text
 
@@ -18,7 +18,7 @@ LAUNCHED = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
 
 
 def _talk() -> dict[str, Any]:
-    with joined_processes("cpu") as processes:
+    with joined_process_group("cpu") as processes:
         rank = processes.rank
         state = {"weights": [torch.full((2,), 5.0), {"step": torch.tensor(7)}], "name": "main"}
         return {
@@ -50,7 +50,7 @@ def test_what_each_says_reaches_all() -> None:
 
 
 def _let_main_write(folder: Path) -> str:
-    with joined_processes("cpu") as processes:
+    with joined_process_group("cpu") as processes:
         answer = processes.on_main(lambda: str(write_text(folder / "file", "text")))
         assert (folder / "file").exists()  # the others have waited
         try:
@@ -67,8 +67,8 @@ def test_what_main_alone_does_the_others_wait_for_and_fail_with(tmp_path: Path) 
 
 
 def test_one_process_alone_hears_itself() -> None:
-    with joined_processes("cpu", {}) as alone:
-        assert alone == Processes()
+    with joined_process_group("cpu", {}) as alone:
+        assert alone == ProcessGroup()
         assert not torch.distributed.is_initialized()
         assert alone.is_main
         assert alone.gather("a") == ["a"]
@@ -82,8 +82,8 @@ def test_one_process_alone_hears_itself() -> None:
 
 
 def test_the_launcher_says_who_this_is() -> None:
-    assert launched_processes(LAUNCHED) == Processes(rank=1, world_size=4, local_rank=1)
-    assert launched_processes({"WORLD_SIZE": "1", "RANK": "0"}) == Processes()
+    assert launched_process_group(LAUNCHED) == ProcessGroup(rank=1, world_size=4, local_rank=1)
+    assert launched_process_group({"WORLD_SIZE": "1", "RANK": "0"}) == ProcessGroup()
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_the_launcher_says_who_this_is() -> None:
 )
 def test_an_environment_that_is_wrong_is_refused(changes: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        launched_processes({**LAUNCHED, **changes})
+        launched_process_group({**LAUNCHED, **changes})
 
 
 def test_a_launcher_that_gives_no_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     assert "MASTER_ADDR" not in os.environ
-    with pytest.raises(ConfigError, match="process 1 of 4 that finds no others"), joined_processes("cpu", LAUNCHED):
+    with pytest.raises(ConfigError, match="process 1 of 4 that finds no others"), joined_process_group("cpu", LAUNCHED):
         pass
 
 
@@ -112,11 +112,11 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ConfigError, match="process 3 on a machine with 2 GPUs"):
-        Processes(rank=2, world_size=4, local_rank=2).device("auto")
+        ProcessGroup(rank=2, world_size=4, local_rank=2).device("auto")
 
 
 def _go_on_alone() -> str:
-    with joined_processes("cpu") as processes:
+    with joined_process_group("cpu") as processes:
         processes.barrier()
         if processes.is_main:
             processes.barrier()
@@ -126,13 +126,13 @@ def _go_on_alone() -> str:
 def test_a_process_that_leaves_is_missed_in_one_line() -> None:
     missed, left = run_in_processes(_go_on_alone)
     assert left == "left"
-    assert "process 0 of 2 no longer hears the others" in str(missed)
+    assert "process 0 of 2 lost its connection to the others" in str(missed)
     assert "the same command goes on" in missed.hint
 
 
 def _fail_in_one(problem: Exception) -> str:
     try:
-        with joined_processes("cpu") as processes:
+        with joined_process_group("cpu") as processes:
             if processes.rank == 1:
                 raise problem
             processes.barrier()

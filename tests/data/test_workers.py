@@ -124,7 +124,7 @@ def test_a_file_that_ends_its_worker_is_broken_and_named(
     errors = {str(broken.error) for batch in batches for broken in batch.broken}
     assert errors == {
         f"3.mp4 (reading it ended a worker process 2 times: {how}): expected a video that can be read; "
-        "leave this file out, or convert it"
+        "remove this file from the data, or convert it"
     }
     assert list(excluded) == [3]
     assert notes == [f"a worker process that read 3.mp4 {how}; the file is read again"]
@@ -148,8 +148,8 @@ def test_a_file_that_hangs_is_broken_and_named() -> None:
     assert_same(batches, load(Erring(hang), num_workers=0))
     errors = {str(broken.error) for batch in batches for broken in batch.broken}
     assert errors == {
-        "5.mp4 (still at work after 0.5 s, so its worker process was ended): expected a video that can be read; "
-        "leave this file out, or convert it"
+        "5.mp4 (still being read after 0.5 s, so its worker process was ended): expected a video that can be read; "
+        "remove this file from the data, or convert it"
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from videomae.checkpoint import LoadedCheckpoint, new_processor
+from videomae.checkpoint import Checkpoint, new_processor
 from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.datasets.manifest import Manifest, VideoEntry
 from videomae.evaluation import validate
@@ -28,7 +28,7 @@ CLASSES = ("swim", "jump", "run")  # the model's order, not the alphabet's
 
 
 @pytest.fixture
-def checkpoint() -> LoadedCheckpoint:
+def checkpoint() -> Checkpoint:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = VideoMAEForVideoClassification(
@@ -45,7 +45,7 @@ def checkpoint() -> LoadedCheckpoint:
             )
         ).eval()
     sampling = ClipSampling("dense", 4, 2)
-    return LoadedCheckpoint(model, new_processor(model.config, sampling), sampling)
+    return Checkpoint(model, new_processor(model.config, sampling), sampling)
 
 
 def manifest_of(*labels: str | None, folder: Path = Path("videos")) -> Manifest:
@@ -53,7 +53,7 @@ def manifest_of(*labels: str | None, folder: Path = Path("videos")) -> Manifest:
     return Manifest(Path("videos"), entries, tuple(sorted({label for label in labels if label is not None})))
 
 
-def evaluate(checkpoint: LoadedCheckpoint, manifest: Manifest, **arguments: Any) -> SingleLabelEvaluation:
+def evaluate(checkpoint: Checkpoint, manifest: Manifest, **arguments: Any) -> SingleLabelEvaluation:
     options = ViewOptions(num_clips=2, precision="fp32")
     found = evaluate_classifier(checkpoint, manifest, options=options, device=torch.device("cpu"), **arguments)
     assert isinstance(found, SingleLabelEvaluation)
@@ -78,7 +78,7 @@ def say(monkeypatch: pytest.MonkeyPatch, answers: list[str | None], order: list[
     monkeypatch.setattr(validate, "score_videos", score_videos)
 
 
-def test_classes_are_matched_by_name(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_classes_are_matched_by_name(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, ["run", "swim", "jump", "run"])
 
     evaluation = evaluate(checkpoint, manifest_of("run", "swim", "jump", "swim"))
@@ -89,9 +89,7 @@ def test_classes_are_matched_by_name(checkpoint: LoadedCheckpoint, monkeypatch: 
     assert evaluation.broken == ()
 
 
-def test_data_may_have_fewer_classes_than_the_model(
-    checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_may_have_fewer_classes_than_the_model(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, ["run", "swim"])
 
     evaluation = evaluate(checkpoint, manifest_of("run", "run"))
@@ -101,7 +99,7 @@ def test_data_may_have_fewer_classes_than_the_model(
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 0, 2]])
 def test_scores_may_arrive_in_any_order(
-    checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch, order: list[int]
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, order: list[int]
 ) -> None:
     say(monkeypatch, ["run", None, "jump", "swim"], order)
     told: list[int] = []
@@ -121,7 +119,7 @@ def test_scores_may_arrive_in_any_order(
     assert [path.name for path, _ in evaluation.broken] == ["1.mp4"]
 
 
-def test_a_broken_video_raises_unless_it_counts(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_video_raises_unless_it_counts(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, ["run", None])
     checkpoint.model.train()
 
@@ -130,27 +128,27 @@ def test_a_broken_video_raises_unless_it_counts(checkpoint: LoadedCheckpoint, mo
     assert checkpoint.model.training  # as it was before
 
 
-def test_no_video_that_can_be_read(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_video_that_can_be_read(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, [None, None])
 
     with pytest.raises(DataError, match=r"with 2 videos, none of which can be read: .*the first one: videos/0\.mp4"):
         evaluate(checkpoint, manifest_of("run", "jump"), count_broken_as_wrong=True)
 
 
-def test_classes_that_the_model_does_not_know(checkpoint: LoadedCheckpoint) -> None:
+def test_classes_that_the_model_does_not_know(checkpoint: Checkpoint) -> None:
     with pytest.raises(DataError, match="with the class 'row': expected the classes jump, run, swim") as caught:
         evaluate(checkpoint, manifest_of("run", "row"))
     assert "\n" not in str(caught.value)
 
 
-def test_videos_without_a_class(checkpoint: LoadedCheckpoint) -> None:
+def test_videos_without_a_class(checkpoint: Checkpoint) -> None:
     with pytest.raises(DataError, match=r"1\.mp4 without a class"):
         evaluate(checkpoint, manifest_of("run", None))
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_real_videos_are_judged_once_each_and_as_predicted(
-    checkpoint: LoadedCheckpoint, tmp_path: Path, training: bool
+    checkpoint: Checkpoint, tmp_path: Path, training: bool
 ) -> None:
     labels = ["run", "jump", "swim", "run", "swim"]
     for number in range(5):
@@ -177,7 +175,7 @@ def test_real_videos_are_judged_once_each_and_as_predicted(
     assert evaluation.metrics.top1 == pytest.approx(np.trace(confusion) / 5)
 
 
-def test_a_model_that_is_no_classifier_is_refused(checkpoint: LoadedCheckpoint) -> None:
+def test_a_model_that_is_no_classifier_is_refused(checkpoint: Checkpoint) -> None:
     checkpoint.model.config.problem_type = "regression"
     with pytest.raises(ConfigError, match="problem_type='regression': expected a classifier"):
         evaluate(checkpoint, manifest_of("run", "jump"))
@@ -210,7 +208,7 @@ def test_a_video_that_nobody_judged_is_a_fault() -> None:
         evaluate_single_label(scored, manifest_of("run", "jump"), CLASSES)
 
 
-def test_results_and_worst_mistakes(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_and_worst_mistakes(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, ["run", "swim", None, "jump"], [3, 1, 2, 0])
 
     evaluation = evaluate(checkpoint, manifest_of("run", "jump", "swim", "run"), count_broken_as_wrong=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from videomae.checkpoint import LoadedCheckpoint, new_processor
+from videomae.checkpoint import Checkpoint, new_processor
 from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification
 from videomae.video.sampling import ClipSampling
@@ -30,22 +30,22 @@ TINY: dict[str, Any] = {
 }
 
 
-def make_checkpoint(model_class: Any, *, seed: int = 0, **changes: Any) -> LoadedCheckpoint:
+def make_checkpoint(model_class: Any, *, seed: int = 0, **changes: Any) -> Checkpoint:
     """New weights, wide enough that clips differ in their scores."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = model_class(VideoMAEConfig(**{**TINY, "initializer_range": 0.3, **changes})).eval()
     sampling = ClipSampling("dense", num_frames=4, frame_stride=2)
-    return LoadedCheckpoint(model, new_processor(model.config, sampling), sampling)
+    return Checkpoint(model, new_processor(model.config, sampling), sampling)
 
 
 @pytest.fixture
-def classifier() -> LoadedCheckpoint:
+def classifier() -> Checkpoint:
     return make_checkpoint(VideoMAEForVideoClassification, id2label=dict(enumerate("abcdefg")))
 
 
 @pytest.fixture
-def pretrained() -> LoadedCheckpoint:
+def pretrained() -> Checkpoint:
     return make_checkpoint(VideoMAEForPreTraining, use_mean_pooling=False)
 
 

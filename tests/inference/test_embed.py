@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from videomae.checkpoint import LoadedCheckpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.errors import ConfigError
 from videomae.datasets.entries import VideoEntry
 from videomae.inference import features
@@ -20,13 +20,13 @@ from videomae.video.reader import read_video
 CPU = torch.device("cpu")
 
 
-def rows_of(checkpoint: LoadedCheckpoint, videos: list[Path], **options: object) -> list[Embedding]:
+def rows_of(checkpoint: Checkpoint, videos: list[Path], **options: object) -> list[Embedding]:
     entries = [VideoEntry(path) for path in videos]
     settings = {"num_workers": 0, **options}
     return list(embed_videos(checkpoint, entries, options=EmbedOptions(**settings), device=CPU))  # type: ignore[arg-type]
 
 
-def tokens_of(checkpoint: LoadedCheckpoint, path: Path, frames: list[int]) -> torch.Tensor:
+def tokens_of(checkpoint: Checkpoint, path: Path, frames: list[int]) -> torch.Tensor:
     """(N, D) of the centre crop of some frames, from the whole model at once."""
     video = read_video(path, frames)
     clip = crop_and_resize(video, center_crop_box(*video.shape[1:3]), 16)
@@ -37,9 +37,7 @@ def tokens_of(checkpoint: LoadedCheckpoint, path: Path, frames: list[int]) -> to
         return checkpoint.model.videomae(((clip.float() / 255 - mean) / std)[None]).last_hidden_state[0]
 
 
-def test_pooled_features_of_an_encoder_are_the_mean_of_all_tokens(
-    pretrained: LoadedCheckpoint, videos: list[Path]
-) -> None:
+def test_pooled_features_of_an_encoder_are_the_mean_of_all_tokens(pretrained: Checkpoint, videos: list[Path]) -> None:
     rows = rows_of(pretrained, videos)
     assert [row.index for row in rows] == [0, 1, 2, 3]
     for row, path in zip(rows, videos, strict=True):
@@ -49,7 +47,7 @@ def test_pooled_features_of_an_encoder_are_the_mean_of_all_tokens(
         assert (row.start_seconds, row.end_seconds, row.error) == (None, None, None)
 
 
-def test_features_of_a_classifier_are_what_its_head_reads(classifier: LoadedCheckpoint, videos: list[Path]) -> None:
+def test_features_of_a_classifier_are_what_its_head_reads(classifier: Checkpoint, videos: list[Path]) -> None:
     (row,) = rows_of(classifier, videos[:1])
     model = classifier.model
     with torch.no_grad():
@@ -57,7 +55,7 @@ def test_features_of_a_classifier_are_what_its_head_reads(classifier: LoadedChec
     torch.testing.assert_close(row.values, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_dense_features_keep_the_order_of_tokens(pretrained: LoadedCheckpoint, videos: list[Path]) -> None:
+def test_dense_features_keep_the_order_of_tokens(pretrained: Checkpoint, videos: list[Path]) -> None:
     (row,) = rows_of(pretrained, videos[:1], dense=True)
     assert row.values is not None
     assert row.values.shape == (2, 4, 4, 16)
@@ -65,7 +63,7 @@ def test_dense_features_keep_the_order_of_tokens(pretrained: LoadedCheckpoint, v
     torch.testing.assert_close(row.values.flatten(0, 2), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_views_are_averaged(pretrained: LoadedCheckpoint, videos: list[Path]) -> None:
+def test_views_are_averaged(pretrained: Checkpoint, videos: list[Path]) -> None:
     from videomae.data.clips import ViewClips
 
     (row,) = rows_of(pretrained, videos[:1], num_clips=2, num_crops=3)
@@ -77,7 +75,7 @@ def test_views_are_averaged(pretrained: LoadedCheckpoint, videos: list[Path]) ->
 
 @pytest.mark.parametrize(("overlap", "starts"), [(0.0, [0, 8, 13]), (0.5, [0, 4, 8, 12, 13])])
 def test_windows_cover_the_whole_video(
-    pretrained: LoadedCheckpoint, videos: list[Path], overlap: float, starts: list[int]
+    pretrained: Checkpoint, videos: list[Path], overlap: float, starts: list[int]
 ) -> None:
     """20 frames at 10 a second; a window has 4 frames at stride 2: a span of 7, and the next one begins 8 later."""
     rows = rows_of(pretrained, videos[:2], windows=True, overlap=overlap)
@@ -89,7 +87,7 @@ def test_windows_cover_the_whole_video(
         assert row.end_seconds == pytest.approx((start + 6) / 10)
 
 
-def test_windows_of_a_part(pretrained: LoadedCheckpoint, videos: list[Path]) -> None:
+def test_windows_of_a_part(pretrained: Checkpoint, videos: list[Path]) -> None:
     entry = VideoEntry(videos[0], start_seconds=0.5, end_seconds=0.75)  # frames 5, 6, 7
     options = EmbedOptions(windows=True, num_workers=0)
     (row,) = embed_videos(pretrained, [entry], options=options, device=CPU)
@@ -100,7 +98,7 @@ def test_windows_of_a_part(pretrained: LoadedCheckpoint, videos: list[Path]) -> 
 
 @pytest.mark.parametrize("windows", [False, True])
 def test_a_broken_video_comes_once_with_its_reason(
-    pretrained: LoadedCheckpoint, videos: list[Path], broken: Path, windows: bool
+    pretrained: Checkpoint, videos: list[Path], broken: Path, windows: bool
 ) -> None:
     rows = rows_of(pretrained, [videos[0], broken, videos[1]], windows=windows, num_workers=1)
     (bad,) = [row for row in rows if row.index == 1]

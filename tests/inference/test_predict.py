@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videomae.checkpoint import LoadedCheckpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.errors import VideoError
 from videomae.inference.predict import VideoPrediction, predict_videos
 from videomae.inference.scores import ViewOptions, score_videos
@@ -16,11 +16,11 @@ CPU = torch.device("cpu")
 OPTIONS = ViewOptions(num_clips=2, precision="fp32")
 
 
-def predict(checkpoint: LoadedCheckpoint, paths: list[Path], **arguments: object) -> list[VideoPrediction]:
+def predict(checkpoint: Checkpoint, paths: list[Path], **arguments: object) -> list[VideoPrediction]:
     return predict_videos(checkpoint, paths, options=OPTIONS, device=CPU, **arguments)
 
 
-def test_the_best_classes_by_name(classifier: LoadedCheckpoint, videos: list[Path]) -> None:
+def test_the_best_classes_by_name(classifier: Checkpoint, videos: list[Path]) -> None:
     (scores,) = score_videos(classifier, videos[:1], options=OPTIONS, device=CPU)
 
     (result,) = predict(classifier, videos[:1], top_k=3)
@@ -33,14 +33,14 @@ def test_the_best_classes_by_name(classifier: LoadedCheckpoint, videos: list[Pat
     assert result.error is None
 
 
-def test_more_classes_than_there_are(classifier: LoadedCheckpoint, videos: list[Path]) -> None:
+def test_more_classes_than_there_are(classifier: Checkpoint, videos: list[Path]) -> None:
     (result,) = predict(classifier, videos[:1], top_k=50)
 
     assert len(result.predictions) == 7
     assert sum(found.probability for found in result.predictions) == pytest.approx(1, abs=1e-5)
 
 
-def test_results_have_the_order_of_the_paths(classifier: LoadedCheckpoint, videos: list[Path], broken: Path) -> None:
+def test_results_have_the_order_of_the_paths(classifier: Checkpoint, videos: list[Path], broken: Path) -> None:
     paths = [videos[3], broken, videos[0], videos[3], videos[1]]
     told: list[Path] = []
 
@@ -59,7 +59,7 @@ def test_results_have_the_order_of_the_paths(classifier: LoadedCheckpoint, video
             )
 
 
-def test_a_broken_file_has_an_error_and_no_classes(classifier: LoadedCheckpoint, broken: Path, tmp_path: Path) -> None:
+def test_a_broken_file_has_an_error_and_no_classes(classifier: Checkpoint, broken: Path, tmp_path: Path) -> None:
     results = predict(classifier, [broken, tmp_path / "absent.mp4"])
 
     for result in results:
@@ -70,7 +70,7 @@ def test_a_broken_file_has_an_error_and_no_classes(classifier: LoadedCheckpoint,
         assert "\n" not in str(result.error)
 
 
-def test_equal_scores_rank_by_class(classifier: LoadedCheckpoint, videos: list[Path]) -> None:
+def test_equal_scores_rank_by_class(classifier: Checkpoint, videos: list[Path]) -> None:
     for parameter in classifier.model.classifier.parameters():
         torch.nn.init.zeros_(parameter)
 
@@ -79,5 +79,5 @@ def test_equal_scores_rank_by_class(classifier: LoadedCheckpoint, videos: list[P
     assert [found.label for found in result.predictions] == list("abcdefg")
 
 
-def test_no_paths(classifier: LoadedCheckpoint) -> None:
+def test_no_paths(classifier: Checkpoint) -> None:
     assert predict(classifier, []) == []

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from videomae.checkpoint import LoadedCheckpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core import tubelets
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.masks import tube_mask
@@ -42,12 +42,12 @@ def shown(clip: Tensor) -> np.ndarray:
     return clip.permute(0, 2, 3, 1).numpy()
 
 
-def with_norm(checkpoint: LoadedCheckpoint, norm_pix_loss: bool, **processor: Any) -> LoadedCheckpoint:
+def with_norm(checkpoint: Checkpoint, norm_pix_loss: bool, **processor: Any) -> Checkpoint:
     checkpoint.model.config.norm_pix_loss = norm_pix_loss
     return dataclasses.replace(checkpoint, processor=VideoMAEImageProcessor(**processor)) if processor else checkpoint
 
 
-def answer_with(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
+def answer_with(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
     """Let the network say `make(pixel_values, hidden places)` in place of its own logits."""
     model = checkpoint.model
 
@@ -60,9 +60,7 @@ def answer_with(checkpoint: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch, m
 
 
 @pytest.mark.parametrize("norm_pix_loss", [True, False])
-def test_visible_tubelets_are_as_they_were_and_hidden_ones_grey(
-    pretrained: LoadedCheckpoint, norm_pix_loss: bool
-) -> None:
+def test_visible_tubelets_are_as_they_were_and_hidden_ones_grey(pretrained: Checkpoint, norm_pix_loss: bool) -> None:
     clip, hidden = clip_of(), hidden_of()
 
     result = reconstruct_clip(with_norm(pretrained, norm_pix_loss), clip, hidden, frame_indices=FRAMES)
@@ -90,7 +88,7 @@ def test_visible_tubelets_are_as_they_were_and_hidden_ones_grey(
 )
 @pytest.mark.parametrize("norm_pix_loss", [True, False])
 def test_a_perfect_model_gives_the_clip_back_whatever_its_processor(
-    pretrained: LoadedCheckpoint, settings: dict[str, Any], norm_pix_loss: bool, monkeypatch: pytest.MonkeyPatch
+    pretrained: Checkpoint, settings: dict[str, Any], norm_pix_loss: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = with_norm(pretrained, norm_pix_loss, **settings)
     answer_with(checkpoint, monkeypatch, checkpoint.model.targets)
@@ -101,7 +99,7 @@ def test_a_perfect_model_gives_the_clip_back_whatever_its_processor(
 
 
 def test_with_norm_pix_loss_the_true_mean_and_deviation_are_pasted_in(
-    pretrained: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch
+    pretrained: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint, clip, hidden = with_norm(pretrained, True), clip_of(), hidden_of()
     answer_with(checkpoint, monkeypatch, lambda _, places: torch.zeros(1, places.shape[1], 96))
@@ -116,7 +114,7 @@ def test_with_norm_pix_loss_the_true_mean_and_deviation_are_pasted_in(
     assert "mean and the variance of each hidden tubelet were pasted in from the input" in result.caption
 
 
-def test_without_norm_pix_loss_nothing_is_pasted(pretrained: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_norm_pix_loss_nothing_is_pasted(pretrained: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint, hidden = with_norm(pretrained, False), hidden_of()
     grey = torch.tensor([0.25, 0.5, 0.75]).repeat(32)
     answer_with(checkpoint, monkeypatch, lambda _, places: grey.expand(1, places.shape[1], 96))
@@ -128,7 +126,7 @@ def test_without_norm_pix_loss_nothing_is_pasted(pretrained: LoadedCheckpoint, m
     assert "pasted" not in result.caption
 
 
-def test_what_lies_behind_hidden_tubelets_changes_nothing_without_norm_pix_loss(pretrained: LoadedCheckpoint) -> None:
+def test_what_lies_behind_hidden_tubelets_changes_nothing_without_norm_pix_loss(pretrained: Checkpoint) -> None:
     checkpoint, hidden = with_norm(pretrained, False), hidden_of()
     where = torch.from_numpy(pixel_mask(hidden)).unsqueeze(1)
     other = torch.where(where, 255 - clip_of(), clip_of())
@@ -140,7 +138,7 @@ def test_what_lies_behind_hidden_tubelets_changes_nothing_without_norm_pix_loss(
     assert (first == second).all()
 
 
-def test_numbers_and_caption(pretrained: LoadedCheckpoint) -> None:
+def test_numbers_and_caption(pretrained: Checkpoint) -> None:
     clip, hidden = clip_of(), hidden_of()
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
@@ -153,12 +151,12 @@ def test_numbers_and_caption(pretrained: LoadedCheckpoint) -> None:
     assert f"Loss {result.loss:.3f}" in result.caption
 
 
-def rebuild(checkpoint: LoadedCheckpoint, path: Path, seed: int = 0, **arguments: Any) -> Reconstruction:
+def rebuild(checkpoint: Checkpoint, path: Path, seed: int = 0, **arguments: Any) -> Reconstruction:
     generator = torch.Generator().manual_seed(seed)
     return reconstruct_video(checkpoint, path, generator=generator, device=torch.device("cpu"), **arguments)
 
 
-def test_the_centre_clip_of_a_video(pretrained: LoadedCheckpoint, videos: list[Path]) -> None:
+def test_the_centre_clip_of_a_video(pretrained: Checkpoint, videos: list[Path]) -> None:
     result = rebuild(pretrained, videos[0], mask_ratio=0.5)
 
     clip, indices = ViewClips([videos[0]], sampling=pretrained.sampling, image_size=16).read(0)
@@ -168,7 +166,7 @@ def test_the_centre_clip_of_a_video(pretrained: LoadedCheckpoint, videos: list[P
 
 
 @pytest.mark.parametrize("mask", ["tube", "random"])
-def test_the_mask_follows_from_the_generator(pretrained: LoadedCheckpoint, videos: list[Path], mask: str) -> None:
+def test_the_mask_follows_from_the_generator(pretrained: Checkpoint, videos: list[Path], mask: str) -> None:
     first, again, other = (rebuild(pretrained, videos[0], seed, mask=mask, mask_ratio=0.5) for seed in (1, 1, 2))
 
     assert (first.masked == again.masked).all()
@@ -178,7 +176,7 @@ def test_the_mask_follows_from_the_generator(pretrained: LoadedCheckpoint, video
     assert (hidden[0] == hidden[1]).all() == (mask == "tube")
 
 
-def test_what_cannot_be_reconstructed(pretrained: LoadedCheckpoint, videos: list[Path], broken: Path) -> None:
+def test_what_cannot_be_reconstructed(pretrained: Checkpoint, videos: list[Path], broken: Path) -> None:
     with pytest.raises(VideoError, match=r"broken\.mp4"):
         rebuild(pretrained, broken)
     with pytest.raises(ConfigError, match="mask='block': expected tube or random"):

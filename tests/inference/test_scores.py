@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from videomae.checkpoint import LoadedCheckpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.errors import ConfigError, VideoError
 from videomae.data.clips import ViewClips
 from videomae.inference.scores import VideoScores, ViewOptions, score_videos, to_probabilities
@@ -20,13 +20,13 @@ def exact(**options: Any) -> ViewOptions:
     return ViewOptions(precision="fp32", **options)
 
 
-def scores_of(checkpoint: LoadedCheckpoint, paths: list[Path], options: ViewOptions) -> dict[int, VideoScores]:
+def scores_of(checkpoint: Checkpoint, paths: list[Path], options: ViewOptions) -> dict[int, VideoScores]:
     found = list(score_videos(checkpoint, paths, options=options, device=CPU))
     assert sorted(scores.index for scores in found) == list(range(len(paths)))
     return {scores.index: scores for scores in found}
 
 
-def one_view_at_a_time(checkpoint: LoadedCheckpoint, path: Path, num_clips: int, num_crops: int) -> torch.Tensor:
+def one_view_at_a_time(checkpoint: Checkpoint, path: Path, num_clips: int, num_crops: int) -> torch.Tensor:
     """(views, classes) logits, each view normalised and run on its own."""
     views, _ = ViewClips(
         [path], sampling=checkpoint.sampling, image_size=16, num_clips=num_clips, num_crops=num_crops
@@ -40,7 +40,7 @@ def one_view_at_a_time(checkpoint: LoadedCheckpoint, path: Path, num_clips: int,
 
 @pytest.mark.parametrize(("num_clips", "num_crops"), [(1, 1), (2, 3), (5, 3), (4, 1)])
 def test_the_mean_of_the_softmax_over_views(
-    classifier: LoadedCheckpoint, videos: list[Path], num_clips: int, num_crops: int
+    classifier: Checkpoint, videos: list[Path], num_clips: int, num_crops: int
 ) -> None:
     found = scores_of(classifier, videos, exact(num_clips=num_clips, num_crops=num_crops))
 
@@ -57,7 +57,7 @@ def test_the_mean_of_the_softmax_over_views(
             assert (logits.mean(dim=0).softmax(dim=-1) - expected).abs().max() > 1e-4
 
 
-def test_several_labels_have_their_own_probabilities(classifier: LoadedCheckpoint, videos: list[Path]) -> None:
+def test_several_labels_have_their_own_probabilities(classifier: Checkpoint, videos: list[Path]) -> None:
     classifier.model.config.problem_type = "multi_label_classification"
 
     found = scores_of(classifier, videos[:1], exact(num_clips=2))
@@ -74,7 +74,7 @@ def test_regression_keeps_its_values() -> None:
     assert torch.equal(to_probabilities(logits, "single_label_classification"), logits.softmax(dim=-1))
 
 
-def test_workers_change_nothing(classifier: LoadedCheckpoint, videos: list[Path], broken: Path) -> None:
+def test_workers_change_nothing(classifier: Checkpoint, videos: list[Path], broken: Path) -> None:
     paths = [*videos[:2], broken, *videos[2:]]
 
     alone, helped = (scores_of(classifier, paths, exact(num_clips=3, num_workers=n)) for n in (0, 2))
@@ -88,15 +88,15 @@ def test_workers_change_nothing(classifier: LoadedCheckpoint, videos: list[Path]
         assert "broken.mp4" in str(found[2].error)
 
 
-def test_broken_videos_alone(classifier: LoadedCheckpoint, broken: Path) -> None:
+def test_broken_videos_alone(classifier: Checkpoint, broken: Path) -> None:
     assert scores_of(classifier, [broken, broken], exact())[1].probabilities is None
 
 
-def test_no_videos(classifier: LoadedCheckpoint) -> None:
+def test_no_videos(classifier: Checkpoint) -> None:
     assert scores_of(classifier, [], exact()) == {}
 
 
-def test_half_precision_is_near(classifier: LoadedCheckpoint, videos: list[Path]) -> None:
+def test_half_precision_is_near(classifier: Checkpoint, videos: list[Path]) -> None:
     whole, half = (
         scores_of(classifier, videos[:1], ViewOptions(precision=precision))[0].probabilities
         for precision in ("fp32", "bf16")

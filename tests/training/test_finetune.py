@@ -23,7 +23,7 @@ from small_runs import (
 )
 
 import videomae
-from videomae.checkpoint import open_checkpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.errors import CheckpointError, ConfigError, DataError
 from videomae.data import workers
 from videomae.data.clips import ViewClips
@@ -46,7 +46,7 @@ from videomae.weights.files import read_weights
 def _top1(folder: Path, data: Path) -> float:
     """What the folder's weights score, as `videomae evaluate` computes it."""
     evaluation = evaluate_classifier(
-        open_checkpoint(folder, task="classification"),
+        Checkpoint.open(folder, task="classification"),
         read_manifest(data).take_split("val"),
         options=ViewOptions(precision="fp32"),
         device=torch.device("cpu"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_runs import Recorder, losses, stop_after, tiny_finetune_recipe, tiny_pretrain_recipe, write_data_set
 
-from videomae.checkpoint import open_checkpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.errors import ConfigError
 from videomae.models.config import VideoMAEConfig
 from videomae.recipes.finetune import FinetuneRecipe
@@ -85,7 +85,7 @@ def test_what_is_judged_and_saved_is_the_average(
     finetune(colours, tmp_path / "classifier", recipe, init="scratch")
     pretrain(colours, tmp_path / "encoder", tiny_pretrain_recipe(epochs=1, ema_decay=0.5))
     for average, folder in zip(averages, ("classifier", "encoder"), strict=True):
-        saved = open_checkpoint(tmp_path / folder).model.state_dict()
+        saved = Checkpoint.open(tmp_path / folder).model.state_dict()
         for name, tensor in average.state_dict()["shadow"].items():
             assert torch.equal(tensor, saved[name]), name
 

@@ -14,8 +14,8 @@ from small_runs import CLASSES, Commands, Recorder, losses, read_metrics, tiny_f
 from torch.nn import functional as F
 
 import videomae
-from videomae.checkpoint import new_processor, open_checkpoint
-from videomae.core.distributed import joined_processes
+from videomae.checkpoint import Checkpoint, new_processor
+from videomae.core.distributed import joined_process_group
 from videomae.core.errors import ConfigError, DataError
 from videomae.data.loader import ClipBatch
 from videomae.datasets.manifest import read_manifest
@@ -68,7 +68,7 @@ def test_the_colours_are_learnt(several: FinetuneResult, table: Path) -> None:
     measured = {name for name, value in lines[0].items() if value is not None}
     assert measured == {"step", "epoch", "split", "loss", "mean_average_precision"}
     judged = evaluate_classifier(
-        open_checkpoint(several.folder, task="classification"),
+        Checkpoint.open(several.folder, task="classification"),
         read_manifest(table).take_split("val"),
         options=ViewOptions(precision="fp32"),
         device=torch.device("cpu"),
@@ -95,9 +95,9 @@ def _finetune_and_judge(table: Path, output: Path, sharding: str) -> MultiLabelE
     recipe = tiny_finetune_recipe(epochs=1, batch_size=6, learning_rate=3e-3, sharding=sharding)
     finetune(table, output, recipe, init="scratch")
     manifest = read_manifest(table).take_split("val")
-    with joined_processes("cpu") as processes:
+    with joined_process_group("cpu") as processes:
         evaluation = evaluate_classifier(
-            open_checkpoint(output, task="classification"),
+            Checkpoint.open(output, task="classification"),
             replace(manifest, entries=manifest.entries[1:]),
             options=ViewOptions(precision="fp32"),
             device=torch.device("cpu"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_runs import Recorder, read_metrics, tiny_pretrain_recipe
 
-from videomae.checkpoint import open_checkpoint
+from videomae.checkpoint import Checkpoint
 from videomae.datasets.manifest import VideoEntry, read_manifest
 from videomae.inference.reconstruct import Reconstruction
 from videomae.training import pictures
@@ -28,7 +28,7 @@ def test_the_first_and_last_epoch_and_some_between(num_epochs: int, epochs: tupl
 
 @pytest.fixture
 def taking(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> ProgressPictures:
-    checkpoint = open_checkpoint(pretrained.folder, task="pretraining")
+    checkpoint = Checkpoint.open(pretrained.folder, task="pretraining")
     entries = read_manifest(colours).take_split("train").entries
     return ProgressPictures(checkpoint, entries, tiny_pretrain_recipe(epochs=8), tmp_path, Recorder().note)
 
@@ -112,7 +112,7 @@ def test_an_average_of_the_weights_is_what_rebuilds(colours: Path, tmp_path: Pat
     recipe = tiny_pretrain_recipe(ema_decay=0.9)
     result = pretrain(colours, tmp_path, recipe)
     entries = read_manifest(colours).take_split("train").entries
-    saved = open_checkpoint(result.folder, task="pretraining")
+    saved = Checkpoint.open(result.folder, task="pretraining")
     of_folder = [rebuilt.rebuilt for _, rebuilt in reconstruct_first(saved, entries, recipe, torch.device("cpu"))]
     last = [clips[-1] for _, clips in read_progress(tmp_path)]
     assert len(last) == 3

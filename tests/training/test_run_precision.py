@@ -122,10 +122,10 @@ def test_a_damaged_recipe_has_begun_in_no_precision(tmp_path: Path, text: str) -
 
 def _settled(folder: str) -> str:
     """What a process settles on, of which the main one alone multiplies bf16."""
-    from videomae.core.distributed import joined_processes
+    from videomae.core.distributed import joined_process_group
 
     precision.automatic_precision.cache_clear()
-    with joined_processes("cpu") as processes:
+    with joined_process_group("cpu") as processes:
         precision.cpu_facts = lambda: CpuFacts(processes.is_main, True, "", is_certain=True)
         recipe, found = settle_precision(tiny_pretrain_recipe(precision="auto"), folder, torch.device("cpu"), processes)
         assert recipe.precision == found.name

@@ -161,9 +161,9 @@ def test_the_time_limit(clip, monkeypatch):
                 yield packet
 
         reader._video.container = _Slow(reader._video.container, slow)
-        with pytest.raises(VideoError, match=r"clip.mp4 \(still at work after 5 s\)"):
+        with pytest.raises(VideoError, match=r"clip.mp4 \(still being read after 5 s\)"):
             reader.read([39, 11])
-        with pytest.raises(VideoError, match=r"still at work after 5 s"):
+        with pytest.raises(VideoError, match=r"still being read after 5 s"):
             list(reader.stream([39, 11]))
 
 

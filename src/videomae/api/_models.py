@@ -11,7 +11,7 @@ import torch
 from rich.progress import Progress
 
 from videomae.api._console import stderr_console
-from videomae.checkpoint import LoadedCheckpoint, open_checkpoint, stored_task
+from videomae.checkpoint import Checkpoint, stored_task
 from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError
 from videomae.inference.scores import ViewOptions
@@ -19,7 +19,7 @@ from videomae.models.config import VideoMAEConfig
 from videomae.video.sampling import ClipSampling
 
 Precision = Literal["auto", "bf16", "fp32", "fp16"]
-Model = str | Path | LoadedCheckpoint
+Model = str | Path | Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def require_at_least(least: int, option: str, value: int) -> None:
         raise ConfigError(f"{option} {value}", expected=f"{least} or more", hint="give a larger number")
 
 
-def open_model(model: Model, views: Views, device: str, *, for_features: bool = False) -> LoadedCheckpoint:
+def open_model(model: Model, views: Views, device: str, *, for_features: bool = False) -> Checkpoint:
     """The model on its device, with the sampling that is asked for.
 
     Args:
@@ -91,7 +91,7 @@ def open_model(model: Model, views: Views, device: str, *, for_features: bool = 
         InputError: if there is no such checkpoint, or it cannot do this.
     """
     place = choose_device(device)
-    if isinstance(model, LoadedCheckpoint):
+    if isinstance(model, Checkpoint):
         opened = model
         if not for_features and not hasattr(opened.model, "classifier"):
             raise ConfigError(
@@ -102,12 +102,12 @@ def open_model(model: Model, views: Views, device: str, *, for_features: bool = 
     else:
         # A classifier's features are what its head reads, so its norm is needed; of others the encoder is enough.
         is_classifier = not for_features or stored_task(VideoMAEConfig.from_pretrained(model)) == "classification"
-        opened = open_checkpoint(model, task="classification" if is_classifier else "features")
+        opened = Checkpoint.open(model, task="classification" if is_classifier else "features")
     opened.model.to(place)
     return replace(opened, sampling=views.applied_to(opened.sampling))
 
 
-def device_of(checkpoint: LoadedCheckpoint) -> torch.device:
+def device_of(checkpoint: Checkpoint) -> torch.device:
     """Where an opened model computes."""
     device: torch.device = checkpoint.model.device
     return device

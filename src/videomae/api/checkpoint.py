@@ -8,16 +8,16 @@ from typing import Any, Self
 
 import torch
 
+from videomae import checkpoint
 from videomae.api._public import public
 from videomae.api.evaluation import evaluate
 from videomae.api.inference import Predictions, embed, predict, reconstruct
-from videomae.checkpoint import LoadedCheckpoint, open_checkpoint
 from videomae.evaluation.results import Evaluation
 from videomae.inference.features import Features
 from videomae.inference.reconstruct import Reconstruction
 
 
-class Checkpoint(LoadedCheckpoint):
+class Checkpoint(checkpoint.Checkpoint):
     """A model with the processor and the sampling that it was trained with.
 
     Attributes:
@@ -54,7 +54,8 @@ class Checkpoint(LoadedCheckpoint):
             CheckpointError: if it is missing, damaged, or lacks weights that the task needs.
             ConfigError: if there is no such task.
         """
-        return _open(cls, source, task=task, class_names=class_names, dtype=dtype, **options)
+        open_source = public(super().open)
+        return open_source(source, task=task, class_names=class_names, dtype=dtype, **options)
 
     def predict(self, data: str | Path | Sequence[str | Path], **options: Any) -> Predictions:
         """As `videomae.predict` with this model."""
@@ -71,13 +72,3 @@ class Checkpoint(LoadedCheckpoint):
     def reconstruct(self, video: str | Path, **options: Any) -> Reconstruction:
         """As `videomae.reconstruct` with this model."""
         return reconstruct(video, model=self, **options)
-
-    def __repr__(self) -> str:
-        millions = self.model.num_parameters() / 1e6
-        return f"Checkpoint({type(self.model).__name__}, {millions:.1f} M parameters, {self.sampling})"
-
-
-@public
-def _open(cls: type[Any], source: str | Path, **options: Any) -> Any:
-    opened = open_checkpoint(source, **options)
-    return cls(opened.model, opened.processor, opened.sampling)

@@ -91,7 +91,7 @@ def pack(
 ) -> PackReport:
     """Re-encode videos once, small and in a form that is read many times faster; `out` is then DATA like any other.
 
-    Classes, splits and groups are kept, frames keep their number and order, sound is left out. Repeat the call to
+    Classes, splits and groups are kept, frames keep their number and order, sound is dropped. Repeat the call to
     resume; videos that have changed since are packed again.
 
     Args:

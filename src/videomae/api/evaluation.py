@@ -9,7 +9,7 @@ from typing import Literal
 
 from videomae.api._models import Model, Precision, Views, device_of, open_model, progress_bar
 from videomae.api._public import logger, public
-from videomae.core.distributed import joined_processes
+from videomae.core.distributed import joined_process_group
 from videomae.core.errors import ConfigError
 from videomae.core.files import require_writable
 from videomae.datasets.manifest import Manifest, evaluated_split, read_manifest, used_splits
@@ -86,7 +86,7 @@ def evaluate(
         num_workers=num_workers,
         read_limit_seconds=read_limit_seconds,
     )
-    with joined_processes(device) as processes:
+    with joined_process_group(device) as processes:
         for file in (report, predictions):
             if file is not None:
                 require_writable(Path(file))

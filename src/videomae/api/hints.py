@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from videomae.core.errors import InputError
 
-# What Python says → what a person at the command line can do; where that is nothing, the clause is dropped.
+# Words for Python → words for the command line; where there is no such option, the clause is dropped.
 _PHRASES = {
     "or pass local_files_only=True to use only what is cached": "or set HF_HUB_OFFLINE=1 to use only what is cached",
     "pass token=": "run `hf auth login`, or set HF_TOKEN",

@@ -1,4 +1,4 @@
-"""`predict`, `embed` and `reconstruct`: what a trained model says about videos."""
+"""`predict`, `embed` and `reconstruct`: inference with a trained model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, overload
 
 from videomae.api._models import Model, Precision, Views, device_of, open_model, progress_bar, require_at_least
 from videomae.api._public import logger, public
-from videomae.checkpoint import LoadedCheckpoint, open_checkpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.random_keys import generator_for
@@ -186,7 +186,7 @@ def embed(
         progress: show a bar.
 
     Returns:
-        The features with their paths, labels and times. Unreadable videos have no rows; `errors` says why.
+        The features with their paths, labels and times. Unreadable videos have no rows; `errors` has the reasons.
 
     Raises:
         InputError: if data, checkpoint or options do not fit.
@@ -270,7 +270,7 @@ def reconstruct(
     require_at_least(0, "--seed", seed)
     if output is not None:
         Reconstruction.check_output(output, video)
-    opened = model if isinstance(model, LoadedCheckpoint) else open_checkpoint(model, task="pretraining")
+    opened = model if isinstance(model, Checkpoint) else Checkpoint.open(model, task="pretraining")
     result = reconstruct_video(
         opened,
         Path(video),

@@ -85,7 +85,7 @@ def run_guarded(command: Callable[[], int], *, as_json: bool) -> int:
                 return _report_no_room(error, as_json=as_json)
             return _report_fault_of_ours(error, as_json=as_json)
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone; nothing is wrong, and there is nobody to tell.
+        # The reader of our output (head, less) has gone; this is no error, and nobody is left to report to.
         _silence_output(sys.stdout, sys.stderr)
         return EXIT_DONE
 

@@ -16,7 +16,7 @@ SHARING = ("pretrain", "finetune", "evaluate")
 
 
 def num_launched(environment: Mapping[str, str] | None = None) -> int:
-    """How many processes the launcher started, on all machines; what is no number is told later, with more words."""
+    """How many processes the launcher started, on all machines; what is no number is refused later, with more words."""
     environment = os.environ if environment is None else environment
     given = environment.get("WORLD_SIZE", "1")
     return int(given) if given.isdecimal() else 1
@@ -36,7 +36,7 @@ def refuse_wrong_launch(command: str, arguments: Sequence[str], environment: Map
     if "WORLD_SIZE" not in environment and {"ACCELERATE_MIXED_PRECISION", "MASTER_PORT"} <= environment.keys():
         raise UsageError(
             "accelerate launch that started one process of several",
-            expected="all of them; without GPUs and without MPI it starts one, unless told --multi_gpu",
+            expected="all of them; without GPUs and without MPI it starts one, unless given --multi_gpu",
             hint="write accelerate launch --multi_gpu --num_processes N (without --cpu), "
             f"or torchrun --standalone --nproc-per-node N --no-python {again}; then --device cpu",
         )
@@ -50,7 +50,7 @@ def refuse_wrong_launch(command: str, arguments: Sequence[str], environment: Map
     )
 
 
-def how_to_go_on(words: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+def how_to_resume(words: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
     """What to type for the run of `videomae WORDS…` to go on, with the launcher that this process was started by."""
     environment = os.environ if environment is None else environment
     alone = shlex.join(["videomae", *words])

@@ -18,7 +18,7 @@ from videomae.cli.data_options import ListOptions
 class PackOptions:
     """Re-encode videos once, small and in a form that is read many times faster; OUT is then DATA like any other.
 
-    Classes, splits and groups are kept, frames keep their number and order, sound is left out. A run that was broken
+    Classes, splits and groups are kept, frames keep their number and order, sound is dropped. A run that was broken
     off goes on with the same command, and videos that have changed since are packed again.
     """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeCommandOptions:
-    """Judge the features of a frozen encoder: train a small classifier on them, and score held-out videos with it.
+    """Evaluate the features of a frozen encoder: train a small classifier on them, and score held-out videos with it.
 
     Learning rates are chosen on training videos that are held out, never on the test videos.
     """
@@ -30,11 +30,11 @@ class ProbeCommandOptions:
     method: Literal["knn", "linear", "attentive"] = "linear"
     """knn: nearest training clips vote; linear: one layer on pooled features; attentive: a query over all tokens."""
     val: Annotated[str | None, arg(metavar="DATA")] = None
-    """Labelled videos that judge, where DATA names no split for it."""
+    """Labelled test videos, where DATA has no split for them."""
     per_class: int | None = None
     """Few-shot: so many training videos of each class, drawn anew for each seed; by default all."""
     seeds: int = 1
-    """Probes to train; mean and deviation are told."""
+    """Probes to train; mean and deviation are printed."""
     seed: int = 0
     """The first seed."""
     neighbours: int = 20

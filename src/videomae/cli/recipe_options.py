@@ -46,7 +46,7 @@ def parse_with_recipe(options: type[Options], arguments: list[str], *, kind: str
 
 
 def _value_of(name: str, arguments: list[str]) -> str | None:
-    """What follows the option, the last time it is given; a missing value is left to the parser to tell."""
+    """What follows the option, the last time it is given; a missing value is reported by the parser."""
     found = None
     for index, word in enumerate(arguments):
         if word.startswith(f"--{name}="):

@@ -18,8 +18,8 @@ from videomae.cli.data_options import ListOptions
 class ScanOptions:
     """Try every video of a data set: what is broken, too short, there twice or leaking, and what the set is like.
 
-    What is found out is kept, and training uses it; files that have not changed since are not read again, so that a
-    scan that was broken off goes on where it was.
+    What is found out is kept, and training uses it; files that have not changed since are not read again, so that an
+    interrupted scan resumes where it was.
     """
 
     data: Annotated[Positional[str], arg(metavar="DATA")]

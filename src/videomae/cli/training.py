@@ -11,7 +11,7 @@ from rich.console import Console
 
 from videomae.api._console import stderr_console
 from videomae.cli.console import EXIT_DONE, EXIT_INTERRUPTED, print_json
-from videomae.cli.launcher import how_to_go_on
+from videomae.cli.launcher import how_to_resume
 from videomae.training.run_folder import REPORT_NAME
 from videomae.training.trainer import TrainingStopped
 
@@ -33,7 +33,7 @@ def run_training(train: Callable[[], Any], *, words: Sequence[str], next_command
         result = train()
         if result.was_finished:
             console.print(f"{result.folder} holds this run, which is finished: nothing to do", markup=False)
-        _tell_broken(result, console)
+        _print_broken(result, console)
         if result.skipped_steps:
             about = f"{result.skipped_steps} of {result.steps} steps skipped: loss or gradient was not finite"
             console.print(about, markup=False)
@@ -47,16 +47,16 @@ def run_training(train: Callable[[], Any], *, words: Sequence[str], next_command
     return interruptible(command, console, words=words)
 
 
-def _tell_broken(result: Any, console: Console) -> None:
+def _print_broken(result: Any, console: Console) -> None:
     """How many videos could not be read, and the first of them."""
-    for broken, total, said in (
+    for broken, total, title in (
         (result.broken, result.num_videos + result.num_broken, "skipped unreadable videos"),
         (getattr(result, "broken_validation", {}), None, "unreadable validation videos, counted as wrong"),
     ):
         if not broken:
             continue
         of_all = "" if total is None else f" of {total} videos"
-        console.print(f"{said}: {len(broken)}{of_all}; {REPORT_NAME} lists the reasons", markup=False)
+        console.print(f"{title}: {len(broken)}{of_all}; {REPORT_NAME} lists the reasons", markup=False)
         for path in list(broken)[:_MAX_LISTED]:
             console.print(f"  {path}", markup=False)
         if len(broken) > _MAX_LISTED:
@@ -64,12 +64,12 @@ def _tell_broken(result: Any, console: Console) -> None:
 
 
 def interruptible(command: Callable[[], int], console: Console, *, words: Sequence[str]) -> int:
-    """Run `command`, whose command line is `videomae` and `words`; where the user stops it, say how to go on."""
+    """Run `command`, whose command line is `videomae` and `words`; where the user stops it, print how to resume."""
     try:
         return command()
     except TrainingStopped as stopped:
-        said = f"{stopped}; its state is saved in {stopped.folder}"
+        outcome = f"{stopped}; its state is saved in {stopped.folder}"
     except KeyboardInterrupt:  # before or after the steps, or the second Ctrl-C
-        said = "interrupted; what was saved before is intact"
-    console.print(f"{said}. {how_to_go_on(words)}", markup=False)
+        outcome = "interrupted; what was saved before is intact"
+    console.print(f"{outcome}. {how_to_resume(words)}", markup=False)
     return EXIT_INTERRUPTED

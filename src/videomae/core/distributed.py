@@ -1,7 +1,7 @@
-"""Several processes that do one job together: how many there are, which one this is, what they tell each other.
+"""Several processes that do one job together: how many there are, which one this is, what they exchange.
 
-The launcher (`torchrun`, `accelerate launch`) starts the same command several times and says so in the environment.
-A process that is alone loads nothing of this and waits for nobody.
+The launcher (`torchrun`, `accelerate launch`) starts the same command several times and sets environment
+variables. A single process loads nothing of torch.distributed and waits for nobody.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from videomae.core.errors import ConfigError, InputError
 
 # A process may be late by a whole file that hangs until it is given up, or by a report.
 _TIMEOUT = timedelta(minutes=60)
-# How torch's libraries say that another process is gone, or no longer answers.
+# Texts of torch's errors when another process is gone, or no longer answers.
 _LOST = (
     "Connection closed by peer",
     "Connection reset",
@@ -38,8 +38,8 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Processes:
-    """This process and its fellows. Every method that tells or asks must be called by all of them, in the same order.
+class ProcessGroup:
+    """This process and the others of its job. All of them must call the collective methods, in the same order.
 
     Args:
         rank: which process this is, from 0.
@@ -189,7 +189,9 @@ def _put_in(value: Any, tensors: list[Tensor]) -> Any:
 
 
 @contextmanager
-def joined_processes(device_name: str = "auto", environment: Mapping[str, str] | None = None) -> Iterator[Processes]:
+def joined_process_group(
+    device_name: str = "auto", environment: Mapping[str, str] | None = None
+) -> Iterator[ProcessGroup]:
     """Within it, the processes that the launcher started know each other; alone, nothing happens.
 
     A program that has called `torch.distributed.init_process_group` itself keeps its group.
@@ -206,9 +208,9 @@ def joined_processes(device_name: str = "auto", environment: Mapping[str, str] |
 
     if dist.is_available() and dist.is_initialized():
         with _problems_shared(dist.get_rank(), dist.get_world_size()):
-            yield Processes(dist.get_rank(), dist.get_world_size(), dist.get_node_local_rank(dist.get_rank()))
+            yield ProcessGroup(dist.get_rank(), dist.get_world_size(), dist.get_node_local_rank(dist.get_rank()))
         return
-    processes = launched_processes(environment)
+    processes = launched_process_group(environment)
     if processes.world_size == 1:
         yield processes
         return
@@ -237,23 +239,24 @@ def joined_processes(device_name: str = "auto", environment: Mapping[str, str] |
 
 @contextmanager
 def _problems_shared(rank: int, world_size: int) -> Iterator[None]:
-    """Within it, what ends one process ends the others too, with its words where it could still speak."""
-    board = _Board(world_size)
+    """Within it, an error of one process ends the others too, with its message where it could be sent."""
+    problems = _ProblemStore(world_size)
     try:
         yield
     except Exception as error:
         if not (isinstance(error, RuntimeError) and any(words in str(error) for words in _LOST)):
-            board.put(rank, error)
+            problems.put(rank, error)
             raise
-        raise board.first_but(rank) or InputError(
-            f"process {rank} of {world_size} no longer hears the others",
-            expected="all processes to go on to the end",
-            hint="one of them was killed, or its machine is gone; the same command goes on from the last saved state",
+        raise problems.first_but(rank) or InputError(
+            f"process {rank} of {world_size} lost its connection to the others",
+            expected="all processes to run to the end",
+            hint="one of them was killed, or its machine is gone; "
+            "repeat the command to resume from the last saved state",
         ) from error
 
 
-class _Board:
-    """Where processes that end leave word of why: the store at which all have met, which outlives them."""
+class _ProblemStore:
+    """The errors of processes that ended, in the store of the process group, which outlives them."""
 
     _numbers = itertools.count()
 
@@ -263,14 +266,14 @@ class _Board:
 
     def put(self, rank: int, problem: Exception) -> None:
         if not isinstance(problem, InputError):
-            said = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0][:200]}"
-            problem = InputError(said, expected="no such failure", hint="see what this process said before it")
+            text = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0][:200]}"
+            problem = InputError(text, expected="no such failure", hint="see the earlier output of this process")
         text = json.dumps([problem.value, problem.expected, problem.hint])
         with suppress(RuntimeError):  # the store is gone, with the process or the launcher that kept it
             self._store().set(f"{self._name}/{rank}", text)
 
     def first_but(self, rank: int) -> InputError | None:
-        """What ended the first of the other processes, as far as they said it."""
+        """The error of the first of the other processes that reported one."""
         for other in range(self._world_size):
             key = f"{self._name}/{other}"
             with suppress(RuntimeError):
@@ -287,7 +290,7 @@ class _Board:
         return _get_default_store()
 
 
-def launched_processes(environment: Mapping[str, str] | None = None) -> Processes:
+def launched_process_group(environment: Mapping[str, str] | None = None) -> ProcessGroup:
     """How many processes the launcher started, and which this one is; loads and starts nothing.
 
     Raises:
@@ -295,7 +298,7 @@ def launched_processes(environment: Mapping[str, str] | None = None) -> Processe
     """
     environment = os.environ if environment is None else environment
     if environment.get("WORLD_SIZE", "1") == "1":
-        return Processes()
+        return ProcessGroup()
     numbers = {}
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         given = environment.get(name, "")
@@ -312,4 +315,4 @@ def launched_processes(environment: Mapping[str, str] | None = None) -> Processe
             expected="a rank below the world size",
             hint="start the command with torchrun or accelerate launch",
         )
-    return Processes(**numbers)
+    return ProcessGroup(**numbers)

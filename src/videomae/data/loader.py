@@ -75,10 +75,10 @@ def training_loader(
         limit_seconds: a worker that is longer at one file is ended, and the file is broken; None never.
         excluded: index → why, of videos that are not opened at all but broken in their batch; the files that ended a
             worker are added.
-        note: is told, a line each, what happens to workers.
+        note: called with a line for each worker that dies or hangs.
 
     Raises:
-        ConfigError: workers end again and again without a file to blame, or shared memory is too small.
+        ConfigError: workers end repeatedly and no file is the cause, or shared memory is too small.
     """
     return _batches(dataset, order, num_workers, pin_memory, limit_seconds, excluded, note)
 

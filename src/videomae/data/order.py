@@ -20,9 +20,9 @@ def epoch_order(num_clips: int, *, seed: int, epoch: int) -> np.ndarray:
 def balanced_order(labels: Sequence[int] | np.ndarray, *, seed: int, epoch: int, power: float) -> np.ndarray:
     """The order of epoch `epoch` in which a class of n clips takes a share proportional to n^(1 − power).
 
-    The epoch has as many clips as the data set, and each class as many of them as its share says, to less than one
-    clip. Within a class all clips come equally often, to one time more or less: a small class is gone through
-    several times, of a large one other clips are left out in each epoch.
+    The epoch has as many clips as the data set, and each class its share of them, to less than one clip. Within a
+    class all clips come equally often, to one time more or less: the clips of a small class come several times, and
+    of a large class each epoch takes other clips.
 
     Args:
         labels: class of each clip.
@@ -74,7 +74,7 @@ def share_of(number: int, *, rank: int, world_size: int) -> range:
 class BatchOrder:
     """Batches of (epoch, index) pairs from step `first_step` to the last step of the last epoch: a batch sampler.
 
-    The epoch travels with the index, so that worker processes that live through all epochs know it.
+    The epoch travels with the index, so that workers, which live through all epochs, know it.
 
     Several processes share every batch: put together in the order of their ranks, their parts are the batch that a
     single process would have, the smaller last one of an epoch too. Parts differ by at most one clip; where a last

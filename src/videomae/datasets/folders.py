@@ -133,7 +133,7 @@ class Files:
             asked = self._asked[folder] = self._asked.get(folder, 0) + 1
             if asked > _FEW_FILES:
                 names = self._names[folder] = _file_names(folder)
-        # What the listing lacks is asked for: names may be told apart by case in the list and not by the disk.
+        # What the listing lacks is asked for: names that differ only in case may be one file on the disk.
         return (names is not None and name in names) or _is_file(os.path.join(folder, name))
 
     @staticmethod

@@ -33,7 +33,7 @@ _NUM_ASKED = 20
 
 @dataclass(frozen=True)
 class Listed:
-    """What a list says.
+    """What was read from a list.
 
     Args:
         entries: its videos, in its order.

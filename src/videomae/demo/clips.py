@@ -231,9 +231,9 @@ def write_clips(
     num_frames: int = NUM_FRAMES,
     size: int = SIZE,
 ) -> ClipFolders:
-    """Write the demonstration set as MP4 files (H.264) that tell their class only where it is meant to be known.
+    """Write the demonstration set as MP4 files (H.264) whose paths show the class only in the labelled folders.
 
-    Layout: `pretrain/clip_00000.mp4` (motions in turn, nothing in the name says which), `finetune/train/CLASS/` and
+    Layout: `pretrain/clip_00000.mp4` (motions in turn, not named), `finetune/train/CLASS/` and
     `finetune/val/CLASS/`. The parts share no scene. Files already there are replaced.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from videomae.checkpoint import open_checkpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.device import choose_device
 from videomae.core.errors import InputError
 from videomae.core.files import write_text
@@ -44,8 +44,8 @@ class DemoResult:
         folder: everything is below it.
         seconds: by stage: "clips", "pre-training", "fine-tuning", "from scratch", "evaluation".
         pretrain_loss: last training loss of pre-training.
-        pretrained: held-out clips judged by the classifier that was pre-trained.
-        scratch: the same by the network that was not, after as many fine-tuning steps.
+        pretrained: evaluation on held-out clips of the pre-trained classifier.
+        scratch: the same of the network without pre-training, after as many fine-tuning steps.
         num_unlabelled: clips for pre-training.
         num_labelled: clips for fine-tuning.
     """
@@ -72,12 +72,12 @@ def run_main_job(
     Args:
         output: folder of the demonstration.
         seed: of clips and training.
-        monitor: is told what happens.
+        monitor: receives progress and notices.
         device: as for `choose_device`.
 
     Raises:
         InputError: if the folder cannot be written or holds the demonstration of another seed.
-        TrainingStopped: if the user stopped it; the same call goes on.
+        TrainingStopped: if the user stopped it; repeat the call to resume.
     """
     folder = Path(output)
     monitor = monitor or Monitor()
@@ -110,22 +110,24 @@ def run_main_job(
         "from scratch",
         lambda: finetune(labelled, folder / "scratch", at_seed(FROM_SCRATCH), init=SCRATCH, monitor=monitor),
     )
-    judged = timed("evaluation", lambda: [judge_demo_model(folder, name, device) for name in ("classifier", "scratch")])
+    evaluations = timed(
+        "evaluation", lambda: [evaluate_demo_model(folder, name, device) for name in ("classifier", "scratch")]
+    )
     return DemoResult(
         folder=folder,
         seconds=seconds,
         pretrain_loss=pretrained.loss,
-        pretrained=judged[0],
-        scratch=judged[1],
+        pretrained=evaluations[0],
+        scratch=evaluations[1],
         num_unlabelled=len(read_manifest(clips.pretrain)),
         num_labelled=len(read_manifest(labelled)),
     )
 
 
-def judge_demo_model(folder: Path, name: str, device: str = "auto") -> SingleLabelEvaluation:
-    """Judge the classifier `name` of a demonstration's folder on the held-out clips, three clips of each."""
+def evaluate_demo_model(folder: Path, name: str, device: str = "auto") -> SingleLabelEvaluation:
+    """Evaluate the classifier `name` of a demonstration's folder on the held-out clips, three clips of each."""
     evaluation = evaluate_classifier(
-        open_checkpoint(folder / name, task="classification"),
+        Checkpoint.open(folder / name, task="classification"),
         read_manifest(folder / "clips/finetune/val"),
         options=ViewOptions(num_clips=3),
         device=choose_device(device),

@@ -6,7 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
-from videomae.checkpoint import open_checkpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.device import choose_device
 from videomae.core.random_keys import generator_for
 from videomae.datasets.manifest import read_manifest
@@ -40,9 +40,9 @@ def write_demo_report(result: DemoResult) -> Path:
         ]
     )
     report.text(
-        "A small VideoMAE learnt from clips without labels to rebuild hidden tubelets. Its encoder then learnt the "
-        "eight motions from a few labelled clips. The same network started from new weights, with the same labelled "
-        "clips and the same number of fine-tuning steps, is the comparison."
+        "A small VideoMAE was pre-trained on clips without labels to rebuild hidden tubelets. It was then fine-tuned "
+        "to classify eight motions from a few labelled clips. The same network started from new weights, with the "
+        "same labelled clips and the same number of fine-tuning steps, is the comparison."
     )
     chart = bar_comparison(
         ["pre-trained", "from scratch"], [pretrained.top1, scratch.top1], chance=result.chance, x_label="top-1 accuracy"
@@ -93,7 +93,7 @@ def _add_clips(report: Report, result: DemoResult) -> None:
 
 
 def _add_reconstructions(report: Report, result: DemoResult) -> None:
-    checkpoint = open_checkpoint(result.folder / "pretrained", task="pretraining")
+    checkpoint = Checkpoint.open(result.folder / "pretrained", task="pretraining")
     for number, path in enumerate(list(_clip_of_each_class(result).values())[:_NUM_RECONSTRUCTIONS]):
         rebuilt = reconstruct_video(
             checkpoint,

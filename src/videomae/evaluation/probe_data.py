@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from videomae.checkpoint import LoadedCheckpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.core.machine import total_memory_bytes
 from videomae.data.clips import label_indices
@@ -41,12 +41,12 @@ class ProbeRun:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What probes say about a checkpoint.
+    """The results of all probes of a checkpoint.
 
     Args:
         runs: one for each seed.
         class_names: names of the classes.
-        broken: (path, reason) of each video that could not be read: left out of training, wrong in the test.
+        broken: (path, reason) of each video that could not be read: skipped in training, counted as wrong in the test.
     """
 
     runs: tuple[ProbeRun, ...]
@@ -70,7 +70,7 @@ class _Side:
 
 
 def probe_checkpoint(
-    checkpoint: LoadedCheckpoint,
+    checkpoint: Checkpoint,
     train: Manifest,
     test: Manifest,
     *,
@@ -86,15 +86,15 @@ def probe_checkpoint(
 
     Args:
         checkpoint: any; its encoder stays as it is. It is moved to `device` and put in evaluation mode.
-        train: labelled videos to learn from.
-        test: labelled videos that judge; their classes must be among those of `train`.
+        train: labelled training videos.
+        test: labelled test videos; their classes must be among those of `train`.
         options: the probe; its seed is the first one.
-        embed: how videos are embedded; "attentive" takes every token whatever it says.
+        embed: how videos are embedded; "attentive" always takes every token.
         device: where the encoder runs; the probe runs on the CPU.
         per_class: few-shot: so many training videos of each class, drawn anew for each seed; None takes all.
-        num_seeds: probes to train.
+        num_seeds: number of probes to train, one for each seed.
         count_broken_as_wrong: count test videos that cannot be read as wrong instead of raising. Training videos that
-            cannot be read are left out and named.
+            cannot be read are skipped and reported.
         on_video: called after each video.
 
     Raises:
@@ -114,23 +114,23 @@ def probe_checkpoint(
     sides = []
     for manifest, must_be_whole in ((train, False), (test, not count_broken_as_wrong)):
         sides.append(_embed(checkpoint, manifest, class_names, embed, device, must_be_whole, on_video))
-    learnt, judged = sides
+    training, tested = sides
     runs = []
     for seed in range(options.seed, options.seed + num_seeds):
-        chosen = learnt.features
+        chosen = training.features
         if per_class is not None:
             generator = torch.Generator().manual_seed(seed)
             chosen = chosen.take(few_shot_indices(chosen.labels, per_class, generator=generator))
-        scores = probe(chosen, judged.features, num_classes=len(class_names), options=replace(options, seed=seed))
+        scores = probe(chosen, tested.features, num_classes=len(class_names), options=replace(options, seed=seed))
         metrics = classification_metrics(
-            scores.probabilities, judged.features.labels.numpy(), broken_labels=judged.broken_labels
+            scores.probabilities, tested.features.labels.numpy(), broken_labels=tested.broken_labels
         )
         runs.append(ProbeRun(seed, len(chosen), metrics, scores))
-    return ProbeResult(tuple(runs), class_names, learnt.broken + judged.broken)
+    return ProbeResult(tuple(runs), class_names, training.broken + tested.broken)
 
 
 def _require_enough(train: Manifest, test: Manifest, per_class: int | None) -> None:
-    """Refuse test videos of a class that nothing is learnt of, and a draw that the smallest class cannot give."""
+    """Refuse test videos of a class without training videos, and more videos of each class than the smallest has."""
     counts = {name: count for name, count in train.class_counts().items() if count}
     tested = (name for name, count in test.class_counts().items() if count)
     unknown = next((name for name in tested if name not in counts), None)
@@ -150,7 +150,7 @@ def _require_enough(train: Manifest, test: Manifest, per_class: int | None) -> N
 
 
 def _embed(
-    checkpoint: LoadedCheckpoint,
+    checkpoint: Checkpoint,
     manifest: Manifest,
     class_names: tuple[str, ...],
     options: EmbedOptions,
@@ -185,7 +185,7 @@ def _embed(
     )
 
 
-def _check_memory(checkpoint: LoadedCheckpoint, num_videos: int) -> None:
+def _check_memory(checkpoint: Checkpoint, num_videos: int) -> None:
     config = checkpoint.model.config
     needed = 2 * num_videos * config.grid.num_tokens * config.hidden_size
     there = total_memory_bytes()

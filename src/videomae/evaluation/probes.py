@@ -21,7 +21,7 @@ _ATTENTIVE_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 
 @dataclass(frozen=True)
 class Features:
-    """What a frozen encoder says about clips.
+    """Features of clips from a frozen encoder.
 
     Args:
         values: (N, D) one vector for each clip, or (N, L, D) one for each token.
@@ -45,7 +45,7 @@ class ProbeOptions:
 
     Args:
         method: "knn": the classes of the nearest training clips vote (Wu et al. 2018, section 3.4); "linear": one
-            linear layer on standardised features; "attentive": a learnt query attends to the tokens, then a linear
+            linear layer on standardised features; "attentive": a learned query attends to the tokens, then a linear
             layer (as in V-JEPA, Bardes et al. 2024).
         num_neighbours: of "knn"; never more than there are training clips.
         temperature: of "knn": a neighbour's vote counts exp(cosine similarity / temperature).
@@ -87,7 +87,7 @@ class ProbeOptions:
 
 @dataclass(frozen=True)
 class ProbeScores:
-    """What a probe says about the test clips.
+    """Scores of the test clips.
 
     Args:
         probabilities: (M, classes) float32.
@@ -129,9 +129,9 @@ def probe(train: Features, test: Features, *, num_classes: int, options: ProbeOp
     chosen = rates[len(rates) // 2]
     held_out = _hold_out(train.labels, torch.Generator().manual_seed(options.seed))
     if len(rates) > 1 and held_out.any():
-        part, judge = train.take(~held_out), train.take(held_out)
-        scores = fit(part, judge.values, num_classes, rates, options)
-        accuracies = [float((score.argmax(dim=-1) == judge.labels).float().mean()) for score in scores]
+        part, validation = train.take(~held_out), train.take(held_out)
+        scores = fit(part, validation.values, num_classes, rates, options)
+        accuracies = [float((score.argmax(dim=-1) == validation.labels).float().mean()) for score in scores]
         tried = tuple(zip(rates, accuracies, strict=True))
         chosen = rates[int(np.argmax(accuracies))]
     scores = fit(train, test.values, num_classes, (chosen,), options)
@@ -218,7 +218,7 @@ def _fit_linear(
 
 
 class AttentiveHead(nn.Module):
-    """A learnt query attends to a clip's tokens; a linear layer reads what it gathered.
+    """A learned query attends to a clip's tokens; a linear layer classifies the result.
 
     Args:
         width: of a token.

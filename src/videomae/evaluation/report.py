@@ -124,7 +124,7 @@ def _add_mistakes(report: Report, evaluation: Evaluation) -> None:
 def write_predictions(path: str | os.PathLike[str], evaluation: Evaluation, *, with_scores: bool = False) -> Path:
     """A CSV file with a row for each video: path, label, prediction, probability, error.
 
-    Of several labels `true` lists all, `said` those with a score of 0.5 or more, and there is no probability.
+    With several labels, `label` lists all of them, `prediction` those with a score of 0.5 or more; no probability.
 
     Args:
         path: of the file.

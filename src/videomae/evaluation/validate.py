@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import torch
 
-from videomae.checkpoint import LoadedCheckpoint
-from videomae.core.distributed import Processes
+from videomae.checkpoint import Checkpoint
+from videomae.core.distributed import ProcessGroup
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.precision import choose_precision
 from videomae.datasets.manifest import Manifest
@@ -23,7 +23,7 @@ _MAX_LISTED = 20
 
 
 def evaluate_classifier(
-    checkpoint: LoadedCheckpoint,
+    checkpoint: Checkpoint,
     manifest: Manifest,
     *,
     options: ViewOptions,
@@ -31,7 +31,7 @@ def evaluate_classifier(
     count_broken_as_wrong: bool = False,
     on_video: Callable[[], object] | None = None,
     excluded: dict[int, VideoError] | None = None,
-    processes: Processes | None = None,
+    processes: ProcessGroup | None = None,
 ) -> Evaluation:
     """Evaluate a classifier of one label or several labels per video; each video counts once, classes match by name.
 
@@ -79,7 +79,7 @@ def evaluate_classifier(
 
 
 def score_manifest(
-    checkpoint: LoadedCheckpoint,
+    checkpoint: Checkpoint,
     manifest: Manifest,
     *,
     options: ViewOptions,
@@ -87,10 +87,10 @@ def score_manifest(
     count_broken_as_wrong: bool = False,
     on_video: Callable[[], object] | None = None,
     excluded: dict[int, VideoError] | None = None,
-    processes: Processes | None = None,
+    processes: ProcessGroup | None = None,
 ) -> ScoredVideos:
     """The scores of each video; arguments and errors are those of `evaluate_classifier`."""
-    processes = processes or Processes()
+    processes = processes or ProcessGroup()
     precision = processes.from_main(processes.on_main(lambda: choose_precision(options.precision, device).name))
     options = replace(options, precision=precision)
     model = checkpoint.model.to(device)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomae.checkpoint import LoadedCheckpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.device import send
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.precision import autocast
@@ -101,7 +101,7 @@ class _Window:
 
 
 def embed_videos(
-    checkpoint: LoadedCheckpoint,
+    checkpoint: Checkpoint,
     entries: Sequence[VideoEntry],
     *,
     options: EmbedOptions,
@@ -178,7 +178,7 @@ def _plan(
 
 
 def _rows(
-    checkpoint: LoadedCheckpoint,
+    checkpoint: Checkpoint,
     clips: Any,
     windows: Sequence[Sequence[_Window]],
     options: EmbedOptions,
@@ -211,7 +211,7 @@ def _rows(
 
 
 @torch.inference_mode()
-def embed_clips(checkpoint: LoadedCheckpoint, clips: Tensor, *, dense: bool, precision: str) -> Tensor:
+def embed_clips(checkpoint: Checkpoint, clips: Tensor, *, dense: bool, precision: str) -> Tensor:
     """Features of clips.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from videomae.checkpoint import LoadedCheckpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.errors import VideoError
 from videomae.datasets.entries import VideoEntry
 from videomae.inference.scores import ViewOptions, score_videos
@@ -50,7 +50,7 @@ class VideoPrediction:
 
 
 def predict_videos(
-    checkpoint: LoadedCheckpoint,
+    checkpoint: Checkpoint,
     videos: Sequence[VideoEntry | VideoSource],
     *,
     top_k: int = 5,

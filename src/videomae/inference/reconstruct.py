@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomae.checkpoint import LoadedCheckpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core import tubelets
 from videomae.core.errors import ConfigError
 from videomae.core.files import write_atomically
@@ -102,7 +102,7 @@ class Reconstruction:
 
 
 def reconstruct_video(
-    checkpoint: LoadedCheckpoint,
+    checkpoint: Checkpoint,
     video: VideoEntry | VideoSource,
     *,
     mask: str = "tube",
@@ -141,7 +141,7 @@ def reconstruct_video(
 
 @torch.inference_mode()
 def reconstruct_clip(
-    checkpoint: LoadedCheckpoint,
+    checkpoint: Checkpoint,
     clip: Tensor,
     hidden: Tensor,
     *,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videomae.checkpoint import LoadedCheckpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.device import send
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.precision import autocast
@@ -27,7 +27,7 @@ MAX_VIEWS_PER_FORWARD = 8
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """How a video is judged, and on what.
+    """Which views of a video are scored, and how.
 
     Args:
         num_clips: views in time.
@@ -54,7 +54,7 @@ class ViewOptions:
 
 @dataclass(frozen=True)
 class VideoScores:
-    """What the model says about one video.
+    """The model's scores of one video.
 
     Args:
         index: place in the list of videos.
@@ -70,7 +70,7 @@ class VideoScores:
 
 
 def score_videos(
-    checkpoint: LoadedCheckpoint,
+    checkpoint: Checkpoint,
     videos: Sequence[VideoEntry | VideoSource],
     *,
     options: ViewOptions,
@@ -87,7 +87,7 @@ def score_videos(
         options: views, precision, workers.
         device: where to compute.
         excluded: index → why, of videos that are not opened but broken; those that end a worker are added.
-        rank: which of several processes this is; it judges its part of the videos.
+        rank: which of several processes this is; it scores its share of the videos.
         world_size: how many share the videos.
     """
     _, _, height, width = checkpoint.model.config.grid.clip_shape
@@ -123,7 +123,7 @@ def score_videos(
 
 
 @torch.inference_mode()
-def view_probabilities(checkpoint: LoadedCheckpoint, clips: Tensor, *, precision: str) -> Tensor:
+def view_probabilities(checkpoint: Checkpoint, clips: Tensor, *, precision: str) -> Tensor:
     """Mean over the views of the class probabilities.
 
     Args:

@@ -305,8 +305,8 @@ class Encoder(LayerStack):
     def forward(self, embeddings: Tensor, head_masks: Sequence[Tensor | None], keep: Recording) -> Kept:
         """(B, N, D) to (B, N, D), and what `keep` asks for."""
         scales = None
-        # Read at each call, so that a loaded model trains with drop path once its configuration says so. Drawn before
-        # the layers run: neither the way of computing attention nor recomputing a layer changes what is dropped.
+        # Read at each call, so that a loaded model trains with drop path once its configuration has a rate.
+        # Drawn before the layers run: neither the way of computing attention nor recomputing a layer changes what is dropped.
         if self.training and self.config.drop_path_rate > 0:
             rate = self.config.drop_path_rate
             scales = draw_branch_scales(rate, len(self.layer), len(embeddings), embeddings.device)

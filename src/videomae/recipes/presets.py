@@ -1,7 +1,7 @@
 """Recipes for people with few clips, and with one GPU or none. They are starting points of ours, not published runs.
 
 They lean on three things. The fewer the clips, the more passes and samples of each clip, the stronger the augmentation
-and the smaller the network; a mask that hides less, as the published run on UCF101 has it, tells more of each clip.
+and the smaller the network; a mask that hides less, as in the published run on UCF101, shows more of each clip.
 Where a published checkpoint can be had (`--init`), it is worth more than any setting here.
 """
 

@@ -151,7 +151,7 @@ class TrainingRecipe:
                 expected="dense sampling, the one that has a rate",
                 hint="leave --sampling or --frame-rate out",
             )
-        # Each process would judge by itself whether the scale of the loss is too large.
+        # Each process would decide by itself whether the scale of the loss is too large.
         fits = self.sharding == "none" or self.precision != "fp16"
         yield from out_of_range(self, "sharding", fits, "none with --precision fp16, or --precision bf16")
         yield from out_of_range(self, "read_limit_seconds", 0 < self.read_limit_seconds < math.inf, "a number above 0")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ImageFormat = Literal["svg", "png"]
 
-# Okabe and Ito's colours, which people of any colour vision can tell apart, without their yellow: too pale for lines.
+# Okabe and Ito's colours, distinct for people of any colour vision, without their yellow: too pale for lines.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINE_STYLES = ("-", "--", ":", "-.")
 _WIDTH_INCHES = 7.2

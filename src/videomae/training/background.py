@@ -1,4 +1,4 @@
-"""Saving beside the training: tensors are copied, which is quick, and written while training goes on."""
+"""Saving beside the training: tensors are copied, which is quick, and written while training continues."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from videomae.checkpoint import LoadedCheckpoint, save_checkpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.errors import CheckpointError
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.background import BackgroundWriter, HostCopy
@@ -50,7 +50,7 @@ class Checkpointing:
         parts: Mapping[str, Stateful],
         *,
         folder: RunFolder,
-        checkpoint: LoadedCheckpoint,
+        checkpoint: Checkpoint,
         parallel: DataParallel,
         recipe: TrainingRecipe,
     ) -> None:
@@ -107,7 +107,7 @@ class Checkpointing:
 
         def write() -> None:
             if with_weights:
-                save_checkpoint(self._checkpoint, self._folder.path, _weights_for_users(state))
+                self._checkpoint.save(self._folder.path, _weights_for_users(state))
             self._folder.sync_metrics()
             self._folder.states.save({"step": step, **state}, keep=self._recipe.keep_states)
 
@@ -121,7 +121,7 @@ class Checkpointing:
             return
         self._writer.wait()
         weights = _weights_for_users(self._copy.take(state))
-        self._writer.submit(lambda: save_checkpoint(self._checkpoint, self._folder.path, weights))
+        self._writer.submit(lambda: self._checkpoint.save(self._folder.path, weights))
 
     def wait(self) -> None:
         """Until all is on the disk.

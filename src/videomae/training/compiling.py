@@ -15,13 +15,13 @@ def compile_layers(model: Any, example: tuple[int, int], *, precision: str, note
     """Compile each layer of encoder and decoder in place; all layers of a stack share what is compiled.
 
     The names of `state_dict` stay. Compiling happens when a layer first runs, so one is tried at once: where there is
-    no compiler, or it fails, all layers stay as they were, and `note` is told in one line.
+    no compiler, or it fails, all layers stay as they were, and `note` gets one line.
 
     Args:
         model: on its device, in any mode.
         example: clips and tokens of the encoder's inputs.
         precision: of the run.
-        note: is told why nothing was compiled.
+        note: called with the reason if nothing was compiled.
 
     Returns:
         Whether the layers are compiled.

@@ -70,7 +70,7 @@ def measured_steps(
     with freed_memory_kept() if is_cpu else nullcontext(), random_state_kept(trainer.device):
         seconds(1)  # what is made once: state of the optimizer, memory, kernels
         one = seconds(1)
-        host_copy = HostCopy()  # a run saves while it goes on, from a copy that it keeps
+        host_copy = HostCopy()  # a run saves in the background, from a copy that it keeps
         host_copy.take(trainer.checkpointing.state_dict())
         largest, last = 1, one
         peaks = {1: _peaks(trainer)}

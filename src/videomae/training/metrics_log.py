@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videomae.core.distributed import Processes
+from videomae.core.distributed import ProcessGroup
 from videomae.core.errors import ConfigError
 from videomae.core.machine import peak_memory_bytes, usable_cores
 from videomae.data.loader import ClipBatch, automatic_workers
@@ -116,7 +116,7 @@ class Meter:
         steps_per_epoch: int,
         paths: Sequence[VideoSource],
         data: str,
-        processes: Processes,
+        processes: ProcessGroup,
         monitor: Monitor,
         log: Callable[[dict[str, Any]], object],
     ) -> None:

@@ -85,7 +85,7 @@ def mix_clips_(clips: Tensor, mix: Mix) -> Tensor:
 
 
 def soft_targets(labels: Tensor, num_classes: int, *, mix: Mix, label_smoothing: float = 0.0) -> Tensor:
-    """What a mixed batch should be told to be.
+    """The targets of a mixed batch.
 
     `F.cross_entropy(logits, targets)` is then the loss, or the binary one of several classes; without mixing it is that
     of the labels with the same `label_smoothing`.

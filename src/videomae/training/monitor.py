@@ -1,4 +1,4 @@
-"""What a run reports while it goes on. The command line shows it; a program may pass its own monitor or none."""
+"""What a run reports while it runs. The command line shows it; a program may pass its own monitor or none."""
 
 from __future__ import annotations
 

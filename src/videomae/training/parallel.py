@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from videomae.core.distributed import Processes
+from videomae.core.distributed import ProcessGroup
 from videomae.data.loader import ClipBatch
 from videomae.data.workers import Broken
 from videomae.models.network import Layer
@@ -28,8 +28,8 @@ class DataParallel:
             state over the processes (FSDP2).
     """
 
-    def __init__(self, processes: Processes | None = None, sharding: Sharding = "none") -> None:
-        self.processes = processes or Processes()
+    def __init__(self, processes: ProcessGroup | None = None, sharding: Sharding = "none") -> None:
+        self.processes = processes or ProcessGroup()
         self.sharding = sharding
         self._network: Any = None
 

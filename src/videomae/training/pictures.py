@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from videomae.checkpoint import LoadedCheckpoint
+from videomae.checkpoint import Checkpoint
 from videomae.core.errors import InputError, VideoError
 from videomae.core.files import write_bytes
 from videomae.core.random_keys import generator_for
@@ -47,7 +47,7 @@ class ProgressPictures:
         average: of the weights, where the run keeps one: it is what the folder holds, so it draws the pictures.
     """
 
-    checkpoint: LoadedCheckpoint
+    checkpoint: Checkpoint
     entries: Sequence[VideoEntry]
     recipe: PretrainRecipe
     folder: Path
@@ -84,7 +84,7 @@ class ProgressPictures:
 
 
 def reconstruct_first(
-    checkpoint: LoadedCheckpoint, entries: Sequence[VideoEntry], recipe: PretrainRecipe, device: torch.device
+    checkpoint: Checkpoint, entries: Sequence[VideoEntry], recipe: PretrainRecipe, device: torch.device
 ) -> list[tuple[VideoSource, Reconstruction]]:
     """The first videos that can be read, rebuilt by the network as it is now, always under the same masks.
 
@@ -123,7 +123,7 @@ def reconstruct_first(
 def read_progress(folder: Path) -> list[tuple[list[str], list[Pixels]]]:
     """What a run kept: for each clip the names of the points and its frames at each, (T, H, W, 3).
 
-    A point whose file is damaged is left out; without the original and one point there is nothing.
+    Points whose file is damaged are skipped; the list is empty without the original and at least one point.
     """
     place = folder / FOLDER
     points = [("original", place / "original.png"), ("masked", place / "masked.png")]
@@ -144,7 +144,7 @@ def _taken_epochs(place: Path) -> list[tuple[Path, int]]:
 
 
 def _save(path: Path, clips: Sequence[Pixels]) -> None:
-    """Clips as the rows of one small picture, which says how it is to be cut again."""
+    """Clips as the rows of one small picture, with the sizes needed to cut it again."""
     rows = [[_small(clip[index]) for index in spaced_indices(len(clip), _NUM_FRAMES)] for clip in clips]
     sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
     info = PngInfo()

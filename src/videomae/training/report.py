@@ -151,12 +151,12 @@ def _add_curves(report: Report, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _add_accuracy(report: Report, records: Sequence[Mapping[str, Any]]) -> None:
-    judged = [record for record in records if record["split"] == "val"]
+    validations = [record for record in records if record["split"] == "val"]
     names = {"top-1": "top1", "mean class accuracy": "mean_class_accuracy", "mAP": "mean_average_precision"}
     series = {
-        title: [(record["step"], 100 * record[name]) for record in judged]
+        title: [(record["step"], 100 * record[name]) for record in validations]
         for title, name in names.items()
-        if all(name in record for record in judged)
+        if all(name in record for record in validations)
     }
     main = "mAP" if "mAP" in series else "top-1"  # what chooses the best epoch
     series = {

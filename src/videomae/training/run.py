@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from videomae.core.distributed import joined_processes
+from videomae.core.distributed import joined_process_group
 from videomae.core.errors import ConfigError
 from videomae.training.compiling import compile_layers
 from videomae.training.monitor import Monitor
@@ -58,7 +58,7 @@ def run(task: Task, output: str | Path, *, resume_anyway: bool = False, monitor:
         InputError: if data, checkpoint, recipe or folder do not fit.
         TrainingStopped: if the user stopped the run; its state is saved.
     """
-    with joined_processes(task.recipe.device) as processes:
+    with joined_process_group(task.recipe.device) as processes:
         trainer = prepare(
             task,
             output,

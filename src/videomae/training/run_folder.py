@@ -35,7 +35,7 @@ _FREE_FIELDS = {
     "sharding",
     "trackers",
 }
-# The same videos may lie elsewhere, or be called in another way; `videos` and `val_videos` tell them.
+# The same videos may lie elsewhere, or be given in another form; `videos` and `val_videos` identify them.
 _PLACES = {"data", "val"}
 _HASHES = {"videos": "videos", "val_videos": "validation videos"}
 
@@ -131,7 +131,7 @@ class RunFolder:
         return self.path / REPORT_NAME
 
     def opened(self) -> FolderLock:
-        """Within it this process alone works here; says who else does, and writes the description.
+        """Within it, this process alone works here. Writes the description.
 
         Raises:
             InputError: if another process is at work here, or the folder cannot be written.

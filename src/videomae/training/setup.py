@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from videomae.core.distributed import Processes
+from videomae.core.distributed import ProcessGroup
 from videomae.core.precision import Precision, choose_precision
 from videomae.models.config import VideoMAEConfig
 from videomae.recipes.recipe import TrainingRecipe
@@ -32,7 +32,7 @@ def fit_batch_size(recipe: Any, num_clips: int, note: Callable[[str], object]) -
 
 
 def settle_precision(
-    recipe: Any, output: str | Path, device: torch.device, processes: Processes
+    recipe: Any, output: str | Path, device: torch.device, processes: ProcessGroup
 ) -> tuple[Any, Precision]:
     """The recipe with the precision that its "auto" becomes, and why; all processes have that of the main one.
 

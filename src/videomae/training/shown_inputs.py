@@ -50,13 +50,13 @@ def masked_clips(
 
 
 def labelled_clips(names: Sequence[str], pixels: np.ndarray, targets: Tensor, smoothing: float) -> list[TitledClip]:
-    """Each clip with the classes that it should be told to be.
+    """Each clip with the classes of its target.
 
     Args:
         names: of the classes.
         pixels: uint8 (B, T, H, W, C).
         targets: (B, classes), as `soft_targets` makes them.
-        smoothing: share of the targets that is spread over all classes, which the titles leave out.
+        smoothing: share of the targets that is spread over all classes, which the titles do not include.
     """
     shares = (targets.cpu() - smoothing / len(names)) / (1 - smoothing)
     titles = []

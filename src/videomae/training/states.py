@@ -50,7 +50,7 @@ class RunStates:
         What a killed process left half-written is removed. A damaged state is put aside as `step-….pt.damaged`.
 
         Args:
-            note: is told which states were damaged.
+            note: called with a line for each damaged state.
 
         Raises:
             CheckpointError: if there are states, and all are damaged.
@@ -112,7 +112,7 @@ class RunStates:
         return free is None or free >= needed
 
     def _free_bytes(self) -> int | None:
-        """Of the disk; None where the file system does not tell."""
+        """Of the disk; None where the file system does not report it."""
         try:
             return shutil.disk_usage(next(p for p in (self.folder, *self.folder.parents) if p.exists())).free
         except OSError:
@@ -120,7 +120,7 @@ class RunStates:
 
     def _no_room(self, path: Path, needed: int, reason: str) -> InputError:
         free, kept = self._free_bytes(), self.paths()
-        before = f"the state of step {_step_of(kept[-1])} is intact, and the same command goes on" if kept else ""
+        before = f"the state of step {_step_of(kept[-1])} is intact; repeat the command to resume" if kept else ""
         return InputError(
             f"cannot write {path} ({reason}; {'unknown how much is' if free is None else _megabytes(free)} free)",
             expected=f"{_megabytes(needed)} of room on the disk of {self.folder}",
@@ -171,5 +171,5 @@ def _load(path: Path) -> dict[str, Any]:
 def _save(state: Mapping[str, Any], path: Path) -> None:
     try:
         torch.save(dict(state), path)
-    except RuntimeError as error:  # torch's own writer says so when the disk is full
+    except RuntimeError as error:  # how torch's own writer fails when the disk is full
         raise OSError(errno.EIO, f"writing failed, is the disk full? {error}") from error

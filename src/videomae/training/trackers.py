@@ -95,8 +95,8 @@ def start_trackers(
 ) -> Trackers:
     """Begin to track a run in its folder, with the recipe as hyperparameters.
 
-    Everything is written on this machine: W&B sends nothing unless WANDB_MODE says so, and Trackio keeps its data in
-    the folder unless TRACKIO_DIR names another. Call it in the main process only.
+    Everything is written on this machine: W&B sends nothing unless WANDB_MODE is set to online, and Trackio keeps
+    its data in the folder unless TRACKIO_DIR names another. Call it in the main process only.
 
     Args:
         names: `auto` (TensorBoard where it is installed), `none`, or trackers by name.
@@ -114,11 +114,11 @@ def start_trackers(
             continue  # of "auto": nobody asked for it by name
         try:
             with _stdout_to_stderr():
-                active[name], said = _BEGIN[name](folder, first_step)
+                active[name], text = _BEGIN[name](folder, first_step)
         except Exception as error:  # whatever a tracker's library raises
             note(f"{name} does not start, the run continues without it: {_one_line(error)}")
             continue
-        note(said)
+        note(text)
     return Trackers(active, note)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from videomae.core.distributed import Processes
+from videomae.core.distributed import ProcessGroup
 from videomae.core.errors import VideoError
 from videomae.data.workers import Broken
 from videomae.datasets.catalog import Catalog, stamp_of
@@ -32,14 +32,14 @@ class UnreadableVideos:
         paths: Sequence[VideoSource],
         max_share: float,
         note: Callable[[str], object],
-        processes: Processes | None = None,
+        processes: ProcessGroup | None = None,
     ) -> None:
         self.reasons: dict[str, str] = {}
         self.excluded: dict[int, VideoError] = {}
         self._paths = paths
         self._max_share = max_share
         self._note = note
-        self._processes = processes or Processes()
+        self._processes = processes or ProcessGroup()
         self._scanned: set[int] = set()
 
     def add_scanned(self) -> None:

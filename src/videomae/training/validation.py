@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from videomae.checkpoint import LoadedCheckpoint
-from videomae.core.distributed import Processes
+from videomae.checkpoint import Checkpoint
+from videomae.core.distributed import ProcessGroup
 from videomae.core.errors import VideoError
 from videomae.datasets.manifest import Manifest
 from videomae.evaluation.results import Evaluation
@@ -59,13 +59,13 @@ class BestEpoch:
 
 
 def validate(
-    checkpoint: LoadedCheckpoint,
+    checkpoint: Checkpoint,
     manifest: Manifest,
     recipe: FinetuneRecipe,
     *,
     on_video: Callable[[], object] | None = None,
     excluded: dict[int, VideoError] | None = None,
-    processes: Processes | None = None,
+    processes: ProcessGroup | None = None,
 ) -> Evaluation:
     """Evaluate a classifier on one view of each video; unreadable videos count as wrong, and end no run of hours."""
     return evaluate_classifier(

@@ -59,7 +59,7 @@ class Stopwatch:
         """Raise VideoError when the time is used up."""
         if time.monotonic() > self._end:
             raise VideoError(
-                f"{self._name} (still at work after {self.max_seconds:g} s)",
+                f"{self._name} (still being read after {self.max_seconds:g} s)",
                 expected="a video that is read within the time limit",
                 hint="skip this file, read fewer frames at once, or allow more time for it",
             )
@@ -82,5 +82,5 @@ def faults_of(name: str) -> Iterator[None]:
         raise VideoError(
             f"{name} ({type(error).__name__}: {' '.join(str(error).split())})",
             expected="a video that PyAV reads",
-            hint="leave this file out, or convert it to H.264 in an MP4 file",
+            hint="remove this file from the data, or convert it to H.264 in an MP4 file",
         ) from error

@@ -119,7 +119,7 @@ def _download(repo_id: str, filename: str, options: HubOptions) -> Path | None:
             return Path(hf_hub_download(repo_id, filename, **keywords))
     except LocalEntryNotFoundError as error:
         # Raised both without a connection and for a file that the cache lacks. Only a cached repository that was
-        # asked for offline, on purpose, says something about the file.
+        # asked for offline, on purpose, shows that the file does not exist.
         if _is_offline(options) and _is_cached(repo_id, options):
             return None
         raise _explained(repo_id, error) from error

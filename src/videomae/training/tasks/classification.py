@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomae.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint, stored_task
-from videomae.core.distributed import Processes
+from videomae.checkpoint import Checkpoint, new_processor, stored_task
+from videomae.core.distributed import ProcessGroup
 from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.data.augmentation import Augmentation
 from videomae.data.clips import Crop, TrainingClips, multi_hot
@@ -58,7 +58,7 @@ class ClassificationTask:
     title = "fine-tuning"
     manifest: Manifest
     validation: Manifest | None
-    checkpoint: LoadedCheckpoint
+    checkpoint: Checkpoint
     dataset: TrainingClips
 
     def __init__(
@@ -137,7 +137,7 @@ class ClassificationTask:
         if processor is not None:  # the frames must look to the encoder as they did in pre-training
             fresh.image_mean, fresh.image_std = processor.image_mean, processor.image_std
         self.recipe = recipe
-        self.checkpoint = LoadedCheckpoint(model.to(device), fresh, sampling)
+        self.checkpoint = Checkpoint(model.to(device), fresh, sampling)
         self.num_encoder_tokens = model.config.grid.num_tokens
         kind = "center" if recipe.min_crop_area == 1 else "resized"
         self.dataset = TrainingClips(
@@ -165,7 +165,7 @@ class ClassificationTask:
             model = VideoMAEForVideoClassification(new_config(recipe, id2label=dict(enumerate(names))))
             init_for_finetuning(model, init_scale=recipe.init_scale)
             return model, recipe, None
-        opened = open_checkpoint(self._init, task="classification", class_names=names)
+        opened = Checkpoint.open(self._init, task="classification", class_names=names)
         recipe = fit_to_checkpoint(recipe, opened.model.config, opened.sampling)
         if not _keeps_head(self._init, names, note, several_labels=self.manifest.is_multi_label):
             init_classifier(opened.model, init_scale=recipe.init_scale)
@@ -215,7 +215,7 @@ class ClassificationTask:
         is_due = epoch % self.recipe.val_every == 0 or epoch == self.recipe.epochs
         return self.validation is not None and is_due
 
-    def validate(self, on_video: Callable[[], object], processes: Processes) -> Evaluation:
+    def validate(self, on_video: Callable[[], object], processes: ProcessGroup) -> Evaluation:
         """See `Task.validate`; what ended a worker process once is not opened again."""
         assert self.validation is not None
         excluded = self._unreadable_validation
@@ -242,12 +242,12 @@ class ClassificationTask:
         return f"fine-tuning {start} on {len(manifest.class_names)} classes ({counts}); {videos}{splits}"
 
     def write_report(
-        self, folder: RunFolder, *, unreadable: Mapping[str, str], best: BestEpoch, processes: Processes
+        self, folder: RunFolder, *, unreadable: Mapping[str, str], best: BestEpoch, processes: ProcessGroup
     ) -> None:
         """See `Task.write_report`; the saved weights are evaluated once more, as any user of the folder will."""
         evaluation = None
         if self.validation is not None:
-            saved = processes.from_main(processes.on_main(lambda: open_checkpoint(folder.path, task="classification")))
+            saved = processes.from_main(processes.on_main(lambda: Checkpoint.open(folder.path, task="classification")))
             saved.model.to(self.checkpoint.model.device)
             evaluation = validate(saved, self.validation, self.recipe, processes=processes)
         processes.on_main(

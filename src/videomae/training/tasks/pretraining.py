@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomae.checkpoint import LoadedCheckpoint, new_processor, open_checkpoint
-from videomae.core.distributed import Processes
+from videomae.checkpoint import Checkpoint, new_processor
+from videomae.core.distributed import ProcessGroup
 from videomae.core.errors import ConfigError
 from videomae.core.masks import running_cell_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
@@ -55,7 +55,7 @@ class PretrainingTask:
     title = "pre-training"
     validation = None
     manifest: Manifest
-    checkpoint: LoadedCheckpoint
+    checkpoint: Checkpoint
     dataset: TrainingClips
 
     def __init__(
@@ -89,7 +89,7 @@ class PretrainingTask:
         model, recipe = self._build_model(recipe)
         self.recipe = recipe
         sampling = clip_sampling(recipe)
-        self.checkpoint = LoadedCheckpoint(model.to(device), new_processor(model.config, sampling), sampling)
+        self.checkpoint = Checkpoint(model.to(device), new_processor(model.config, sampling), sampling)
         # A ratio or grid that no mask fits is found before anything is written.
         hidden, _ = draw_masks(recipe, model.config.grid.shape, 1, 0)
         if not hidden.any():
@@ -114,7 +114,7 @@ class PretrainingTask:
     def _build_model(self, recipe: PretrainRecipe) -> tuple[VideoMAEForPreTraining, PretrainRecipe]:
         """The model, and the recipe with nothing left open."""
         if self._init is not None:
-            opened = open_checkpoint(self._init, task="pretraining", norm_pix_loss=recipe.norm_pix_loss)
+            opened = Checkpoint.open(self._init, task="pretraining", norm_pix_loss=recipe.norm_pix_loss)
             return opened.model, fit_to_checkpoint(recipe, opened.model.config, opened.sampling)
         recipe = recipe.for_new_network()
         config = new_config(recipe, norm_pix_loss=recipe.norm_pix_loss, use_mean_pooling=False)
@@ -167,7 +167,7 @@ class PretrainingTask:
         """Never: there is no validation in pre-training."""
         return False
 
-    def validate(self, on_video: Callable[[], object], processes: Processes) -> Evaluation:
+    def validate(self, on_video: Callable[[], object], processes: ProcessGroup) -> Evaluation:
         """Never called, see `validates_after`."""
         raise AssertionError("pre-training has no validation")
 
@@ -187,13 +187,13 @@ class PretrainingTask:
         return f"pre-training {weights} on {len(self.manifest)} videos{splits}"
 
     def write_report(
-        self, folder: RunFolder, *, unreadable: Mapping[str, str], best: BestEpoch, processes: Processes
+        self, folder: RunFolder, *, unreadable: Mapping[str, str], best: BestEpoch, processes: ProcessGroup
     ) -> None:
         """See `Task.write_report`."""
 
         def write() -> None:
             # The weights of the folder: a sharded model computes nothing in one process alone.
-            saved = open_checkpoint(folder.path, task="pretraining")
+            saved = Checkpoint.open(folder.path, task="pretraining")
             device = self.checkpoint.model.device
             pictures = reconstruct_first(saved, self.manifest.entries, self.recipe, device)
             write_pretrain_report(

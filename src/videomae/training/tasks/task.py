@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomae.checkpoint import LoadedCheckpoint
-from videomae.core.distributed import Processes
+from videomae.checkpoint import Checkpoint
+from videomae.core.distributed import ProcessGroup
 from videomae.data.clips import TrainingClips
 from videomae.datasets.manifest import Manifest
 from videomae.evaluation.results import Evaluation
@@ -51,7 +51,7 @@ class Task(Protocol):
         """The validation videos; None for none."""
 
     @property
-    def checkpoint(self) -> LoadedCheckpoint:
+    def checkpoint(self) -> Checkpoint:
         """The model that is trained, on its device, with its processor and sampling."""
 
     @property
@@ -124,7 +124,7 @@ class Task(Protocol):
     def validates_after(self, epoch: int) -> bool:
         """Whether validation is due after this epoch, from 1."""
 
-    def validate(self, on_video: Callable[[], object], processes: Processes) -> Evaluation:
+    def validate(self, on_video: Callable[[], object], processes: ProcessGroup) -> Evaluation:
         """Evaluate the model, as it is, on the validation videos; unreadable ones count as wrong."""
 
     def show(self, micro_batch: MicroBatch) -> list[TitledClip]:
@@ -134,6 +134,6 @@ class Task(Protocol):
         """What is trained on what, in one line."""
 
     def write_report(
-        self, folder: RunFolder, *, unreadable: Mapping[str, str], best: BestEpoch, processes: Processes
+        self, folder: RunFolder, *, unreadable: Mapping[str, str], best: BestEpoch, processes: ProcessGroup
     ) -> None:
         """Write the run's report.html from what the folder holds; called in all processes."""
