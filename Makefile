@@ -22,7 +22,7 @@ test-installed: newest-installed ## the installed package's commands, reader and
 	.venv-newest/bin/python .ci/try_installed.py
 	$(call pytest,.venv-newest) tests/video tests/cli
 
-lint: $(VENV)/.installed-test ## formatter, linter, types (on Windows too), floors
+lint: $(VENV)/.installed-test ## formatter, linter, types (on Windows too), layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

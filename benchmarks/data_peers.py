@@ -44,7 +44,7 @@ def _cpu_seconds() -> float:
 
 
 def interleaved(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[Sample]]:
-    """Samples of each; the order turns round by round, so that a noisy neighbour hits all alike."""
+    """Samples of each; the order turns round by round, so that a noisy neighbor hits all alike."""
     samples: dict[str, list[Sample]] = {name: [] for name in functions}
     for number in range(rounds):
         for name in list(functions)[:: 1 if number % 2 == 0 else -1]:
@@ -111,7 +111,7 @@ def fault_of(read: ReadClip, path: Path, indices: np.ndarray, expected: np.ndarr
     expected = expected[wanted]
     if clip.shape == expected.shape:
         difference = np.abs(clip.astype(np.int16) - expected).mean(axis=(1, 2, 3))
-        # Conversions differ by some levels; frames from elsewhere differ more than their neighbours.
+        # Conversions differ by some levels; frames from elsewhere differ more than their neighbors.
         if difference.max() > 12:
             return f"other frames (up to {difference.max():.0f} levels off on average)"
     return None
@@ -139,7 +139,7 @@ class V1:
         self._datasets = importlib.import_module("datasets")
 
     def pretraining(self, paths: list[Path], list_file: Path) -> Any:
-        """The pre-training data set: 16 frames at stride 4, multi-scale crop to 224, normalised, and a mask."""
+        """The pre-training data set: 16 frames at stride 4, multi-scale crop to 224, normalized, and a mask."""
         list_file.write_text("".join(f"{path} 0\n" for path in paths))
         options = types.SimpleNamespace(
             input_size=224,

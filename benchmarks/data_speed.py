@@ -197,7 +197,7 @@ def pack(options: argparse.Namespace) -> Row:
 
 
 def views(options: argparse.Namespace) -> Row:
-    """5 × 3 test views of one video, normalised; one thread, as a loader's worker has."""
+    """5 × 3 test views of one video, normalized; one thread, as a loader's worker has."""
     import torch
 
     from videomae.data.clips import ViewClips

@@ -1,8 +1,8 @@
-"""What the training loop adds to bare forward + backward + optimiser step, with the clips ready in memory.
+"""What the training loop adds to bare forward + backward + optimizer step, with the clips ready in memory.
 
-Two equal models take turns, step by step, on the same clips: one in the loop (masks, normalisation, schedule, checks of
+Two equal models take turns, step by step, on the same clips: one in the loop (masks, normalization, schedule, checks of
 losses and gradients, metrics, monitor), one bare, with inputs and masks made beforehand. Alternating keeps other
-work on the machine from favouring one. Also measured: for how long a save makes training wait, and how long it takes in
+work on the machine from favoring one. Also measured: for how long a save makes training wait, and how long it takes in
 the background.
 
 Run: python benchmarks/loop_overhead.py [--device cuda] [--size base] [--batch-size N] [--steps N] [--precision fp32]

@@ -78,7 +78,7 @@ def _job(module: Any, job: str, bf16: bool, batch_size: int, device: torch.devic
 
 
 def _interleaved(steps: dict[str, Callable[[], None]], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each round; the order turns round by round, so that a noisy neighbour hits both alike."""
+    """Seconds of each round; the order turns round by round, so that a noisy neighbor hits both alike."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
         step()

@@ -40,26 +40,26 @@ def tiny_pretrain_recipe(**changes: Any) -> PretrainRecipe:
 
 
 def tiny_finetune_recipe(**changes: Any) -> FinetuneRecipe:
-    """3 epochs of 3 steps over the 18 training clips, unless changed; a rate at which the colours are learnt."""
+    """3 epochs of 3 steps over the 18 training clips, unless changed; a rate at which the colors are learnt."""
     settings: dict[str, Any] = {"size": "tiny", "epochs": 3, "batch_size": 6, "warmup_epochs": 0.5}
     settings |= {"learning_rate": 5e-2, "label_smoothing": 0.0, "layer_decay": 0.9}
-    # Colours are the classes here: what changes them would take the labels with it.
+    # Colors are the classes here: what changes them would take the labels with it.
     settings |= {"rand_augment": "", "erasing": 0.0, "drop_path": 0.0, "init_scale": 1.0}
     return FinetuneRecipe(**{**settings, **CLIP, **SPEED, **changes})
 
 
-def write_clip(path: Path, colour: tuple[int, int, int], *, phase: float = 0.0, num_frames: int = 8) -> Path:
-    """A smooth pattern of one colour that moves, 40×32 pixels."""
+def write_clip(path: Path, color: tuple[int, int, int], *, phase: float = 0.0, num_frames: int = 8) -> Path:
+    """A smooth pattern of one color that moves, 40×32 pixels."""
     columns = np.arange(40) / 6
     waves = [np.tile(0.75 + 0.25 * np.sin(columns + phase + 0.5 * t), (32, 1)) for t in range(num_frames)]
-    frames = np.stack(waves)[..., None] * np.array(colour)
+    frames = np.stack(waves)[..., None] * np.array(color)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_video(path, frames.astype(np.uint8), frames_per_second=10, preset="ultrafast")
     return path
 
 
 def write_data_set(folder: Path, *, per_class: int, classes: Sequence[str] = tuple(CLASSES)) -> Path:
-    """A folder of class folders; the class is the colour."""
+    """A folder of class folders; the class is the color."""
     for name in classes:
         for number in range(per_class):
             write_clip(folder / name / f"{name}_{number}.mp4", CLASSES[name], phase=1.3 * number)
@@ -200,25 +200,25 @@ def commands(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture(scope="session")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """train/ with 6 and val/ with 2 clips of each of 3 classes."""
-    folder = tmp_path_factory.mktemp("colours")
+    folder = tmp_path_factory.mktemp("colors")
     write_data_set(folder / "train", per_class=6)
     write_data_set(folder / "val", per_class=2)
     return folder
 
 
 @pytest.fixture(scope="session")
-def pretrained(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> PretrainResult:
+def pretrained(colors: Path, tmp_path_factory: pytest.TempPathFactory) -> PretrainResult:
     """A finished pre-training run. Tests must not change its folder."""
-    return pretrain(colours, tmp_path_factory.mktemp("runs") / "pretrained", tiny_pretrain_recipe())
+    return pretrain(colors, tmp_path_factory.mktemp("runs") / "pretrained", tiny_pretrain_recipe())
 
 
 @pytest.fixture(scope="session")
-def finetuned(colours: Path, pretrained: PretrainResult, tmp_path_factory: pytest.TempPathFactory) -> FinetuneResult:
+def finetuned(colors: Path, pretrained: PretrainResult, tmp_path_factory: pytest.TempPathFactory) -> FinetuneResult:
     """A finished fine-tuning run from `pretrained`. Tests must not change its folder."""
     output = tmp_path_factory.mktemp("runs") / "classifier"
-    return finetune(colours, output, tiny_finetune_recipe(), init=str(pretrained.folder))
+    return finetune(colors, output, tiny_finetune_recipe(), init=str(pretrained.folder))
 
 
 @pytest.fixture(scope="session")

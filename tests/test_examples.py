@@ -25,36 +25,36 @@ def test_each_example_is_tested() -> None:
     assert all(f'"{path.stem}"' in tested for path in EXAMPLES.glob("*.py"))
 
 
-def test_own_training_loop(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
+def test_own_training_loop(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
     words = ["--checkpoint", pretrained.folder, "--output", tmp_path / "out", "--epochs", "4", "--num-workers", "0"]
-    assert run_example("own_training_loop", colours, *words) > 0.5
-    predicted = videomae.predict(colours / "val", model=tmp_path / "out", num_workers=0, progress=False)
+    assert run_example("own_training_loop", colors, *words) > 0.5
+    predicted = videomae.predict(colors / "val", model=tmp_path / "out", num_workers=0, progress=False)
     assert len(predicted) == 6
 
 
 @pytest.mark.filterwarnings("ignore")  # of the other library
-def test_transformers_trainer(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
+def test_transformers_trainer(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     words = ["--checkpoint", pretrained.folder, "--output", tmp_path / "out", "--epochs", "1"]
-    assert 0 <= run_example("transformers_trainer", colours, *words)["eval_top1"] <= 1
+    assert 0 <= run_example("transformers_trainer", colors, *words)["eval_top1"] <= 1
     assert videomae.Checkpoint.open(tmp_path / "out").model.config.num_labels == 3
 
 
 @pytest.mark.filterwarnings("ignore")  # of the other library
-def test_lora(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
+def test_lora(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     words = ["--checkpoint", pretrained.folder, "--output", tmp_path / "out", "--epochs", "1"]
-    assert run_example("lora", colours / "train", *words) < 3
+    assert run_example("lora", colors / "train", *words) < 3
     assert (tmp_path / "out" / "adapter_model.safetensors").exists()
 
 
-def test_linear_classifier_on_features(pretrained: PretrainResult, colours: Path) -> None:
-    assert run_example("linear_classifier_on_features", colours, "--checkpoint", pretrained.folder) > 0.5
+def test_linear_classifier_on_features(pretrained: PretrainResult, colors: Path) -> None:
+    assert run_example("linear_classifier_on_features", colors, "--checkpoint", pretrained.folder) > 0.5
 
 
-def test_k_fold_by_group(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
-    for path in (colours / "train").rglob("*.mp4"):
+def test_k_fold_by_group(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
+    for path in (colors / "train").rglob("*.mp4"):
         (tmp_path / "data" / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / "data" / path.parent.name)
     words = ["--checkpoint", pretrained.folder, "--output", tmp_path / "folds", "--group", r"_(\d+)\.", "--folds", "2"]

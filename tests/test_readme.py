@@ -15,7 +15,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_the_python_snippet(
-    colours: Path,
+    colors: Path,
     pretrained: PretrainResult,
     finetuned: FinetuneResult,
     tmp_path: Path,
@@ -27,7 +27,7 @@ def test_the_python_snippet(
     for name, target in {
         "pretrained": pretrained.folder,
         "classifier": finetuned.folder,
-        "holiday.mp4": colours / "val/red/red_0.mp4",
+        "holiday.mp4": colors / "val/red/red_0.mp4",
     }.items():
         (tmp_path / name).symlink_to(target)
     monkeypatch.chdir(tmp_path)
@@ -39,8 +39,8 @@ def test_the_python_snippet(
     assert isinstance(loss, torch.Tensor)
     assert loss.item() > 0
     # The training itself is in tests/api; what is done with its results runs as it stands.
-    (tmp_path / "clips").symlink_to(colours)
-    (tmp_path / "videos").symlink_to(colours / "val")
+    (tmp_path / "clips").symlink_to(colors)
+    (tmp_path / "videos").symlink_to(colors / "val")
     lines = [line for line in first.splitlines() if not re.match(r"videomae\.(pretrain|finetune)\(", line)]
     assert len(lines) == len(first.splitlines()) - 2
     exec(compile("\n".join(lines), str(README), "exec"), {})

@@ -5,7 +5,7 @@
 DATA has the splits train and val, of other sources, such as a folder with train/CLASS and val/CLASS. For each seed: the
 network is pre-trained on the train clips, labels unused, with tube masks (90 and 75 %) and random masks (90 %), and
 left untrained ("scratch"). Each encoder is then fine-tuned with the same settings and judged on 5 × 3 views of the val
-clips; frozen, it is judged by nearest neighbours, a linear and an attentive probe. No number is chosen on val: of every
+clips; frozen, it is judged by nearest neighbors, a linear and an attentive probe. No number is chosen on val: of every
 run the last epoch counts. Runs that DIR holds finished are not done again; several seeds may run at once, each in a
 process of its own (`--seeds 0 --num-workers 1`), and a last call with all of them makes the table.
 
@@ -104,7 +104,7 @@ def measure(packed: Path, folder: Path, arm: str, seed: int, options: argparse.N
         views=2,
         learning_rate=rate,
         min_learning_rate=0.0,
-        # With patches of 8 × 8 pixels the normalised target is mostly noise: in 250 steps the loss stayed at 0.99.
+        # With patches of 8 × 8 pixels the normalized target is mostly noise: in 250 steps the loss stayed at 0.99.
         norm_pix_loss=options.norm_pix_loss,
     )
     if not (encoder / REPORT_NAME).exists():

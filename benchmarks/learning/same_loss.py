@@ -1,4 +1,4 @@
-"""Our pre-training loss beside transformers': same first weights, clips, masks and optimiser, step for step in float32.
+"""Our pre-training loss beside transformers': same first weights, clips, masks and optimizer, step for step in float32.
 
     python benchmarks/learning/same_loss.py DATA [--steps 50]
 
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 class _Run:
-    """A model with its optimiser."""
+    """A model with its optimizer."""
 
     def __init__(self, model: Any, options: argparse.Namespace) -> None:
         self.model = model.train()

@@ -69,6 +69,12 @@ class Checkpoint:
             sampling = dataclasses.replace(sampling, num_frames=model.config.num_frames)
         return cls(model, processor, _checked(sampling, model.config))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        device: torch.device = self.model.device
+        return device
+
     def save(self, folder: str | Path, weights: Mapping[str, Tensor] | None = None) -> None:
         """Write model and processor, sampling included, so that `open` gives them back.
 
@@ -126,7 +132,7 @@ def load_checkpoint(
             if may_be_new and "problem_type" not in overrides:
                 config.problem_type = None  # the old head's; the new labels decide
     model, info = TASKS[task].from_state(config, state, source=str(source), dtype=dtype)
-    lacking = [name for name in info["missing_keys"] if not name.startswith(may_be_new or ("no name",))]
+    lacking = [name for name in info["missing_keys"] if not name.startswith(may_be_new)]
     if lacking:
         in_encoder = task == "features" or any(name.startswith(names.BASE_PREFIX) for name in lacking)
         raise CheckpointError(
@@ -244,7 +250,7 @@ def _from_unit_pixels(processor: VideoMAEImageProcessor, num_channels: int) -> V
     All that feeds models reads these two alone, whatever else a file may ask for: another rescaling, or none of either.
     """
     mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else (0.0, 1.0)
-    # A pixel of 255 is this many times 1 before it is normalised.
+    # A pixel of 255 is this many times 1 before it is normalized.
     unit = 255 * processor.rescale_factor if processor.do_rescale else 255.0
     processor.image_mean, processor.image_std = (
         [number / unit for number in (values * num_channels if len(values) == 1 else values)]

@@ -56,10 +56,10 @@ def test_loading_nothing_heavy() -> None:
     assert run_python(code).stdout == "True\n"
 
 
-def test_pretrain_and_finetune(colours: Path, tmp_path: Path) -> None:
+def test_pretrain_and_finetune(colors: Path, tmp_path: Path) -> None:
     speed = {**SPEED, "trackers": ("none",)}
     first = videomae.pretrain(
-        colours,
+        colors,
         output=tmp_path / "pretrained",
         progress=False,
         size="tiny",
@@ -73,18 +73,18 @@ def test_pretrain_and_finetune(colours: Path, tmp_path: Path) -> None:
     assert isinstance(first, PretrainResult)
     assert first.steps == 3
     second = videomae.finetune(
-        colours, output=tmp_path / "classifier", init=first.folder, progress=False, epochs=1, batch_size=6, **speed
+        colors, output=tmp_path / "classifier", init=first.folder, progress=False, epochs=1, batch_size=6, **speed
     )
     assert isinstance(second, FinetuneResult)
     assert second.class_names == ("blue", "green", "red")
     again = videomae.finetune(
-        colours, output=tmp_path / "classifier", init=first.folder, progress=False, epochs=1, batch_size=6, **speed
+        colors, output=tmp_path / "classifier", init=first.folder, progress=False, epochs=1, batch_size=6, **speed
     )
     assert again.was_finished
 
 
-def test_predictions(finetuned: FinetuneResult, colours: Path) -> None:
-    clip = colours / "val" / "red" / "red_0.mp4"
+def test_predictions(finetuned: FinetuneResult, colors: Path) -> None:
+    clip = colors / "val" / "red" / "red_0.mp4"
     one = videomae.predict(clip, model=finetuned.folder, **CPU)
     assert len(one) == 1
     assert one[0].label == "red"
@@ -94,46 +94,44 @@ def test_predictions(finetuned: FinetuneResult, colours: Path) -> None:
     checkpoint = videomae.Checkpoint.open(finetuned.folder)
     assert "VideoMAEForVideoClassification" in repr(checkpoint)
     seen = []
-    all_of_them = checkpoint.predict(colours / "val", on_result=seen.append, **CPU)
+    all_of_them = checkpoint.predict(colors / "val", on_result=seen.append, **CPU)
     assert [result.label for result in all_of_them] == ["blue", "blue", "green", "green", "red", "red"]
     assert len(seen) == 6
-    assert checkpoint.evaluate(colours, clips=1, crops=1, **CPU).top1 == 1.0
-    assert checkpoint.predict([clip, colours / "val" / "blue"], **CPU)[1:][0].label == "blue"
+    assert checkpoint.evaluate(colors, clips=1, crops=1, **CPU).top1 == 1.0
+    assert checkpoint.predict([clip, colors / "val" / "blue"], **CPU)[1:][0].label == "blue"
 
 
-def test_predict_takes_a_list(finetuned: FinetuneResult, colours: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text(f"path,label\n{colours}/val/red/red_1.mp4,red\n")
+def test_predict_takes_a_list(finetuned: FinetuneResult, colors: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,label\n{colors}/val/red/red_1.mp4,red\n")
     (result,) = videomae.predict(tmp_path / "list.csv", model=finetuned.folder, **CPU)
     assert result.label == "red"
 
 
 def test_unreadable_videos(
-    finetuned: FinetuneResult, colours: Path, bad_files: dict[str, Path], caplog: pytest.LogCaptureFixture
+    finetuned: FinetuneResult, colors: Path, bad_files: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(videomae.VideoError, match="expected a video file"):
         videomae.predict(bad_files["text"], model=finetuned.folder, **CPU)
-    results = videomae.predict(
-        [bad_files["text"], colours / "val" / "red" / "red_0.mp4"], model=finetuned.folder, **CPU
-    )
+    results = videomae.predict([bad_files["text"], colors / "val" / "red" / "red_0.mp4"], model=finetuned.folder, **CPU)
     assert [result.label for result in results] == [None, "red"]
     assert len(results.errors) == 1
     assert [line for line in caplog.messages if line.startswith("skipping unreadable video: ")]
 
 
-def test_features(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
-    features = videomae.embed(colours / "val", model=pretrained.folder, **CPU)
+def test_features(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
+    features = videomae.embed(colors / "val", model=pretrained.folder, **CPU)
     assert features.features is not None
     assert features.features.shape == (6, 128)
     assert features.labels == ("blue", "blue", "green", "green", "red", "red")
     assert np.isnan(features.start_seconds).all()
     assert repr(features) == "Features(6 rows of 128)"
-    written = videomae.embed(colours / "val", model=pretrained.folder, output=tmp_path / "x.npz", **CPU)
+    written = videomae.embed(colors / "val", model=pretrained.folder, output=tmp_path / "x.npz", **CPU)
     assert np.array_equal(np.load(tmp_path / "x.npz")["features"], features.features)
     assert written.output == tmp_path / "x.npz"
 
 
-def test_reconstruction(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
-    clip = colours / "val" / "red" / "red_0.mp4"
+def test_reconstruction(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
+    clip = colors / "val" / "red" / "red_0.mp4"
     rebuilt = videomae.reconstruct(clip, model=pretrained.folder, mask="random", mask_ratio=0.75, device="cpu")
     assert rebuilt.save(tmp_path / "x.gif").read_bytes().startswith(b"GIF8")
     assert rebuilt._repr_png_().startswith(b"\x89PNG")
@@ -142,12 +140,12 @@ def test_reconstruction(pretrained: PretrainResult, colours: Path, tmp_path: Pat
 
 
 def test_scan_pack_and_probe(
-    pretrained: PretrainResult, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pretrained: PretrainResult, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))  # other tests are not to hear of its findings
-    report = videomae.scan(colours, num_workers=0, num_frames=4, frame_stride=1, progress=False)
+    report = videomae.scan(colors, num_workers=0, num_frames=4, frame_stride=1, progress=False)
     assert report.of_kind("broken") == ()
-    packed = videomae.pack(colours, tmp_path / "packed", num_workers=0, progress=False)
+    packed = videomae.pack(colors, tmp_path / "packed", num_workers=0, progress=False)
     assert packed.num_packed == len(report.manifest)
     assert videomae.probe(tmp_path / "packed", model=pretrained.folder, method="knn", **CPU).class_names == (
         "blue",
@@ -156,19 +154,19 @@ def test_scan_pack_and_probe(
     )
 
 
-def test_hints_name_parameters(finetuned: FinetuneResult, colours: Path, tmp_path: Path) -> None:
+def test_hints_name_parameters(finetuned: FinetuneResult, colors: Path, tmp_path: Path) -> None:
     with pytest.raises(videomae.ConfigError, match=r"clips=0: expected 1 or more"):
-        videomae.predict(colours, model=finetuned.folder, clips=0)
+        videomae.predict(colors, model=finetuned.folder, clips=0)
     with pytest.raises(videomae.ConfigError, match=r"epoch=3: .*did you mean epochs\?"):
-        videomae.finetune(colours, output=tmp_path / "x", init="scratch", epoch=3)  # type: ignore[call-arg]
+        videomae.finetune(colors, output=tmp_path / "x", init="scratch", epoch=3)  # type: ignore[call-arg]
     with pytest.raises(videomae.ConfigError) as caught:
-        videomae.finetune(colours, output=tmp_path / "x", init="scratch", frame_stride=2, frame_rate=5.0)
+        videomae.finetune(colors, output=tmp_path / "x", init="scratch", frame_stride=2, frame_rate=5.0)
     assert "--" not in str(caught.value)
     assert not (tmp_path / "x").exists()
 
 
-def test_notices_reach_stderr_unless_logging_is_set_up(colours: Path, tmp_path: Path) -> None:
-    code = f"import videomae; videomae.scan({str(colours)!r}, num_workers=0, progress=False); import logging; "
+def test_notices_reach_stderr_unless_logging_is_set_up(colors: Path, tmp_path: Path) -> None:
+    code = f"import videomae; videomae.scan({str(colors)!r}, num_workers=0, progress=False); import logging; "
     code += "from videomae.api._console import notices_shown\n"
     code += "with notices_shown(): logging.getLogger('videomae').info('a notice')"
     cache = str(tmp_path)
@@ -183,30 +181,30 @@ def test_recipes() -> None:
         videomae.get_recipe("finetun")
 
 
-def test_a_dataset_for_a_loop_of_ones_own(colours: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_dataset_for_a_loop_of_ones_own(colors: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings: dict[str, typing.Any] = {"num_frames": 4, "frame_stride": 1, "image_size": 32}
-    dataset = videomae.VideoDataset(colours, split="train", **settings)
+    dataset = videomae.VideoDataset(colors, split="train", **settings)
     assert dataset.class_names == ("blue", "green", "red")
     loader: torch.utils.data.DataLoader[typing.Any] = torch.utils.data.DataLoader(dataset, batch_size=4)
     batch = next(iter(loader))
     assert batch["pixel_values"].shape == (4, 4, 3, 32, 32)
     assert batch["pixel_values"].dtype == torch.float32
     assert batch["labels"].tolist() == [0, 0, 0, 0]
-    again = videomae.VideoDataset(colours, split="train", **settings)
+    again = videomae.VideoDataset(colors, split="train", **settings)
     assert torch.equal(dataset[5]["pixel_values"], again[5]["pixel_values"])
     again.set_epoch(1)
     assert not torch.equal(dataset[5]["pixel_values"], again[5]["pixel_values"])
-    val = videomae.VideoDataset(colours, split="val", training=False, **settings)
+    val = videomae.VideoDataset(colors, split="val", training=False, **settings)
     assert torch.equal(val[0]["pixel_values"], val[0]["pixel_values"])
     with pytest.raises(videomae.ConfigError, match="split='test'"):
-        videomae.VideoDataset(colours, split="test")
+        videomae.VideoDataset(colors, split="test")
 
 
 def test_a_dataset_with_an_unreadable_video(
-    colours: Path, bad_files: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    colors: Path, bad_files: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "list.csv").write_text(
-        f"path,label\n{bad_files['text']},red\n{colours}/val/blue/blue_1.mp4,blue\n", encoding="utf-8"
+        f"path,label\n{bad_files['text']},red\n{colors}/val/blue/blue_1.mp4,blue\n", encoding="utf-8"
     )
     settings: dict[str, typing.Any] = {"num_frames": 4, "frame_stride": 1, "image_size": 32}
     with pytest.raises(videomae.VideoError):

@@ -11,8 +11,8 @@ from videomae.training.finetune import FinetuneResult
 RUN = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "1", "--batch-size", "6", "--warmup-epochs", "0", "--size", "tiny"]
 
 
-def test_finetune_holds_out_groups(commands: Commands, colours: Path, tmp_path: Path) -> None:
-    words = ["finetune", colours / "train", "--output", tmp_path, "--init", "scratch", *RUN]
+def test_finetune_holds_out_groups(commands: Commands, colors: Path, tmp_path: Path) -> None:
+    words = ["finetune", colors / "train", "--output", tmp_path, "--init", "scratch", *RUN]
 
     document = commands.json(*words, "--val-share", "0.34", "--group", r"_(\d)\.")
 
@@ -24,15 +24,15 @@ def test_finetune_holds_out_groups(commands: Commands, colours: Path, tmp_path: 
     assert "num_videos=12, not 9" in commands.err
 
 
-def test_a_share_of_data_that_names_its_splits(commands: Commands, colours: Path, tmp_path: Path) -> None:
-    words = ["finetune", colours, "--output", tmp_path, "--init", "scratch", *RUN, "--val-share", "0.2"]
+def test_a_share_of_data_that_names_its_splits(commands: Commands, colors: Path, tmp_path: Path) -> None:
+    words = ["finetune", colors, "--output", tmp_path, "--init", "scratch", *RUN, "--val-share", "0.2"]
 
     assert commands(*words) == 2
     assert "--val-share 0.2 with the split val: expected one of the two" in commands.err
 
 
 def test_lists_and_their_videos_lie_apart(
-    commands: Commands, colours: Path, finetuned: FinetuneResult, tmp_path: Path
+    commands: Commands, colors: Path, finetuned: FinetuneResult, tmp_path: Path
 ) -> None:
     lines = "".join(f"{name}/{name}_0.mp4,{number}\n" for number, name in enumerate(("blue", "green", "red")))
     (tmp_path / "test.csv").write_text(lines + lines[: lines.index("\n") + 1])
@@ -42,15 +42,15 @@ def test_lists_and_their_videos_lie_apart(
     assert commands(*words) == 2
     assert "test.csv, line 1: 'blue/blue_0.mp4'; line 2: " in commands.err
     assert "give the folder that the paths are relative to with --video-root" in commands.err
-    document = commands.json(*words, "--video-root", colours / "train")
+    document = commands.json(*words, "--video-root", colors / "train")
     assert (document["num_videos"], document["top1"]) == (3, 1.0)
     assert "test.csv, line 4: the video of" in commands.err
 
 
-def test_pretrain_reads_lists_of_videos_elsewhere(commands: Commands, colours: Path, tmp_path: Path) -> None:
-    names = [path.relative_to(colours).as_posix() for path in sorted((colours / "train").glob("*/*.mp4"))]
+def test_pretrain_reads_lists_of_videos_elsewhere(commands: Commands, colors: Path, tmp_path: Path) -> None:
+    names = [path.relative_to(colors).as_posix() for path in sorted((colors / "train").glob("*/*.mp4"))]
     (tmp_path / "list.txt").write_text("\n".join(names))
 
-    words = ["pretrain", tmp_path / "list.txt", "--output", tmp_path / "run", *RUN, "--video-root", colours]
+    words = ["pretrain", tmp_path / "list.txt", "--output", tmp_path / "run", *RUN, "--video-root", colors]
 
     assert commands.json(*words)["num_videos"] == 18

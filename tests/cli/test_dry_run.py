@@ -26,18 +26,18 @@ from small_runs import (
 from videomae.cli.dry_run import lines_of
 from videomae.core.grid import TubeletGrid
 from videomae.data.loader import ClipBatch
-from videomae.training import measured
+from videomae.training import step_cost
 from videomae.training.dry_run import DryRun, dry_run
-from videomae.training.shown_inputs import as_pixels, labelled_clips, masked_clips
+from videomae.training.input_pictures import as_pixels, labelled_clips, masked_clips
 from videomae.training.tasks.classification import ClassificationTask
 from videomae.training.tasks.pretraining import PretrainingTask
 
 RUN = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "2", "--batch-size", "6"]
 
 
-def test_pretraining(commands: Commands, colours: Path, tmp_path: Path) -> None:
+def test_pretraining(commands: Commands, colors: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    assert commands("pretrain", colours, "--output", output, *RUN, "--dry-run") == 0, commands.err
+    assert commands("pretrain", colors, "--output", output, *RUN, "--dry-run") == 0, commands.err
     told = {line.split("  ")[0]: line.split("  ", 1)[1].strip() for line in commands.err.splitlines() if "  " in line}
     assert told["clips"] == "18 for training, 0 for validation"
     assert told["steps"] == "6 = 2 epochs × 3, of 6 clips"
@@ -67,8 +67,8 @@ def test_a_long_run_without_a_gpu_is_told_what_would_be_quicker(
     assert ("to be quicker" in told) is (said is not None)
 
 
-def test_finetuning_as_json(commands: Commands, colours: Path, tmp_path: Path) -> None:
-    words = ["finetune", colours, "--output", tmp_path, "--init", "scratch", *RUN, "--mixup", "0.8", "--dry-run"]
+def test_finetuning_as_json(commands: Commands, colors: Path, tmp_path: Path) -> None:
+    words = ["finetune", colors, "--output", tmp_path, "--init", "scratch", *RUN, "--mixup", "0.8", "--dry-run"]
     document = commands.json(*words)
     assert document["class_counts"] == {"blue": 6, "green": 6, "red": 6}
     expected = {"num_videos": 18, "num_validation": 6, "total_steps": 6, "steps_per_epoch": 3, "batch_size": 6}
@@ -84,10 +84,10 @@ def test_finetuning_as_json(commands: Commands, colours: Path, tmp_path: Path) -
 
 
 def test_nothing_is_left_in_the_data(
-    commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "data"
-    shutil.copytree(colours / "train", data)
+    shutil.copytree(colors / "train", data)
     before = sorted(data.rglob("*"))
     monkeypatch.chdir(data)
     for words in (["pretrain", "."], ["finetune", data, "--init", "scratch"]):
@@ -103,16 +103,16 @@ def test_nothing_is_left_in_the_data(
 
 
 def test_without_an_output_the_picture_is_drawn_here(
-    commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert commands("pretrain", colours, *RUN, "--dry-run") == 0, commands.err
+    assert commands("pretrain", colors, *RUN, "--dry-run") == 0, commands.err
     assert (tmp_path / "inputs.png").exists()
-    assert "pretrain without --output" in commands.refused("pretrain", colours, *RUN)
+    assert "pretrain without --output" in commands.refused("pretrain", colors, *RUN)
 
 
-def test_it_refuses_what_the_run_would_refuse(commands: Commands, colours: Path, tmp_path: Path) -> None:
-    words = ["pretrain", colours, "--output", tmp_path / "run", *RUN, "--dry-run"]
+def test_it_refuses_what_the_run_would_refuse(commands: Commands, colors: Path, tmp_path: Path) -> None:
+    words = ["pretrain", colors, "--output", tmp_path / "run", *RUN, "--dry-run"]
     assert commands(*words, "--mask-ratio", "0.01") == 2
     assert commands.err.splitlines()[-1].startswith(
         "videomae: mask_ratio=0.01 of 32 tubelets"
@@ -120,10 +120,10 @@ def test_it_refuses_what_the_run_would_refuse(commands: Commands, colours: Path,
     assert not (tmp_path / "run").exists()
 
 
-def test_activations_grow_with_the_clips_and_shrink_with_accumulation(colours: Path, tmp_path: Path) -> None:
+def test_activations_grow_with_the_clips_and_shrink_with_accumulation(colors: Path, tmp_path: Path) -> None:
     def activations(**changes: int) -> int:
         recipe = tiny_pretrain_recipe(**changes)
-        return dry_run(PretrainingTask(colours, recipe), tmp_path).activation_bytes
+        return dry_run(PretrainingTask(colors, recipe), tmp_path).activation_bytes
 
     one = activations(batch_size=6)
     assert activations(batch_size=12) == pytest.approx(2 * one, rel=0.1)
@@ -142,17 +142,17 @@ def _measured(commands: list[str]) -> tuple[dict[str, Any], float]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux alone")
-def test_the_estimate_is_what_the_run_needs(colours: Path, tmp_path: Path) -> None:
+def test_the_estimate_is_what_the_run_needs(colors: Path, tmp_path: Path) -> None:
     """A real run in a process of its own: its peak is the reference."""
-    words = ["pretrain", str(colours), "--output", str(tmp_path / "run"), *RUN, "--ema-decay", "0.9"]
+    words = ["pretrain", str(colors), "--output", str(tmp_path / "run"), *RUN, "--ema-decay", "0.9"]
     estimate, _ = _measured([*words, "--dry-run"])
     _, peak = _measured(words)
     assert estimate["total_bytes"] == estimate["process_bytes"] == pytest.approx(peak, rel=0.2)
 
 
-def test_workers_are_named_separately(colours: Path, tmp_path: Path) -> None:
+def test_workers_are_named_separately(colors: Path, tmp_path: Path) -> None:
     recipe = tiny_pretrain_recipe(num_workers=2)
-    found = dry_run(PretrainingTask(colours, recipe), tmp_path)
+    found = dry_run(PretrainingTask(colors, recipe), tmp_path)
     assert found.num_workers == 2
     assert found.worker_bytes is not None
     assert found.process_bytes is not None
@@ -161,11 +161,11 @@ def test_workers_are_named_separately(colours: Path, tmp_path: Path) -> None:
     assert "2 decode workers of " in dict(lines_of(found, recipe))["memory"]
 
 
-def test_what_takes_too_long_is_estimated(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measured, "_MAX_STEP_SECONDS", 0.0)
+def test_what_takes_too_long_is_estimated(colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_cost, "_MAX_STEP_SECONDS", 0.0)
     recipe = tiny_pretrain_recipe(batch_size=12)
     shown: list[str] = []
-    found = dry_run(PretrainingTask(colours, recipe), tmp_path, progress=shown.append)
+    found = dry_run(PretrainingTask(colors, recipe), tmp_path, progress=shown.append)
     assert (found.num_measured, found.micro_batch_size) == (4, 12)
     assert "measured in steps of 4 clips, estimated for 12" in dict(lines_of(found, recipe))["memory"]
     assert shown[:2] == ["preparing the run", "reading the first clips"]
@@ -175,26 +175,26 @@ def test_what_takes_too_long_is_estimated(colours: Path, tmp_path: Path, monkeyp
 def test_clips_are_repeated_for_a_whole_micro_batch() -> None:
     clips = torch.arange(3).view(3, 1, 1, 1, 1, 1).to(torch.uint8)
     batch = ClipBatch(clips, torch.tensor([5, 6, 7]), torch.tensor([1, 2, 3]), torch.tensor([0, 1, 2]), ())
-    five = measured.repeated(batch, 5)
+    five = step_cost.repeated(batch, 5)
     assert five.clips.flatten().tolist() == [0, 1, 2, 0, 1]
     assert (five.labels.tolist(), five.places.tolist()) == ([5, 6, 7, 5, 6], [0, 1, 2, 3, 4])
 
 
-def test_one_clip_is_enough(colours: Path, tmp_path: Path) -> None:
+def test_one_clip_is_enough(colors: Path, tmp_path: Path) -> None:
     recipe = tiny_finetune_recipe(batch_size=1, ema_decay=0.9)
-    found = dry_run(ClassificationTask(colours, recipe, init="scratch"), tmp_path)
+    found = dry_run(ClassificationTask(colors, recipe, init="scratch"), tmp_path)
     assert (found.num_measured, found.micro_batch_size) == (1, 1)
     assert 3 * found.weight_bytes < found.optimizer_bytes < 3.01 * found.weight_bytes
 
 
-def test_pixels_are_those_before_normalisation() -> None:
+def test_pixels_are_those_before_normalization() -> None:
     clips = torch.randint(0, 256, (2, 4, 3, 8, 8), generator=torch.Generator().manual_seed(0))
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.1]
     values = (clips / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
     assert np.array_equal(as_pixels(values, mean, std), clips.permute(0, 1, 3, 4, 2).numpy())
 
 
-def test_hidden_tubelets_are_grey() -> None:
+def test_hidden_tubelets_are_gray() -> None:
     grid = TubeletGrid.of(num_frames=2, image_size=8, patch_size=4, tubelet_size=2, num_channels=3)
     pixels = np.full((1, 2, 8, 8, 3), 7, dtype=np.uint8)
     hidden = torch.tensor([[True, False, True, False]])

@@ -14,9 +14,9 @@ from videomae.training.pretrain import PretrainResult
 FAST = ["--num-workers", "0", "--device", "cpu"]
 
 
-def test_embed_a_data_set(commands: Commands, pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
+def test_embed_a_data_set(commands: Commands, pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
     output = tmp_path / "features.npz"
-    document = commands.json("embed", colours, "--model", pretrained.folder, "--output", output, *FAST)
+    document = commands.json("embed", colors, "--model", pretrained.folder, "--output", output, *FAST)
     assert document == {
         "output": str(output),
         "num_videos": 24,
@@ -57,9 +57,9 @@ def test_embed_names_what_cannot_be_read(
 
 
 @pytest.mark.parametrize("method", ["knn", "linear", "attentive"])
-def test_probe_tells_colours_apart(commands: Commands, pretrained: PretrainResult, colours: Path, method: str) -> None:
-    """Colours are easy even for a network that learnt next to nothing."""
-    words = ["probe", colours, "--model", pretrained.folder, "--method", method, "--epochs", "20", *FAST]
+def test_probe_tells_colors_apart(commands: Commands, pretrained: PretrainResult, colors: Path, method: str) -> None:
+    """Colors are easy even for a network that learnt next to nothing."""
+    words = ["probe", colors, "--model", pretrained.folder, "--method", method, "--epochs", "20", *FAST]
     document = commands.json(*words)
     assert document["method"] == method
     assert document["runs"][0]["num_train"] == 18
@@ -67,8 +67,8 @@ def test_probe_tells_colours_apart(commands: Commands, pretrained: PretrainResul
     assert document["top1"] > 0.8
 
 
-def test_probe_with_few_shots(commands: Commands, pretrained: PretrainResult, colours: Path) -> None:
-    words = ["probe", colours, "--model", pretrained.folder, "--method", "knn", "--per-class", "2", *FAST]
+def test_probe_with_few_shots(commands: Commands, pretrained: PretrainResult, colors: Path) -> None:
+    words = ["probe", colors, "--model", pretrained.folder, "--method", "knn", "--per-class", "2", *FAST]
     assert commands(*words, "--seeds", "3") == 0
     assert "6 training videos, 6 test videos, 3 classes" in commands.out
     assert "over 3 seeds" in commands.out
@@ -79,14 +79,14 @@ def test_probe_with_few_shots(commands: Commands, pretrained: PretrainResult, co
 
 
 def test_probe_refuses_what_cannot_be_judged(
-    commands: Commands, pretrained: PretrainResult, colours: Path, tmp_path: Path
+    commands: Commands, pretrained: PretrainResult, colors: Path, tmp_path: Path
 ) -> None:
     words = ["--model", pretrained.folder, *FAST]
-    assert "without a split to test on" in commands.refused("probe", colours / "train", *words)
-    assert commands("probe", colours / "train", "--val", colours / "val", "--method", "knn", *words) == 0
+    assert "without a split to test on" in commands.refused("probe", colors / "train", *words)
+    assert commands("probe", colors / "train", "--val", colors / "val", "--method", "knn", *words) == 0
     other = write_data_set(tmp_path / "other", per_class=1, classes=("red",))
     (other / "red").rename(other / "crimson")
-    assert "'crimson'" in commands.refused("probe", colours / "train", "--val", other, *words)
+    assert "'crimson'" in commands.refused("probe", colors / "train", "--val", other, *words)
 
 
 def test_probe_refuses_a_class_that_nothing_is_learnt_of(
@@ -99,12 +99,12 @@ def test_probe_refuses_a_class_that_nothing_is_learnt_of(
 
 
 def test_lists_and_limits_are_heeded(
-    commands: Commands, pretrained: PretrainResult, colours: Path, tmp_path: Path
+    commands: Commands, pretrained: PretrainResult, colors: Path, tmp_path: Path
 ) -> None:
-    paths = sorted(path.relative_to(colours) for path in colours.glob("*/*/*.mp4"))
+    paths = sorted(path.relative_to(colors) for path in colors.glob("*/*/*.mp4"))
     rows = [f"{path},{path.parts[1]},{path.parts[0]}" for path in paths]
     (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
-    words = [tmp_path / "list.csv", "--model", pretrained.folder, "--video-root", colours, *FAST]
+    words = [tmp_path / "list.csv", "--model", pretrained.folder, "--video-root", colors, *FAST]
     document = commands.json("probe", *words, "--method", "knn")
     assert (document["runs"][0]["num_train"], document["broken"]) == (18, [])
     output = ["--output", tmp_path / "f.npz"]
@@ -117,11 +117,11 @@ def test_lists_and_limits_are_heeded(
 
 
 def test_probe_counts_broken_test_videos(
-    commands: Commands, pretrained: PretrainResult, colours: Path, tmp_path: Path
+    commands: Commands, pretrained: PretrainResult, colors: Path, tmp_path: Path
 ) -> None:
     judges = write_data_set(tmp_path / "judges", per_class=1)
     (judges / "red" / "broken.mp4").write_text("no video")
-    words = ["probe", colours / "train", "--val", judges, "--method", "knn", "--model", pretrained.folder, *FAST]
+    words = ["probe", colors / "train", "--val", judges, "--method", "knn", "--model", pretrained.folder, *FAST]
     assert "broken.mp4" in commands.refused(*words)
     document = commands.json(*words, "--count-broken-as-wrong")
     assert document["runs"][0]["num_videos"] == 4

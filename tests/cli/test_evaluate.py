@@ -48,9 +48,9 @@ def test_json(commands: Commands, finetuned: FinetuneResult, judges: Path) -> No
     }
 
 
-def test_the_training_log_says_what_evaluate_says(commands: Commands, finetuned: FinetuneResult, colours: Path) -> None:
+def test_the_training_log_says_what_evaluate_says(commands: Commands, finetuned: FinetuneResult, colors: Path) -> None:
     """The same code on the same views in the run's precision, so the same numbers to the last bit."""
-    document = commands.json("evaluate", colours, "--model", finetuned.folder, *FAST, "--precision", "fp32")
+    document = commands.json("evaluate", colors, "--model", finetuned.folder, *FAST, "--precision", "fp32")
     lines = [json.loads(line) for line in (finetuned.folder / "metrics.jsonl").read_text().splitlines()]
     judged = [line for line in lines if line["split"] == "val"]
     names = ("top1", "top5", "mean_class_accuracy", "loss")
@@ -77,13 +77,13 @@ def test_five_clips_of_three_crops_are_the_default(commands: Commands, finetuned
     assert commands.out.startswith("5 videos × 15 views\n")
 
 
-def test_the_splits(commands: Commands, finetuned: FinetuneResult, colours: Path, tmp_path: Path) -> None:
+def test_the_splits(commands: Commands, finetuned: FinetuneResult, colors: Path, tmp_path: Path) -> None:
     """val where there is no test, test where there is one."""
-    assert commands.json("evaluate", colours, "--model", finetuned.folder, *FAST)["num_videos"] == 6
-    shutil.copytree(colours / "val", tmp_path / "val")
+    assert commands.json("evaluate", colors, "--model", finetuned.folder, *FAST)["num_videos"] == 6
+    shutil.copytree(colors / "val", tmp_path / "val")
     write_data_set(tmp_path / "test", per_class=1)
     assert commands.json("evaluate", tmp_path, "--model", finetuned.folder, *FAST)["num_videos"] == 3
-    shutil.copytree(colours / "val", tmp_path / "only" / "train")
+    shutil.copytree(colors / "val", tmp_path / "only" / "train")
     line = commands.refused("evaluate", tmp_path / "only", "--model", finetuned.folder, *FAST)
     assert "expected a split named test or val" in line
 
@@ -199,11 +199,11 @@ def test_all_broken_videos_are_named_at_once(commands: Commands, finetuned: Fine
 
 
 def test_the_split_that_is_evaluated_is_printed(
-    commands: Commands, finetuned: FinetuneResult, colours: Path, tmp_path: Path
+    commands: Commands, finetuned: FinetuneResult, colors: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(colours, tmp_path / "data")
+    shutil.copytree(colors, tmp_path / "data")
     assert commands("evaluate", tmp_path / "data", "--model", finetuned.folder, *FAST) == 0
     assert "val: 6 videos; not used: train 18\n" in commands.err
-    shutil.copytree(colours / "val", tmp_path / "data" / "test")
+    shutil.copytree(colors / "val", tmp_path / "data" / "test")
     assert commands("evaluate", tmp_path / "data", "--model", finetuned.folder, *FAST) == 0
     assert "test: 6 videos; not used: train 18, val 6\n" in commands.err

@@ -43,9 +43,9 @@ def _launched(*words: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_evaluate_says_once_what_one_process_says(
-    colours: Path, finetuned: FinetuneResult, commands: Commands, tmp_path: Path
+    colors: Path, finetuned: FinetuneResult, commands: Commands, tmp_path: Path
 ) -> None:
-    words = ("evaluate", colours / "val", "--model", finetuned.folder, "--clips", "2", "--crops", "1")
+    words = ("evaluate", colors / "val", "--model", finetuned.folder, "--clips", "2", "--crops", "1")
     words = (*words, "--device", "cpu", "--precision", "fp32", "--num-workers", "0")
     alone = commands.json(*words, "--predictions", tmp_path / "alone.csv")
     with _launched(*words, "--predictions", tmp_path / "two.csv", "--json") as process:
@@ -71,9 +71,9 @@ def _pretrain_words(data: Path, output: Path) -> tuple[object, ...]:
     return ("pretrain", data, "--output", output, *recipe, *CLIP_WORDS, *SPEED_WORDS)
 
 
-def test_a_stopped_launch_is_ended_by_one_process(colours: Path, commands: Commands, tmp_path: Path) -> None:
+def test_a_stopped_launch_is_ended_by_one_process(colors: Path, commands: Commands, tmp_path: Path) -> None:
     metrics = tmp_path / "two" / "metrics.jsonl"
-    with _launched(*_pretrain_words(colours, tmp_path / "two")) as process:
+    with _launched(*_pretrain_words(colors, tmp_path / "two")) as process:
         while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") >= 2):
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
@@ -91,6 +91,6 @@ def test_a_stopped_launch_is_ended_by_one_process(colours: Path, commands: Comma
     )
     assert pasted.returncode == 0, pasted.stderr
     assert pasted.stderr.count(f"resuming at step {num_taken}/30") == 1
-    assert commands(*_pretrain_words(colours, tmp_path / "one")) == 0, commands.err
+    assert commands(*_pretrain_words(colors, tmp_path / "one")) == 0, commands.err
     assert [line["step"] for line in read_metrics(tmp_path / "two")] == list(range(1, 31))
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)

@@ -21,13 +21,13 @@ SMALL = ["--short-side", "16", "--num-workers", "1"]
 
 
 @pytest.fixture
-def mixed(colours: Path, bad_files: dict[str, Path], tmp_path: Path) -> Path:
+def mixed(colors: Path, bad_files: dict[str, Path], tmp_path: Path) -> Path:
     """Six good clips in two splits, and a broken one."""
     for split, name in (("train", "red"), ("train", "blue"), ("val", "red")):
         for number in range(2):
             target = tmp_path / "mixed" / split / name / f"{number}.mp4"
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(colours / "train" / name / f"{name}_{number}.mp4", target)
+            shutil.copy(colors / "train" / name / f"{name}_{number}.mp4", target)
     shutil.copy(bad_files["text"], tmp_path / "mixed" / "train" / "red" / "bad.mp4")
     return tmp_path / "mixed"
 

@@ -18,8 +18,8 @@ CPU = ["--num-workers", "0", "--device", "cpu"]
 
 
 @pytest.fixture
-def clip(colours: Path) -> Path:
-    return colours / "val" / "red" / "red_0.mp4"
+def clip(colors: Path) -> Path:
+    return colors / "val" / "red" / "red_0.mp4"
 
 
 def test_one_video(commands: Commands, finetuned: FinetuneResult, clip: Path) -> None:
@@ -35,10 +35,8 @@ def test_one_video(commands: Commands, finetuned: FinetuneResult, clip: Path) ->
     assert sum(values) == pytest.approx(100, abs=0.2)
 
 
-def test_several_videos_make_a_table(commands: Commands, finetuned: FinetuneResult, colours: Path) -> None:
-    assert (
-        commands("predict", colours / "val" / "blue", colours / "val" / "red", "--model", finetuned.folder, *CPU) == 0
-    )
+def test_several_videos_make_a_table(commands: Commands, finetuned: FinetuneResult, colors: Path) -> None:
+    assert commands("predict", colors / "val" / "blue", colors / "val" / "red", "--model", finetuned.folder, *CPU) == 0
     header, *rows = commands.out.splitlines()
     assert header.split() == ["video", "label", "probability", "others"]
     assert [Path(row.split()[0]).name for row in rows] == ["blue_0.mp4", "blue_1.mp4", "red_0.mp4", "red_1.mp4"]
@@ -49,19 +47,19 @@ def test_several_videos_make_a_table(commands: Commands, finetuned: FinetuneResu
 
 
 def test_a_narrow_terminal_shortens_no_path(
-    commands: Commands, finetuned: FinetuneResult, colours: Path, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, finetuned: FinetuneResult, colors: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shortened, the videos of one folder would look alike."""
     monkeypatch.setenv("COLUMNS", "30")
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes any stream for a terminal
-    assert commands("predict", colours / "val", "--model", finetuned.folder, *CPU) == 0
-    for path in (colours / "val").rglob("*.mp4"):
+    assert commands("predict", colors / "val", "--model", finetuned.folder, *CPU) == 0
+    for path in (colors / "val").rglob("*.mp4"):
         assert f"{path}  " in commands.out
 
 
 @pytest.mark.parametrize(("views", "number"), [([], 1), (["--clips", "2", "--crops", "3"], 6)])
-def test_json(commands: Commands, finetuned: FinetuneResult, colours: Path, views: list[str], number: int) -> None:
-    paths = [colours / "val" / "red" / "red_0.mp4", colours / "val" / "blue" / "blue_1.mp4"]
+def test_json(commands: Commands, finetuned: FinetuneResult, colors: Path, views: list[str], number: int) -> None:
+    paths = [colors / "val" / "red" / "red_0.mp4", colors / "val" / "blue" / "blue_1.mp4"]
     document = commands.json("predict", *paths, "--model", finetuned.folder, *CPU, *views)
     assert commands.err == ""
     assert set(document) == {"videos"}
@@ -85,8 +83,8 @@ def test_top_k(commands: Commands, finetuned: FinetuneResult, clip: Path, top_k:
     assert len(video["predictions"]) == number
 
 
-def test_workers_change_nothing(commands: Commands, finetuned: FinetuneResult, colours: Path) -> None:
-    words = ["predict", colours / "val", "--model", finetuned.folder, "--device", "cpu"]
+def test_workers_change_nothing(commands: Commands, finetuned: FinetuneResult, colors: Path) -> None:
+    words = ["predict", colors / "val", "--model", finetuned.folder, "--device", "cpu"]
     alone = commands.json(*words, "--num-workers", "0")
     assert len(alone["videos"]) == 6
     assert commands.json(*words, "--num-workers", "2") == alone

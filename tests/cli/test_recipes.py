@@ -120,10 +120,10 @@ def test_a_value_out_of_range_is_refused() -> None:
         parse_with_recipe(FinetuneOptions, [*FINETUNE, "--drop-path", "1"], kind="finetune")
 
 
-def test_the_name_is_kept_with_the_run(commands: Commands, colours: Path, tmp_path: Path) -> None:
+def test_the_name_is_kept_with_the_run(commands: Commands, colors: Path, tmp_path: Path) -> None:
     run = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "1", "--batch-size", "18", "--views", "1", "--decoder-depth", "1"]
     run += ["--recipe", "v1-pretrain-ucf101-base"]
-    assert commands("pretrain", colours, "--output", tmp_path, *run) == 0, commands.err
+    assert commands("pretrain", colors, "--output", tmp_path, *run) == 0, commands.err
     stored = json.loads((tmp_path / "recipe.json").read_text())["recipe"]
     assert stored["recipe"] == "v1-pretrain-ucf101-base"
     assert stored["mask_ratio"] == 0.75

@@ -18,8 +18,8 @@ CPU = ["--device", "cpu"]
 
 
 @pytest.fixture
-def clip(colours: Path) -> Path:
-    return colours / "val" / "red" / "red_0.mp4"
+def clip(colors: Path) -> Path:
+    return colors / "val" / "red" / "red_0.mp4"
 
 
 def test_png(commands: Commands, pretrained: PretrainResult, clip: Path, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_caption_says_what_was_pasted_in(
     assert set(document) == {"path", "output", "loss", "mask_ratio", "frame_indices", "caption"}
     assert (document["path"], document["output"]) == (str(clip), str(output))
     assert document["mask_ratio"] == 0.5
-    assert document["frame_indices"] == [2, 3, 4, 5]  # the centre of 8
+    assert document["frame_indices"] == [2, 3, 4, 5]  # the center of 8
     assert "the mean and the variance of each hidden tubelet were pasted in from the input" in document["caption"]
     assert commands.err == f"{output}: {document['caption']}\n"
 
@@ -116,9 +116,9 @@ def test_files_that_are_no_video(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_no_video(commands: Commands, pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
-    words = ["reconstruct", colours, "--model", pretrained.folder, "--output", tmp_path / "x.png", *CPU]
-    assert str(colours) in commands.refused(*words)
+def test_a_folder_is_no_video(commands: Commands, pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
+    words = ["reconstruct", colors, "--model", pretrained.folder, "--output", tmp_path / "x.png", *CPU]
+    assert str(colors) in commands.refused(*words)
 
 
 @pytest.mark.parametrize("suffix", ["png", "gif", "mp4"])

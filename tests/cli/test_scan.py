@@ -28,9 +28,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """train/ with 2 and val/ with 1 clip of each of 3 classes, all different."""
     folder = tmp_path_factory.mktemp("sound")
-    for number, (name, colour) in enumerate(CLASSES.items()):
+    for number, (name, color) in enumerate(CLASSES.items()):
         for place, split in enumerate(("train", "train", "val")):
-            write_clip(folder / split / name / f"{split}_{name}_{place}.mp4", colour, phase=3 * number + place)
+            write_clip(folder / split / name / f"{split}_{name}_{place}.mp4", color, phase=3 * number + place)
     return folder
 
 

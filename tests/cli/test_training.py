@@ -33,9 +33,9 @@ from videomae.training.states import RunStates
 RUN = [*CLIP_WORDS, *SPEED_WORDS, "--epochs", "2", "--batch-size", "6", "--warmup-epochs", "0.5"]
 
 
-def test_pretrain_says_what_it_does_and_what_comes_next(commands: Commands, colours: Path, tmp_path: Path) -> None:
+def test_pretrain_says_what_it_does_and_what_comes_next(commands: Commands, colors: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    assert commands("pretrain", colours, "--output", output, *RUN) == 0
+    assert commands("pretrain", colors, "--output", output, *RUN) == 0
     assert commands.out == ""
     lines = commands.err.splitlines()
     assert lines[0].startswith(
@@ -48,16 +48,16 @@ def test_pretrain_says_what_it_does_and_what_comes_next(commands: Commands, colo
         f"report:     {output}/report.html",
         f"next:       videomae finetune LABELLED --init {output} --output CLASSIFIER",
     ]
-    assert commands("pretrain", colours, "--output", output, *RUN) == 0
+    assert commands("pretrain", colors, "--output", output, *RUN) == 0
     assert commands.err.splitlines()[0] == f"{output} holds this run, which is finished: nothing to do"
 
 
-def test_the_next_command_can_be_pasted(commands: Commands, colours: Path, tmp_path: Path) -> None:
+def test_the_next_command_can_be_pasted(commands: Commands, colors: Path, tmp_path: Path) -> None:
     pretrained, classifier = tmp_path / "my run", tmp_path / "it's mine"
-    assert commands("pretrain", colours, "--output", pretrained, *RUN, "--epochs", "1") == 0
+    assert commands("pretrain", colors, "--output", pretrained, *RUN, "--epochs", "1") == 0
     words = shlex.split(commands.err.splitlines()[-1])
     assert words == ["next:", "videomae", "finetune", "LABELLED", "--init", str(pretrained), "--output", "CLASSIFIER"]
-    assert commands("finetune", colours, "--init", pretrained, "--output", classifier, *RUN, "--epochs", "1") == 0
+    assert commands("finetune", colors, "--init", pretrained, "--output", classifier, *RUN, "--epochs", "1") == 0
     words = shlex.split(commands.err.splitlines()[-1])
     assert words == ["next:", "videomae", "predict", "VIDEO", "--model", str(classifier)]
     for folder, number in ((pretrained, 2), (classifier, 2)):
@@ -67,8 +67,8 @@ def test_the_next_command_can_be_pasted(commands: Commands, colours: Path, tmp_p
         assert all(str(folder) in words for words in found), found
 
 
-def test_pretrain_json(commands: Commands, colours: Path, tmp_path: Path) -> None:
-    document = commands.json("pretrain", colours, "--output", tmp_path, *RUN)
+def test_pretrain_json(commands: Commands, colors: Path, tmp_path: Path) -> None:
+    document = commands.json("pretrain", colors, "--output", tmp_path, *RUN)
     assert document == {
         "folder": str(tmp_path),
         "num_videos": 18,
@@ -82,23 +82,21 @@ def test_pretrain_json(commands: Commands, colours: Path, tmp_path: Path) -> Non
 
 
 def test_finetune_json_and_the_best_epoch_is_what_evaluate_reports(
-    commands: Commands, colours: Path, pretrained: PretrainResult, tmp_path: Path
+    commands: Commands, colors: Path, pretrained: PretrainResult, tmp_path: Path
 ) -> None:
-    words = ["finetune", colours, "--output", tmp_path, "--init", pretrained.folder, *RUN, "--learning-rate", "0.05"]
+    words = ["finetune", colors, "--output", tmp_path, "--init", pretrained.folder, *RUN, "--learning-rate", "0.05"]
     document = commands.json(*words)
     assert document["class_names"] == ["blue", "green", "red"]
     assert "validation top-1" in commands.err
     best = max(line["top1"] for line in read_metrics(tmp_path, "val"))
     assert document["best_top1"] == best
-    judged = commands.json("evaluate", colours, "--model", tmp_path, "--clips", "1", "--crops", "1")
+    judged = commands.json("evaluate", colors, "--model", tmp_path, "--clips", "1", "--crops", "1")
     assert judged["top1"] == best
     assert commands.json(*words) == {**document, "was_finished": True}
 
 
-def test_finetune_from_scratch(commands: Commands, colours: Path, tmp_path: Path) -> None:
-    assert (
-        commands("finetune", colours / "train", "--output", tmp_path, "--init", "scratch", *RUN, "--val", colours) == 0
-    )
+def test_finetune_from_scratch(commands: Commands, colors: Path, tmp_path: Path) -> None:
+    assert commands("finetune", colors / "train", "--output", tmp_path, "--init", "scratch", *RUN, "--val", colors) == 0
     assert "fine-tuning new weights on 3 classes (blue 6, green 6, red 6); 18 training, 6 validation videos" in (
         commands.err
     )
@@ -106,16 +104,16 @@ def test_finetune_from_scratch(commands: Commands, colours: Path, tmp_path: Path
     assert model.config.label2id == {"blue": 0, "green": 1, "red": 2}
 
 
-def test_recipe_options_reach_the_run(commands: Commands, colours: Path, tmp_path: Path) -> None:
+def test_recipe_options_reach_the_run(commands: Commands, colors: Path, tmp_path: Path) -> None:
     options = ["--mask", "random", "--decoder-mask-ratio", "0.5", "--no-norm-pix-loss", "--crop", "center"]
-    assert commands("pretrain", colours, "--output", tmp_path, *RUN, *options, "--clip-grad", "1", "--seed", "4") == 0
+    assert commands("pretrain", colors, "--output", tmp_path, *RUN, *options, "--clip-grad", "1", "--seed", "4") == 0
     recipe = json.loads((tmp_path / "recipe.json").read_text())["recipe"]
     found = [recipe[name] for name in ("mask", "decoder_mask_ratio", "norm_pix_loss", "crop", "clip_grad", "seed")]
     assert found == ["random", 0.5, False, "center", 1.0, 4]
 
 
 def test_an_interrupt_names_the_command_that_goes_on(
-    commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Meter.add
 
@@ -126,25 +124,25 @@ def test_an_interrupt_names_the_command_that_goes_on(
 
     output = tmp_path / "my run"
     monkeypatch.setattr(Meter, "add", interrupted)
-    assert commands("pretrain", colours, "--output", output, *RUN) == 130
+    assert commands("pretrain", colors, "--output", output, *RUN) == 130
     monkeypatch.undo()
     assert commands.out == ""
     said, again = commands.err.splitlines()[-2:]
     assert said == f"stopped at step 2/6; its state is saved in {output}. To resume, repeat the command:"
-    assert again == f"  videomae pretrain {colours} --output '{output}' {' '.join(RUN)}"
-    assert commands("pretrain", colours, "--output", output, *RUN) == 0
+    assert again == f"  videomae pretrain {colors} --output '{output}' {' '.join(RUN)}"
+    assert commands("pretrain", colors, "--output", output, *RUN) == 0
     assert "resuming at step 2/6" in commands.err
     assert [line["step"] for line in read_metrics(output)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_an_interrupt_before_the_steps_says_how_to_resume_too(
-    commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(RunStates, "load", interrupted)
-    assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 130
+    assert commands("pretrain", colors, "--output", tmp_path, *RUN) == 130
     assert (
         "interrupted; what was saved before is intact. To resume, repeat the command:\n  videomae pretrain"
         in commands.err
@@ -154,28 +152,28 @@ def test_an_interrupt_before_the_steps_says_how_to_resume_too(
 # --- refusals ----------------------------------------------------------------------------------------------------
 
 
-def test_other_settings_on_the_same_folder(commands: Commands, colours: Path, tmp_path: Path) -> None:
-    assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 0
-    line = commands.refused("pretrain", colours, "--output", tmp_path, *RUN, "--mask-ratio", "0.5")
+def test_other_settings_on_the_same_folder(commands: Commands, colors: Path, tmp_path: Path) -> None:
+    assert commands("pretrain", colors, "--output", tmp_path, *RUN) == 0
+    line = commands.refused("pretrain", colors, "--output", tmp_path, *RUN, "--mask-ratio", "0.5")
     assert "mask_ratio=0.9, not 0.5: expected the same settings and data, to go on with that run; repeat the" in line
-    assert commands("pretrain", colours, "--output", tmp_path, *RUN, "--mask-ratio", "0.5", "--resume-anyway") == 0
+    assert commands("pretrain", colors, "--output", tmp_path, *RUN, "--mask-ratio", "0.5", "--resume-anyway") == 0
     assert "which is finished: nothing to do" in commands.err
-    line = commands.refused("finetune", colours, "--init", "scratch", "--output", tmp_path, *RUN)
+    line = commands.refused("finetune", colors, "--init", "scratch", "--output", tmp_path, *RUN)
     assert "command='pretrain', not 'finetune'" in line
 
 
 def test_a_classifier_is_no_start_for_pretraining(
-    commands: Commands, colours: Path, finetuned: FinetuneResult, tmp_path: Path
+    commands: Commands, colors: Path, finetuned: FinetuneResult, tmp_path: Path
 ) -> None:
-    line = commands.refused("pretrain", colours, "--output", tmp_path / "run", *RUN, "--init", finetuned.folder)
+    line = commands.refused("pretrain", colors, "--output", tmp_path / "run", *RUN, "--init", finetuned.folder)
     assert "a classifier has no decoder" in line
 
 
 @pytest.mark.parametrize("option", ["--num-frames", "--image-size"])
 def test_a_clip_that_the_checkpoint_was_not_trained_for(
-    commands: Commands, colours: Path, pretrained: PretrainResult, tmp_path: Path, option: str
+    commands: Commands, colors: Path, pretrained: PretrainResult, tmp_path: Path, option: str
 ) -> None:
-    words = ["finetune", colours, "--output", tmp_path / "run", "--init", pretrained.folder, option, "64"]
+    words = ["finetune", colors, "--output", tmp_path / "run", "--init", pretrained.folder, option, "64"]
     assert f"leave {option} out" in commands.refused(*words)
 
 
@@ -212,16 +210,16 @@ def test_broken_videos_beyond_the_limit(commands: Commands, tmp_path: Path) -> N
     assert "skipped unreadable videos: 2 of 5 videos; report.html lists the reasons" in commands.err
 
 
-def test_no_gpu(commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_gpu(commands: Commands, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    line = commands.refused("pretrain", colours, "--output", tmp_path / "run", *RUN, "--device", "cuda")
+    line = commands.refused("pretrain", colors, "--output", tmp_path / "run", *RUN, "--device", "cuda")
     assert "--device cuda" in line
 
 
-def test_an_output_that_is_a_file(commands: Commands, colours: Path, tmp_path: Path) -> None:
+def test_an_output_that_is_a_file(commands: Commands, colors: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "can be written" in commands.refused("pretrain", colours, "--output", tmp_path / "file", *RUN)
-    assert "can be written" in commands.refused("pretrain", colours, "--output", tmp_path / "file", *RUN, "--dry-run")
+    assert "can be written" in commands.refused("pretrain", colors, "--output", tmp_path / "file", *RUN)
+    assert "can be written" in commands.refused("pretrain", colors, "--output", tmp_path / "file", *RUN, "--dry-run")
 
 
 @contextmanager
@@ -237,9 +235,9 @@ def _files_of_at_most(num_bytes: int) -> Iterator[None]:
 
 # The weights of this model take 4.5 MB, its run state 13.5 MB.
 @pytest.mark.parametrize(("megabytes", "name"), [(2, "model.safetensors"), (8, "step-00000003.pt")])
-def test_a_full_disk(commands: Commands, colours: Path, tmp_path: Path, megabytes: int, name: str) -> None:
+def test_a_full_disk(commands: Commands, colors: Path, tmp_path: Path, megabytes: int, name: str) -> None:
     with _files_of_at_most(megabytes * 10**6):
-        assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 2
+        assert commands("pretrain", colors, "--output", tmp_path, *RUN) == 2
     line = commands.err.splitlines()[-1]
     assert line.startswith(f"videomae: cannot write {tmp_path}")
     assert name in line
@@ -247,7 +245,7 @@ def test_a_full_disk(commands: Commands, colours: Path, tmp_path: Path, megabyte
     assert "free space" in line
     assert "Traceback" not in commands.err
     assert not list(tmp_path.rglob(".*"))
-    assert commands("pretrain", colours, "--output", tmp_path, *RUN) == 0
+    assert commands("pretrain", colors, "--output", tmp_path, *RUN) == 0
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
 
 
@@ -276,20 +274,18 @@ def test_real_clips(commands: Commands, tmp_path: Path) -> None:
     assert commands("reconstruct", spaghetti, "--model", tmp_path / "pre", "--output", tmp_path / "out.png") == 0
 
 
-def test_a_rate_is_carried_from_pretraining_to_the_classifier(
-    commands: Commands, colours: Path, tmp_path: Path
-) -> None:
+def test_a_rate_is_carried_from_pretraining_to_the_classifier(commands: Commands, colors: Path, tmp_path: Path) -> None:
     encoder, classifier = tmp_path / "encoder", tmp_path / "classifier"
     settings = ["--num-frames", "4", "--image-size", "32", *SPEED_WORDS, "--batch-size", "6", "--epochs", "1"]
-    assert commands("pretrain", colours, "--output", encoder, *settings, "--size", "tiny", "--frame-rate", "5") == 0
-    assert commands("finetune", colours, "--init", encoder, "--output", classifier, *settings) == 0
+    assert commands("pretrain", colors, "--output", encoder, *settings, "--size", "tiny", "--frame-rate", "5") == 0
+    assert commands("finetune", colors, "--init", encoder, "--output", classifier, *settings) == 0
 
     for folder in (encoder, classifier):
         sampling = json.loads((folder / "preprocessor_config.json").read_text())["sampling"]
         assert (sampling["frame_rate"], sampling["num_frames"]) == (5, 4)
     assert json.loads((classifier / "recipe.json").read_text())["recipe"]["frame_stride"] is None
     line = commands.refused(
-        "finetune", colours, "--init", encoder, "--output", tmp_path / "x", *settings, "--sampling", "uniform"
+        "finetune", colors, "--init", encoder, "--output", tmp_path / "x", *settings, "--sampling", "uniform"
     )
     assert "frame_rate=5.0 with the sampling uniform" in line
 
@@ -310,10 +306,10 @@ def test_broken_videos_are_listed_at_the_end(commands: Commands, tmp_path: Path)
 
 
 def test_skipped_steps_are_told_at_the_end(
-    commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Meter, "num_skipped", 3)
-    words = ("pretrain", colours, "--output", tmp_path, *RUN, "--epochs", "1")
+    words = ("pretrain", colors, "--output", tmp_path, *RUN, "--epochs", "1")
     assert commands(*words) == 0, commands.err
     assert commands.err.splitlines()[-4] == "3 of 3 steps skipped: loss or gradient was not finite"
     assert commands.json(*words)["skipped_steps"] == 3

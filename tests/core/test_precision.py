@@ -16,8 +16,8 @@ import torch
 from videomae.core import precision
 from videomae.core.errors import ConfigError
 from videomae.core.precision import (
+    ChosenPrecision,
     CpuFacts,
-    Precision,
     autocast,
     automatic_precision,
     choose_precision,
@@ -154,7 +154,7 @@ def test_what_is_asked_for_is_obeyed_with_one_warning(
     monkeypatch.setattr(precision, "bf16_speedup", lambda dtype: 1 / 135)
     with caplog.at_level(logging.WARNING, logger="videomae"):
         for _ in range(3):
-            assert choose_precision("bf16", CPU) == Precision("bf16", "as asked")
+            assert choose_precision("bf16", CPU) == ChosenPrecision("bf16", "as asked")
             with autocast(CPU, "bf16"):
                 pass
     said = "--precision bf16 on this CPU: a product in it is 135 times slower than in fp32; auto takes fp32"

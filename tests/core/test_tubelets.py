@@ -125,7 +125,7 @@ def test_gathering_nothing(grid: TubeletGrid) -> None:
     assert tubelets.gather_targets(numbered_clips(grid), index, grid).shape == (2, 0, grid.values_per_tubelet)
 
 
-def test_normalised_targets_follow_the_formula() -> None:
+def test_normalized_targets_follow_the_formula() -> None:
     grid = GRIDS["all sizes differ"]
     clips = torch.randn(2, *grid.clip_shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     targets = tubelets.patchify(clips, grid)
@@ -172,7 +172,7 @@ def test_channels_do_not_mix() -> None:
     torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-5)
 
 
-def test_denormalising_restores_the_pixels() -> None:
+def test_denormalizing_restores_the_pixels() -> None:
     targets = torch.rand(2, 3, 24, generator=torch.Generator().manual_seed(4))
 
     restored = tubelets.denormalize_targets(tubelets.normalize_targets(targets, 3), targets, 3)

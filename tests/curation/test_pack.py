@@ -22,7 +22,7 @@ from videomae.core.errors import ConfigError, DataError
 from videomae.curation.pack import plan
 from videomae.curation.pack.packer import BrokenSource, PackReport, PackSettings, pack_videos
 from videomae.curation.pack.plan import plan_jobs
-from videomae.datasets import apart
+from videomae.datasets import output_check
 from videomae.datasets.manifest import Manifest, VideoEntry, read_manifest
 from videomae.datasets.shards import read_shard_entries
 from videomae.video.reader import VideoReader, read_video
@@ -367,7 +367,7 @@ def test_training_reads_it_as_data(place: Callable[..., Path], tmp_path: Path) -
 
 
 def test_names_are_the_same_where_paths_have_backslashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (plan, apart):
+    for module in (plan, output_check):
         monkeypatch.setattr(module, "os", SimpleNamespace(path=ntpath, sep="\\"))
     monkeypatch.setattr(plan, "PurePath", PureWindowsPath)
     name = plan._wanted_name(r"C:\data\train\a\1.avi", r"C:\data", (Path("1.avi"), (1.0, 2.5)))

@@ -13,7 +13,7 @@ from videomae.core.random_keys import generator_for
 from videomae.data.augmentation import MAX_SHORT_SIDE, Augmentation, SampleAugmentation
 from videomae.data.clips import Crop, Sample, TrainingClips, cut_clips
 from videomae.datasets.manifest import VideoEntry
-from videomae.processing.augment import RandAugment
+from videomae.processing.rand_augment import RandAugment
 from videomae.processing.transforms import CropBox, center_crop_box, crop_and_resize
 from videomae.video.sampling import ClipSampling
 

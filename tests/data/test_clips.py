@@ -68,7 +68,7 @@ def test_a_training_clip_follows_from_seed_epoch_and_index(videos: list[Path]) -
 
 
 def test_a_training_clip_is_a_run_of_frames_at_the_stride(videos: list[Path]) -> None:
-    """Its centre crop in full size shows the very frames of the file."""
+    """Its center crop in full size shows the very frames of the file."""
     dataset = training(videos, crop=Crop("center"), size=32)
     whole = read_video(videos[2], range(30))
 

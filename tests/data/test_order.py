@@ -72,7 +72,7 @@ def test_generators_repeat_and_differ_by_every_part_of_their_key() -> None:
         assert torch.rand(4, generator=generator_for(*key)).tolist() == draw
 
 
-def test_neighbouring_keys_are_unrelated() -> None:
+def test_neighboring_keys_are_unrelated() -> None:
     firsts = torch.stack([torch.rand(1, generator=generator_for(0, 0, index)) for index in range(2000)])[:, 0]
 
     assert abs(firsts.mean().item() - 0.5) < 4 * (1 / 12 / 2000) ** 0.5

@@ -245,7 +245,7 @@ def test_leaving_early_ends_workers_that_hang() -> None:
 
 
 def test_a_death_raises_nothing_in_the_midst_of_other_work() -> None:
-    """torch's own handler would raise wherever the main thread is: between two halves of an optimiser's step."""
+    """torch's own handler would raise wherever the main thread is: between two halves of an optimizer's step."""
     order = [[(0, 0)], [(0, 1)]]
     go = torch.zeros(1).share_memory_()
 

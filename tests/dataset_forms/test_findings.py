@@ -101,7 +101,7 @@ def test_the_whole_video_overlaps_its_part() -> None:
     assert [kind for kind, *_ in found(*known, span=10)] == ["leak"]
 
 
-def test_a_long_part_overlaps_one_that_is_not_its_neighbour() -> None:
+def test_a_long_part_overlaps_one_that_is_not_its_neighbor() -> None:
     parts = [("train", 0.0, 9.0), ("train", 1.0, 2.0), ("val", 8.0, 10.0)]
     known = [(entry("a", "x", split, start, end), record("1")) for split, start, end in parts]
     assert [(kind, names) for kind, names, _ in found(*known, span=1)] == [("leak", "a a")]

@@ -88,9 +88,9 @@ def test_pixel_statistics_agree_between_the_motions_at_every_frame():
         brightness = np.stack(rendered).astype(np.float64)
         means.append(np.stack([brightness.mean(axis=(2, 3, 4)), brightness.std(axis=(2, 3, 4))]))  # (2, count, 3)
     stacked = np.stack(means)  # (motions, statistic, count, frame)
-    centre, error = stacked.mean(axis=2), stacked.std(axis=2) / count**0.5
-    overall = centre.mean(axis=0)
-    assert np.abs((centre - overall) / error).max() < 4.5
+    center, error = stacked.mean(axis=2), stacked.std(axis=2) / count**0.5
+    overall = center.mean(axis=0)
+    assert np.abs((center - overall) / error).max() < 4.5
 
 
 @pytest.mark.parametrize(("forward", "backward"), sorted(OPPOSITE.items()))

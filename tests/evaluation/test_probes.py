@@ -10,16 +10,16 @@ from videomae.evaluation.probes import Features, ProbeOptions, few_shot_indices,
 
 
 def _blobs(per_class: int, *, seed: int, width: int = 12, spread: float = 0.3, tokens: int = 0) -> Features:
-    """Three classes around fixed centres; with `tokens`, one token of each clip says the class, the others nothing."""
+    """Three classes around fixed centers; with `tokens`, one token of each clip says the class, the others nothing."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(3).repeat_interleave(per_class)
-    centres = torch.eye(3, width)
-    values = centres[labels] + spread * torch.randn(len(labels), width, generator=generator)
+    centers = torch.eye(3, width)
+    values = centers[labels] + spread * torch.randn(len(labels), width, generator=generator)
     if tokens:
         noise = torch.randn(len(labels), tokens, width, generator=generator)
         noise[..., :3] = 0
         places = torch.randint(tokens, (len(labels),), generator=generator)
-        noise[torch.arange(len(labels)), places] = 4 * centres[labels]
+        noise[torch.arange(len(labels)), places] = 4 * centers[labels]
         values = noise
     return Features(values, labels)
 
@@ -56,10 +56,10 @@ def test_an_attentive_probe_finds_the_token_that_tells() -> None:
     assert scores.learning_rate in (3e-3, 1e-2)
 
 
-def test_nearest_neighbours_by_hand() -> None:
+def test_nearest_neighbors_by_hand() -> None:
     train = Features(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), torch.tensor([0, 1, 1]))
     test = Features(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
-    options = ProbeOptions(method="knn", num_neighbours=2, temperature=0.5)
+    options = ProbeOptions(method="knn", num_neighbors=2, temperature=0.5)
     scores = probe(train, test, num_classes=2, options=options)
     near, far = torch.exp(torch.tensor(1 / 0.5)), torch.exp(torch.tensor(0.5**0.5 / 0.5))
     assert scores.probabilities[0].tolist() == pytest.approx([float(near / (near + far)), float(far / (near + far))])

@@ -70,7 +70,7 @@ def _cases():
         )
     for number in range(1, 16):
         off = [name for bit, name in enumerate(STEPS) if number >> bit & 1]
-        # 4.34.0 normalises whole numbers in whole numbers (0.5 becomes 0), which gives no result to compare with.
+        # 4.34.0 normalizes whole numbers in whole numbers (0.5 becomes 0), which gives no result to compare with.
         if "do_rescale" not in off or "do_normalize" in off:
             cases["without_" + "_".join(off)] = (
                 {"height": 38, "width": 42},
@@ -104,7 +104,7 @@ CASES = _cases()
 
 
 def levels_of(values, frames, options):
-    """A result (float64) without its normalisation and rescaling, in grey levels of 255."""
+    """A result (float64) without its normalization and rescaling, in gray levels of 255."""
     levels = np.asarray(values, dtype=np.float64)
     num_channels = 1 if len(frames) == 0 else min(frames[0].shape[0], frames[0].shape[-1])
     shape = (-1,) if options.get("data_format") == "channels_last" else (-1, 1, 1)

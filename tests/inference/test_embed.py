@@ -27,7 +27,7 @@ def rows_of(checkpoint: Checkpoint, videos: list[Path], **options: object) -> li
 
 
 def tokens_of(checkpoint: Checkpoint, path: Path, frames: list[int]) -> torch.Tensor:
-    """(N, D) of the centre crop of some frames, from the whole model at once."""
+    """(N, D) of the center crop of some frames, from the whole model at once."""
     video = read_video(path, frames)
     clip = crop_and_resize(video, center_crop_box(*video.shape[1:3]), 16)
     mean, std = (
@@ -41,7 +41,7 @@ def test_pooled_features_of_an_encoder_are_the_mean_of_all_tokens(pretrained: Ch
     rows = rows_of(pretrained, videos)
     assert [row.index for row in rows] == [0, 1, 2, 3]
     for row, path in zip(rows, videos, strict=True):
-        tokens = tokens_of(pretrained, path, [6, 8, 10, 12])  # the centre: 20 frames, a span of 7
+        tokens = tokens_of(pretrained, path, [6, 8, 10, 12])  # the center: 20 frames, a span of 7
         assert tokens.shape == (2 * 4 * 4, 16)  # nothing is masked
         torch.testing.assert_close(row.values, tokens.mean(dim=0), rtol=1e-4, atol=1e-5)
         assert (row.start_seconds, row.end_seconds, row.error) == (None, None, None)

@@ -60,7 +60,7 @@ def answer_with(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, make: A
 
 
 @pytest.mark.parametrize("norm_pix_loss", [True, False])
-def test_visible_tubelets_are_as_they_were_and_hidden_ones_grey(pretrained: Checkpoint, norm_pix_loss: bool) -> None:
+def test_visible_tubelets_are_as_they_were_and_hidden_ones_gray(pretrained: Checkpoint, norm_pix_loss: bool) -> None:
     clip, hidden = clip_of(), hidden_of()
 
     result = reconstruct_clip(with_norm(pretrained, norm_pix_loss), clip, hidden, frame_indices=FRAMES)
@@ -106,7 +106,7 @@ def test_with_norm_pix_loss_the_true_mean_and_deviation_are_pasted_in(
 
     result = reconstruct_clip(checkpoint, clip, hidden, frame_indices=FRAMES)
 
-    # A model that says nothing shows each tubelet's true mean colour.
+    # A model that says nothing shows each tubelet's true mean color.
     blocks = result.rebuilt.reshape(2, 2, 4, 4, 4, 4, 3)
     means = shown(clip).astype(float).reshape(2, 2, 4, 4, 4, 4, 3).mean(axis=(1, 3, 5), keepdims=True)
     where = pixel_mask(hidden).reshape(2, 2, 4, 4, 4, 4)
@@ -116,8 +116,8 @@ def test_with_norm_pix_loss_the_true_mean_and_deviation_are_pasted_in(
 
 def test_without_norm_pix_loss_nothing_is_pasted(pretrained: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint, hidden = with_norm(pretrained, False), hidden_of()
-    grey = torch.tensor([0.25, 0.5, 0.75]).repeat(32)
-    answer_with(checkpoint, monkeypatch, lambda _, places: grey.expand(1, places.shape[1], 96))
+    gray = torch.tensor([0.25, 0.5, 0.75]).repeat(32)
+    answer_with(checkpoint, monkeypatch, lambda _, places: gray.expand(1, places.shape[1], 96))
 
     result = reconstruct_clip(checkpoint, clip_of(), hidden, frame_indices=FRAMES)
 
@@ -156,7 +156,7 @@ def rebuild(checkpoint: Checkpoint, path: Path, seed: int = 0, **arguments: Any)
     return reconstruct_video(checkpoint, path, generator=generator, device=torch.device("cpu"), **arguments)
 
 
-def test_the_centre_clip_of_a_video(pretrained: Checkpoint, videos: list[Path]) -> None:
+def test_the_center_clip_of_a_video(pretrained: Checkpoint, videos: list[Path]) -> None:
     result = rebuild(pretrained, videos[0], mask_ratio=0.5)
 
     clip, indices = ViewClips([videos[0]], sampling=pretrained.sampling, image_size=16).read(0)

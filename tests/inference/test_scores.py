@@ -27,7 +27,7 @@ def scores_of(checkpoint: Checkpoint, paths: list[Path], options: ViewOptions) -
 
 
 def one_view_at_a_time(checkpoint: Checkpoint, path: Path, num_clips: int, num_crops: int) -> torch.Tensor:
-    """(views, classes) logits, each view normalised and run on its own."""
+    """(views, classes) logits, each view normalized and run on its own."""
     views, _ = ViewClips(
         [path], sampling=checkpoint.sampling, image_size=16, num_clips=num_clips, num_crops=num_crops
     ).read(0)

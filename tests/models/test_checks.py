@@ -136,7 +136,7 @@ def test_a_float64_model_has_a_float64_loss(dual: bool, norm_pix_loss: bool) -> 
     [
         ({"pixel_values": clips().numpy()}, "pixel_values of type ndarray: expected a torch tensor; .*return_tensors"),
         ({"pixel_values": [clips()]}, "pixel_values of type list: expected a torch tensor"),
-        ({"pixel_values": clips().byte()}, "pixel_values of type uint8: expected normalised floats; .*image processor"),
+        ({"pixel_values": clips().byte()}, "pixel_values of type uint8: expected normalized floats; .*image processor"),
         ({"pixel_values": clips(0)}, "expected at least one clip"),
         ({"bool_masked_pos": half_hidden().numpy()}, "bool_masked_pos of type ndarray: expected a torch tensor"),
         ({"bool_masked_pos": half_hidden().tolist()}, "bool_masked_pos of type list"),

@@ -98,7 +98,7 @@ def test_pretraining_example(hub):
     hidden = int(variables["bool_masked_pos"].sum())
     assert variables["outputs"].logits.shape == (1, hidden, 1536)
     assert variables["loss"] is variables["outputs"].loss
-    assert 0.5 < variables["loss"].item() < 2, "normalised pixels of noise against an untrained model: about 1"
+    assert 0.5 < variables["loss"].item() < 2, "normalized pixels of noise against an untrained model: about 1"
 
 
 def test_classification_example(hub):

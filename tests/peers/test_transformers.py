@@ -252,8 +252,8 @@ def test_their_processor_reads_our_preprocessor_config(classifier_folder, transf
     found = theirs(frames, return_tensors="pt")["pixel_values"]
     expected = ours(frames, return_tensors="pt")["pixel_values"]
     assert found.shape == expected.shape == (1, 4, 3, 16, 16)
-    grey_level = 1 / 255 / 0.225
-    assert (found - expected).abs().max() < 2.1 * grey_level
+    gray_level = 1 / 255 / 0.225
+    assert (found - expected).abs().max() < 2.1 * gray_level
 
 
 def labelled_clips(count=16):
@@ -453,7 +453,7 @@ def test_trainer_trains_lora(peft, transformers, tmp_path):
 
 
 def test_config_file_reads_as_theirs(reading_transformers, tmp_path):
-    """`AutoConfig` and `AutoModel` recognise our folder by its `model_type` and `architectures`."""
+    """`AutoConfig` and `AutoModel` recognize our folder by its `model_type` and `architectures`."""
     model = make_ours("VideoMAEForVideoClassification", **VARIANTS["labels"])
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["VideoMAEForVideoClassification"]

@@ -42,7 +42,7 @@ def goldens() -> dict[str, np.ndarray]:
 
 
 def assert_near(levels: np.ndarray, expected: np.ndarray, *, most: float = 2, share: float = 1e-3) -> None:
-    """At most one grey level off but for a share of the values, `most` anywhere."""
+    """At most one gray level off but for a share of the values, `most` anywhere."""
     difference = np.abs(levels - np.asarray(expected, dtype=np.float64))
     assert difference.max() <= most + 0.01
     assert (difference > 1.01).mean() <= share
@@ -143,8 +143,8 @@ class TestInputs:
         assert torch.equal(processor(images, return_tensors="pt").pixel_values, self.expected())
         for frame in (images[1], self.frames[1], torch.from_numpy(self.frames[1])):
             assert torch.equal(processor(frame, return_tensors="pt").pixel_values, self.expected()[:, 1:2])
-        grey = VideoMAEImageProcessor(**SMALL, image_mean=0.5, image_std=0.5)
-        assert grey(images[0].convert("L"), return_tensors="np").pixel_values.shape == (1, 1, 1, 32, 32)
+        gray = VideoMAEImageProcessor(**SMALL, image_mean=0.5, image_std=0.5)
+        assert gray(images[0].convert("L"), return_tensors="np").pixel_values.shape == (1, 1, 1, 32, 32)
 
     def test_views_in_memory(self) -> None:
         spread = np.zeros((6, 50, 90, 3), dtype=np.uint8)
@@ -217,7 +217,7 @@ class TestInputs:
         with np.load(GOLDENS / "processor.npz") as goldens:
             np.testing.assert_array_equal(levels[:, :31], goldens["odd_padding"][0, 0])
 
-    def test_normalising_levels_without_rescaling(self) -> None:
+    def test_normalizing_levels_without_rescaling(self) -> None:
         options = {"image_mean": [123.675, 116.28, 103.53], "image_std": [58.395, 57.12, 57.375], "do_rescale": False}
         levels = VideoMAEImageProcessor(**SMALL, **options)(self.frames, return_tensors="pt").pixel_values
         scaled = {name: [value / 255 for value in options[name]] for name in ("image_mean", "image_std")}
@@ -353,12 +353,12 @@ class TestFile:
         assert processor.size == {"shortest_edge": 112}
         assert processor.do_normalize is False
         processor, unused = VideoMAEImageProcessor.from_pretrained(
-            tmp_path, crop_size=96, sampling=None, colour="red", return_unused_kwargs=True
+            tmp_path, crop_size=96, sampling=None, color="red", return_unused_kwargs=True
         )
         assert processor.crop_size == {"height": 96, "width": 96}
         assert processor.sampling is None
-        assert unused == {"colour": "red"}
-        assert not hasattr(processor, "colour")
+        assert unused == {"color": "red"}
+        assert not hasattr(processor, "color")
 
     def test_file_of_the_first_published_checkpoints(self, tmp_path: Path) -> None:
         settings = {
@@ -524,7 +524,7 @@ def _bad_inputs() -> dict[str, object]:
         "infinite": np.full((20, 30, 3), np.inf),
         "negative": frame.astype(np.int64) - 1,
         "too large": np.full((20, 30, 3), 1023, dtype=np.uint16),
-        "normalised already": np.linspace(-2, 2, 1800).reshape(20, 30, 3),
+        "normalized already": np.linspace(-2, 2, 1800).reshape(20, 30, 3),
         "fractions above one": np.linspace(0, 254.5, 1800).reshape(20, 30, 3),
         "a palette image": Image.new("P", (30, 20)),
         "an image with alpha": Image.new("RGBA", (30, 20)),

@@ -51,7 +51,7 @@ COLOR_CASES: list[tuple[str, float, Callable[[Image.Image], Image.Image]]] = [
 
 @pytest.mark.parametrize("clip", CLIPS.values(), ids=CLIPS.keys())
 @pytest.mark.parametrize(("name", "argument", "change"), COLOR_CASES)
-def test_colours_are_pillows(
+def test_colors_are_pillows(
     clip: Tensor, name: str, argument: float, change: Callable[[Image.Image], Image.Image]
 ) -> None:
     before = clip.clone()

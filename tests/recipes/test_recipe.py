@@ -89,7 +89,7 @@ def test_what_all_recipes_refuse(recipe: type[TrainingRecipe], name: str, value:
         (PretrainRecipe, "mask_ratio", 0.0),
         (PretrainRecipe, "mask_ratio", 1.0),
         (PretrainRecipe, "decoder_mask_ratio", 0.6),
-        (PretrainRecipe, "crop", "centre"),
+        (PretrainRecipe, "crop", "center"),
         (FinetuneRecipe, "num_frames", 0),
         (FinetuneRecipe, "image_size", -224),
         (FinetuneRecipe, "layer_decay", 0.0),

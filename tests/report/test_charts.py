@@ -95,7 +95,7 @@ def test_very_long_series_stay_small_files() -> None:
     assert len(loss_curves({"a": pairs})) < 400_000
 
 
-def test_many_series_differ_in_colour_or_line() -> None:
+def test_many_series_differ_in_color_or_line() -> None:
     svg = loss_curves({f"run {index}": falling_loss(3) for index in range(10)}).decode()
 
     lines = set(re.findall(r"(stroke-dasharray: [^;]*; .*?stroke: #\w{6}|stroke: #\w{6}; stroke-width: 1\.8)", svg))
@@ -111,8 +111,8 @@ def test_confusion_matrix_shows_counts_and_names() -> None:
 def test_confusion_matrix_leaves_a_class_without_videos_pale() -> None:
     png = confusion_matrix([[0, 0], [0, 9]], ["none", "some"], image_format="png")
 
-    colours = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3)
-    pale, full = ((colours == colour).all(-1).sum() for colour in ((247, 251, 255), (8, 48, 107)))
+    colors = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3)
+    pale, full = ((colors == color).all(-1).sum() for color in ((247, 251, 255), (8, 48, 107)))
     assert pale / full == pytest.approx(3, rel=0.05)  # the cells of (none, none), (none, some), (some, none)
 
 
@@ -169,7 +169,7 @@ def test_bars_are_as_long_as_their_values() -> None:
     png = bar_comparison(["a", "b"], [0.8, 0.4], image_format="png")
 
     image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-    lengths = [(image == colour).all(-1).sum(axis=1).max() for colour in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0))]
+    lengths = [(image == color).all(-1).sum(axis=1).max() for color in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0))]
     assert lengths[0] / lengths[1] == pytest.approx(2, rel=0.01)
 
 

@@ -17,21 +17,21 @@ from videomae.report.pictures import (
     spaced_indices,
 )
 
-COLOURS = {"original": (200, 30, 30), "masked": (30, 200, 30), "rebuilt": (30, 30, 200)}
+COLORS = {"original": (200, 30, 30), "masked": (30, 200, 30), "rebuilt": (30, 30, 200)}
 CAPTION = "Rebuilt tubelets use the input's own patch mean and variance (norm_pix_loss)."
 
 
-def plain_clip(colour: tuple[int, int, int], *, num_frames: int = 4, height: int = 32, width: int = 32) -> np.ndarray:
-    return np.broadcast_to(np.array(colour, dtype=np.uint8), (num_frames, height, width, 3)).copy()
+def plain_clip(color: tuple[int, int, int], *, num_frames: int = 4, height: int = 32, width: int = 32) -> np.ndarray:
+    return np.broadcast_to(np.array(color, dtype=np.uint8), (num_frames, height, width, 3)).copy()
 
 
 def three_clips(**size: int) -> list[np.ndarray]:
-    return [plain_clip(colour, **size) for colour in COLOURS.values()]
+    return [plain_clip(color, **size) for color in COLORS.values()]
 
 
-def box_of(image: np.ndarray, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
-    """Top, bottom (exclusive), left, right (exclusive) of all pixels of exactly this colour."""
-    rows, columns = np.nonzero((image == np.array(colour)).all(-1))
+def box_of(image: np.ndarray, color: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """Top, bottom (exclusive), left, right (exclusive) of all pixels of exactly this color."""
+    rows, columns = np.nonzero((image == np.array(color)).all(-1))
     return int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1
 
 
@@ -56,12 +56,12 @@ def test_sheet_has_the_three_rows_in_order_and_equal_columns() -> None:
 
     assert sheet.dtype == np.uint8
     assert sheet.ndim == 3
-    boxes = [box_of(sheet, colour) for colour in COLOURS.values()]
+    boxes = [box_of(sheet, color) for color in COLORS.values()]
     assert boxes[0][1] < boxes[1][0] < boxes[1][1] < boxes[2][0]
     assert len({box[2:] for box in boxes}) == 1
-    for (top, bottom, left, right), colour in zip(boxes, COLOURS.values(), strict=True):
+    for (top, bottom, left, right), color in zip(boxes, COLORS.values(), strict=True):
         assert bottom - top == 128  # 32 pixels enlarged four times
-        assert (sheet[top:bottom, left:right] == np.array(colour)).all(-1).sum() == 4 * 128 * 128
+        assert (sheet[top:bottom, left:right] == np.array(color)).all(-1).sum() == 4 * 128 * 128
 
 
 def test_small_frames_are_enlarged_pixel_by_pixel() -> None:
@@ -82,7 +82,7 @@ def test_small_frames_are_enlarged_pixel_by_pixel() -> None:
 def test_tiles_have_a_readable_size(height: int, width: int, tile: tuple[int, int]) -> None:
     sheet = reconstruction_sheet(*three_clips(num_frames=1, height=height, width=width), caption=CAPTION)
 
-    top, bottom, left, right = box_of(sheet, COLOURS["rebuilt"])
+    top, bottom, left, right = box_of(sheet, COLORS["rebuilt"])
     assert (bottom - top, right - left) == tile
 
 
@@ -109,7 +109,7 @@ def test_frame_numbers_and_captions_are_drawn() -> None:
     assert (plain != numbered).any()
     assert plain.shape[1] == captioned.shape[1] == long.shape[1]
     assert plain.shape[0] < captioned.shape[0] < long.shape[0]
-    top = box_of(captioned, COLOURS["rebuilt"])[1]
+    top = box_of(captioned, COLORS["rebuilt"])[1]
     assert (captioned[top:] < 100).any()
 
 
@@ -121,7 +121,7 @@ def test_nothing_is_cut_off(num_frames: int) -> None:
     assert all((edge == 255).all() for edge in edges)
 
 
-def test_grey_clips_are_drawn() -> None:
+def test_gray_clips_are_drawn() -> None:
     clip = np.full((2, 32, 32, 1), 77, dtype=np.uint8)
 
     sheet = reconstruction_sheet(clip, clip, clip, caption="")
@@ -151,7 +151,7 @@ def test_animation_has_a_frame_per_frame_of_even_size(height: int, width: int) -
     assert animation.dtype == np.uint8
     assert animation.shape[0] == 3
     assert animation.shape[1] % 2 == animation.shape[2] % 2 == 0
-    boxes = [box_of(animation[1], colour) for colour in COLOURS.values()]
+    boxes = [box_of(animation[1], color) for color in COLORS.values()]
     assert boxes[0][3] < boxes[1][2] < boxes[1][3] < boxes[2][2]
     assert len({box[:2] for box in boxes}) == 1
 
@@ -185,7 +185,7 @@ def test_narrow_clips_leave_room_for_their_headings() -> None:
     sheet = reconstruction_sheet(*clips, caption=CAPTION, frame_numbers=range(99_990, 100_002), max_columns=2)
     animation = reconstruction_animation(*clips, caption=CAPTION, frame_numbers=range(99_990, 100_002))
 
-    top, _, left, right = box_of(sheet, COLOURS["original"])
+    top, _, left, right = box_of(sheet, COLORS["original"])
     columns = np.flatnonzero((sheet[: top - 1, left - 60 :] < 200).any((0, 2)))
     assert np.diff(columns).max() > 10, "the two headings stand apart"
     assert right < sheet.shape[1] - 10

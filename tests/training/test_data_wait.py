@@ -62,21 +62,21 @@ def _slow_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_slow_files")
-def test_a_run_says_so_in_one_line(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_says_so_in_one_line(colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_log, "usable_cores", lambda: 6)
     monitor = Recorder()
 
-    pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=10, batch_size=6), monitor=monitor)
+    pretrain(colors, tmp_path, tiny_pretrain_recipe(epochs=10, batch_size=6), monitor=monitor)
 
     (line,) = [note for note in monitor.notes if "data wait" in note]
     assert "over the last steps; try: --num-workers 6, or `videomae pack" in line
-    assert line.endswith(f"`videomae bench-data {colours}` measures it")
+    assert line.endswith(f"`videomae bench-data {colors}` measures it")
     assert "\n" not in line
 
 
-def test_every_step_has_its_share(colours: Path, tmp_path: Path) -> None:
+def test_every_step_has_its_share(colors: Path, tmp_path: Path) -> None:
     monitor = Recorder()
-    pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
+    pretrain(colors, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
 
     assert len(monitor.reports) == 6
     assert all(0 <= report.data_wait_share <= 1 for report in monitor.reports)

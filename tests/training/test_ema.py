@@ -89,7 +89,7 @@ def test_swapped_in_and_back_bit_for_bit() -> None:
     assert all(layers.state_dict()[name].equal(tensor) for name, tensor in own.items())
 
 
-def test_gradients_and_optimiser_survive_a_swap() -> None:
+def test_gradients_and_optimizer_survive_a_swap() -> None:
     layers = model()
     optimizer = torch.optim.AdamW(layers.parameters(), lr=0.1)
     average = WeightAverage(layers)

@@ -65,10 +65,10 @@ def test_the_folder_is_a_checkpoint(finetuned: FinetuneResult) -> None:
     assert processor.sampling == {"method": "dense", "num_frames": 4, "frame_stride": 1}
 
 
-def test_the_colours_are_learnt(finetuned: FinetuneResult, colours: Path) -> None:
+def test_the_colors_are_learnt(finetuned: FinetuneResult, colors: Path) -> None:
     assert losses(finetuned.folder)[-1] < 0.5 * losses(finetuned.folder)[0]
     assert finetuned.best_top1 == 1.0
-    assert _top1(finetuned.folder, colours) == 1.0
+    assert _top1(finetuned.folder, colors) == 1.0
 
 
 def test_validation_lines_of_the_metrics(finetuned: FinetuneResult) -> None:
@@ -82,15 +82,15 @@ def test_validation_lines_of_the_metrics(finetuned: FinetuneResult) -> None:
     assert finetuned.best_top1 == max(line["top1"] for line in lines)
 
 
-def test_new_weights_learn_too(colours: Path, tmp_path: Path) -> None:
-    result = finetune(colours, tmp_path, tiny_finetune_recipe(epochs=6, layer_decay=1.0), init="scratch")
+def test_new_weights_learn_too(colors: Path, tmp_path: Path) -> None:
+    result = finetune(colors, tmp_path, tiny_finetune_recipe(epochs=6, layer_decay=1.0), init="scratch")
     assert result.best_top1 is not None
     assert result.best_top1 >= 5 / 6
-    assert _top1(tmp_path, colours) == result.best_top1
+    assert _top1(tmp_path, colors) == result.best_top1
 
 
-def test_a_pretrained_encoder_is_taken_over(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
-    task = ClassificationTask(colours, tiny_finetune_recipe(), init=str(pretrained.folder))
+def test_a_pretrained_encoder_is_taken_over(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
+    task = ClassificationTask(colors, tiny_finetune_recipe(), init=str(pretrained.folder))
     before, after = read_weights(pretrained.folder), prepare(task, tmp_path).model.state_dict()
     encoder = [name for name in after if name.startswith("videomae.")]
     assert all(torch.equal(before[name], after[name]) for name in encoder)
@@ -98,12 +98,12 @@ def test_a_pretrained_encoder_is_taken_over(pretrained: PretrainResult, colours:
     assert (task.recipe.num_frames, task.recipe.image_size) == (4, 32)
 
 
-def test_a_stopped_run_goes_on_as_if_nothing_had_been(colours: Path, finetuned: FinetuneResult, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_as_if_nothing_had_been(colors: Path, finetuned: FinetuneResult, tmp_path: Path) -> None:
     init = json.loads((finetuned.folder / "recipe.json").read_text())["init"]
     for step in (2, 6, 8):
         with pytest.raises(TrainingStopped):
-            finetune(colours, tmp_path, tiny_finetune_recipe(), init=init, monitor=stop_after(step))
-    result = finetune(colours, tmp_path, tiny_finetune_recipe(), init=init)
+            finetune(colors, tmp_path, tiny_finetune_recipe(), init=init, monitor=stop_after(step))
+    result = finetune(colors, tmp_path, tiny_finetune_recipe(), init=init)
     assert (result.best_epoch, result.best_top1) == (finetuned.best_epoch, finetuned.best_top1)
     for split in ("train", "val"):
         assert losses(tmp_path, split) == losses(finetuned.folder, split)
@@ -111,17 +111,17 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(colours: Path, finetuned: 
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_finished_run_repeats_as_a_no_op(colours: Path, finetuned: FinetuneResult) -> None:
+def test_a_finished_run_repeats_as_a_no_op(colors: Path, finetuned: FinetuneResult) -> None:
     init = json.loads((finetuned.folder / "recipe.json").read_text())["init"]
     monitor = Recorder()
-    again = finetune(colours, finetuned.folder, tiny_finetune_recipe(), init=init, monitor=monitor)
+    again = finetune(colors, finetuned.folder, tiny_finetune_recipe(), init=init, monitor=monitor)
     assert again.was_finished
     assert (again.best_epoch, again.best_top1, again.steps) == (finetuned.best_epoch, finetuned.best_top1, 9)
     assert monitor.reports == []
 
 
 def test_the_best_epoch_is_kept_the_later_of_equals_by_loss(
-    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Epochs score .5, 1, 1 (lower loss), 1 (higher loss), .5: the third is the best."""
     scores = iter([(0.5, 2.0), (1.0, 1.0), (1.0, 0.5), (1.0, 0.7), (0.5, 0.1)])
@@ -138,7 +138,7 @@ def test_the_best_epoch_is_kept_the_later_of_equals_by_loss(
         return SingleLabelEvaluation(metrics, evaluation.class_names, ())
 
     monkeypatch.setattr(validation, "evaluate_classifier", judged)
-    result = finetune(colours, tmp_path, tiny_finetune_recipe(epochs=5), init="scratch")
+    result = finetune(colors, tmp_path, tiny_finetune_recipe(epochs=5), init="scratch")
     assert (result.best_epoch, result.best_top1) == (3, 1.0)
     stored = read_weights(tmp_path)
     assert all(torch.equal(stored[name], kept[2][name]) for name in stored)
@@ -158,8 +158,8 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
     assert "the last epoch" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_validation_every_second_epoch_and_at_the_end(colours: Path, tmp_path: Path) -> None:
-    finetune(colours, tmp_path, tiny_finetune_recipe(epochs=5, val_every=2), init="scratch")
+def test_validation_every_second_epoch_and_at_the_end(colors: Path, tmp_path: Path) -> None:
+    finetune(colors, tmp_path, tiny_finetune_recipe(epochs=5, val_every=2), init="scratch")
     assert [line["epoch"] for line in read_metrics(tmp_path, "val")] == [2, 4, 5]
 
 
@@ -174,10 +174,10 @@ def test_validation_from_another_folder(tmp_path: Path) -> None:
         finetune(data, tmp_path / "run", recipe, init="scratch")
 
 
-def test_splits_by_a_column_of_a_table(colours: Path, tmp_path: Path) -> None:
+def test_splits_by_a_column_of_a_table(colors: Path, tmp_path: Path) -> None:
     rows = ["path,label,split"]
     for name in CLASSES:
-        paths = sorted((colours / "train" / name).iterdir())
+        paths = sorted((colors / "train" / name).iterdir())
         rows += [f"{path},{name},train" for path in paths[:2]] + [f"{paths[2]},{name},val"]
     (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
     monitor = Recorder()
@@ -204,14 +204,14 @@ def test_a_broken_judge_counts_as_wrong_and_is_named(tmp_path: Path, val_every: 
 
 
 @pytest.mark.parametrize("views", [1, 3])
-def test_repeated_augmentation_repeats_the_labels(colours: Path, tmp_path: Path, views: int) -> None:
-    result = finetune(colours, tmp_path, tiny_finetune_recipe(epochs=4, views=views), init="scratch")
+def test_repeated_augmentation_repeats_the_labels(colors: Path, tmp_path: Path, views: int) -> None:
+    result = finetune(colors, tmp_path, tiny_finetune_recipe(epochs=4, views=views), init="scratch")
     assert result.best_top1 is not None
     assert result.best_top1 > 0.5
 
 
-def test_label_smoothing_raises_the_lowest_loss(colours: Path, tmp_path: Path) -> None:
-    finetune(colours, tmp_path, tiny_finetune_recipe(label_smoothing=0.5), init="scratch")
+def test_label_smoothing_raises_the_lowest_loss(colors: Path, tmp_path: Path) -> None:
+    finetune(colors, tmp_path, tiny_finetune_recipe(label_smoothing=0.5), init="scratch")
     # With a share ε spread over K = 3 classes no loss is below the entropy of (1 − ε + ε/K, ε/K, ε/K).
     share = torch.tensor([2 / 3, 1 / 6, 1 / 6])
     assert min(losses(tmp_path)) >= float(-(share * share.log()).sum())
@@ -262,17 +262,17 @@ def test_classes_that_only_judges_have_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{"num_frames": 8}, {"image_size": 64}])
 def test_frames_and_pixels_that_the_checkpoint_has_not_are_refused(
-    pretrained: PretrainResult, colours: Path, tmp_path: Path, changes: dict[str, int]
+    pretrained: PretrainResult, colors: Path, tmp_path: Path, changes: dict[str, int]
 ) -> None:
     with pytest.raises(ConfigError, match="the clips that its weights were trained on"):
-        finetune(colours, tmp_path / "run", tiny_finetune_recipe(**changes), init=str(pretrained.folder))
+        finetune(colors, tmp_path / "run", tiny_finetune_recipe(**changes), init=str(pretrained.folder))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_checkpoint_without_weights_is_refused(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_without_weights_is_refused(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((pretrained.folder / "config.json").read_text())
     with pytest.raises(CheckpointError, match="without weights"):
-        finetune(colours, tmp_path / "run", tiny_finetune_recipe(), init=str(tmp_path))
+        finetune(colors, tmp_path / "run", tiny_finetune_recipe(), init=str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -284,14 +284,14 @@ def test_a_checkpoint_without_weights_is_refused(pretrained: PretrainResult, col
         ({"val_every": 0}, "val_every=0"),
     ],
 )
-def test_settings_out_of_range_are_refused(colours: Path, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_settings_out_of_range_are_refused(colors: Path, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
-        finetune(colours, tmp_path / "run", tiny_finetune_recipe(**changes), init="scratch")
+        finetune(colors, tmp_path / "run", tiny_finetune_recipe(**changes), init="scratch")
 
 
 @pytest.mark.parametrize("fate", ["dies", "hangs"])
 def test_a_judge_that_ends_its_worker_counts_as_wrong_and_is_met_once(
-    colours: Path, pretrained: PretrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: str
+    colors: Path, pretrained: PretrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: str
 ) -> None:
     monkeypatch.setattr(workers, "_POLL_SECONDS", 0.1)
     monkeypatch.setattr(scores, "hard_limit_seconds", lambda seconds: 1.0)
@@ -310,10 +310,10 @@ def test_a_judge_that_ends_its_worker_counts_as_wrong_and_is_met_once(
     monitor = Recorder()
     recipe = tiny_finetune_recipe(num_workers=1, epochs=2)
 
-    result = finetune(colours, tmp_path / "run", recipe, init=str(pretrained.folder), monitor=monitor)
+    result = finetune(colors, tmp_path / "run", recipe, init=str(pretrained.folder), monitor=monitor)
 
     assert result.num_broken_validation == 1
-    assert list(result.broken_validation) == [str(colours / "val/red/red_0.mp4")]
+    assert list(result.broken_validation) == [str(colors / "val/red/red_0.mp4")]
     assert sum(note.startswith("unreadable validation video counts as wrong: ") for note in monitor.notes) == 1
     assert result.best_top1 is not None
     assert result.best_top1 <= 5 / 6

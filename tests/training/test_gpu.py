@@ -29,20 +29,20 @@ def _run(job: str, data: Path, folder: Path, **changes: Any) -> list[float]:
 
 
 @pytest.mark.parametrize("job", ["pretrain", "finetune"])
-def test_a_gpu_gives_the_cpus_losses(job: str, colours: Path, tmp_path: Path) -> None:
-    expected = _run(job, colours, tmp_path / "cpu", device="cpu", precision="fp32")
-    assert _run(job, colours, tmp_path / "gpu", device="cuda", precision="fp32") == pytest.approx(expected, rel=1e-3)
+def test_a_gpu_gives_the_cpus_losses(job: str, colors: Path, tmp_path: Path) -> None:
+    expected = _run(job, colors, tmp_path / "cpu", device="cpu", precision="fp32")
+    assert _run(job, colors, tmp_path / "gpu", device="cuda", precision="fp32") == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("job", ["pretrain", "finetune"])
 def test_no_step_waits_for_the_gpu(
-    job: str, precision: str, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: str, precision: str, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take = Trainer.take_step
 
     def watched(self: Trainer, *args: Any) -> Any:
-        # The first steps make the optimiser's state and the libraries' work spaces.
+        # The first steps make the optimizer's state and the libraries' work spaces.
         torch.cuda.set_sync_debug_mode("error" if self.step > 1 else "default")
         try:
             return take(self, *args)
@@ -50,4 +50,4 @@ def test_no_step_waits_for_the_gpu(
             torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(Trainer, "take_step", watched)
-    assert len(_run(job, colours, tmp_path, device="cuda", precision=precision)) >= 2
+    assert len(_run(job, colors, tmp_path, device="cuda", precision=precision)) >= 2

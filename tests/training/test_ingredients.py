@@ -52,27 +52,25 @@ def _same_weights(one: Path, two: Path) -> bool:
 
 
 @pytest.mark.parametrize("before_crop", [False, True])
-def test_a_stopped_run_with_everything_goes_on_bit_for_bit(colours: Path, tmp_path: Path, before_crop: bool) -> None:
+def test_a_stopped_run_with_everything_goes_on_bit_for_bit(colors: Path, tmp_path: Path, before_crop: bool) -> None:
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    _run(colours, straight, "scratch", augment_before_crop=before_crop)
+    _run(colors, straight, "scratch", augment_before_crop=before_crop)
     for step in (2, 5):
         with pytest.raises(TrainingStopped):
-            _run(colours, broken, "scratch", stop_after(step), augment_before_crop=before_crop)
-    _run(colours, broken, "scratch", augment_before_crop=before_crop)
+            _run(colors, broken, "scratch", stop_after(step), augment_before_crop=before_crop)
+    _run(colors, broken, "scratch", augment_before_crop=before_crop)
     for split in ("train", "val"):
         assert losses(broken, split) == losses(straight, split)
     assert _same_weights(straight, broken)
 
 
-def test_gradient_checkpointing_changes_memory_not_numbers(colours: Path, tmp_path: Path) -> None:
+def test_gradient_checkpointing_changes_memory_not_numbers(colors: Path, tmp_path: Path) -> None:
     for name, recompute in (("kept", False), ("again", True)):
-        _run(colours, tmp_path / name, "scratch", gradient_checkpointing=recompute, epochs=1)
+        _run(colors, tmp_path / name, "scratch", gradient_checkpointing=recompute, epochs=1)
     assert losses(tmp_path / "again") == pytest.approx(losses(tmp_path / "kept"), rel=1e-6)
 
 
-def test_what_is_judged_and_saved_is_the_average(
-    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_judged_and_saved_is_the_average(colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     averages: list[WeightAverage] = []
     real = WeightAverage.__init__
 
@@ -82,26 +80,26 @@ def test_what_is_judged_and_saved_is_the_average(
 
     monkeypatch.setattr(WeightAverage, "__init__", remembered)
     recipe = tiny_finetune_recipe(epochs=1, ema_decay=0.5)
-    finetune(colours, tmp_path / "classifier", recipe, init="scratch")
-    pretrain(colours, tmp_path / "encoder", tiny_pretrain_recipe(epochs=1, ema_decay=0.5))
+    finetune(colors, tmp_path / "classifier", recipe, init="scratch")
+    pretrain(colors, tmp_path / "encoder", tiny_pretrain_recipe(epochs=1, ema_decay=0.5))
     for average, folder in zip(averages, ("classifier", "encoder"), strict=True):
         saved = Checkpoint.open(tmp_path / folder).model.state_dict()
         for name, tensor in average.state_dict()["shadow"].items():
             assert torch.equal(tensor, saved[name]), name
 
 
-def test_settings_reach_model_and_optimizer(colours: Path, tmp_path: Path) -> None:
+def test_settings_reach_model_and_optimizer(colors: Path, tmp_path: Path) -> None:
     recipe = tiny_finetune_recipe(drop_path=0.2, head_dropout=0.4, beta1=0.8, beta2=0.9, start_learning_rate=2e-3)
-    trainer = prepare(ClassificationTask(colours, recipe, init="scratch"), tmp_path)
+    trainer = prepare(ClassificationTask(colors, recipe, init="scratch"), tmp_path)
     config: Any = trainer.model.config
     assert (config.drop_path_rate, config.classifier_dropout) == (0.2, 0.4)
     assert trainer.optimizer.defaults["betas"] == (0.8, 0.9)
     assert trainer.schedule.at(0) == pytest.approx(2e-3 * 6 / 256)
 
 
-def test_depth_and_width_of_a_new_decoder(colours: Path, tmp_path: Path) -> None:
+def test_depth_and_width_of_a_new_decoder(colors: Path, tmp_path: Path) -> None:
     recipe = tiny_pretrain_recipe(decoder_depth=3, decoder_width=64, beta2=0.9)
-    trainer = prepare(PretrainingTask(colours, recipe), tmp_path)
+    trainer = prepare(PretrainingTask(colors, recipe), tmp_path)
     config: Any = trainer.model.config
     found = (config.decoder_num_hidden_layers, config.decoder_hidden_size, config.decoder_intermediate_size)
     assert found == (3, 64, 256)
@@ -119,7 +117,7 @@ def test_balance_takes_small_classes_as_often(tmp_path: Path) -> None:
 
 
 def test_a_new_head_is_small_and_one_of_the_same_classes_is_kept(
-    colours: Path, pretrained: PretrainResult, finetuned: Any, tmp_path: Path
+    colors: Path, pretrained: PretrainResult, finetuned: Any, tmp_path: Path
 ) -> None:
     def head(init: object, data: Path, name: str) -> tuple[torch.Tensor, Recorder]:
         monitor = Recorder()
@@ -128,8 +126,8 @@ def test_a_new_head_is_small_and_one_of_the_same_classes_is_kept(
         return trainer.model.classifier.weight.detach(), monitor
 
     for init in ("scratch", pretrained.folder):
-        assert float(head(init, colours, Path(str(init)).name)[0].std()) == pytest.approx(2e-5, rel=0.2)
-    kept, monitor = head(finetuned.folder, colours, "kept")
+        assert float(head(init, colors, Path(str(init)).name)[0].std()) == pytest.approx(2e-5, rel=0.2)
+    kept, monitor = head(finetuned.folder, colors, "kept")
     assert torch.equal(kept, read_weights(finetuned.folder)["classifier.weight"])
     assert monitor.notes == []
 
@@ -141,26 +139,26 @@ def test_a_new_head_is_small_and_one_of_the_same_classes_is_kept(
     assert "a new head for the 2 classes" in monitor.notes[0]
 
 
-def test_a_batch_larger_than_the_data_is_all_of_it(colours: Path, tmp_path: Path) -> None:
+def test_a_batch_larger_than_the_data_is_all_of_it(colors: Path, tmp_path: Path) -> None:
     monitor = Recorder()
-    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(batch_size=64, epochs=1), monitor=monitor)
+    result = pretrain(colors, tmp_path, tiny_pretrain_recipe(batch_size=64, epochs=1), monitor=monitor)
     assert result.steps == 1
     assert monitor.notes[0].startswith("batch size 64 exceeds the 18 clips: using 18")
     assert any("1.5e-03 × 18 / 256" in note or "0.0015 × 18 / 256" in note for note in monitor.notes)
     assert json.loads((tmp_path / "recipe.json").read_text())["recipe"]["batch_size"] == 18
-    again = pretrain(colours, tmp_path, tiny_pretrain_recipe(batch_size=64, epochs=1))
+    again = pretrain(colors, tmp_path, tiny_pretrain_recipe(batch_size=64, epochs=1))
     assert again.was_finished
 
 
 def test_a_compiler_that_fails_is_told_and_training_goes_on(
-    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no C++ compiler here\nand more lines")
 
     monkeypatch.setattr("videomae.training.compiling._try", broken)
     monitor = Recorder()
-    task = ClassificationTask(colours, tiny_finetune_recipe(compile=True), init="scratch")
+    task = ClassificationTask(colors, tiny_finetune_recipe(compile=True), init="scratch")
     trainer = prepare(task, tmp_path, monitor=monitor)
     assert monitor.notes == ["not compiled, torch.compile failed here: RuntimeError: no C++ compiler here"]
     layers = trainer.model.videomae.encoder.layer
@@ -201,7 +199,7 @@ def test_compiled_layers_compute_the_same_under_the_same_names(monkeypatch: pyte
     torch.testing.assert_close(loss, expected)
 
 
-def test_a_spec_that_is_not_understood_is_refused_before_anything_is_written(colours: Path, tmp_path: Path) -> None:
+def test_a_spec_that_is_not_understood_is_refused_before_anything_is_written(colors: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="section 'q3' of RandAugment"):
-        finetune(colours, tmp_path / "run", FinetuneRecipe(rand_augment="rand-q3"), init="scratch")
+        finetune(colors, tmp_path / "run", FinetuneRecipe(rand_augment="rand-q3"), init="scratch")
     assert not (tmp_path / "run").exists()

@@ -57,16 +57,16 @@ def _pretrain(data: Path, output: Path, recipe: PretrainRecipe) -> None:
     pretrain(data, output, recipe)
 
 
-def test_kills_at_random_moments(colours: Path, tmp_path: Path) -> None:
+def test_kills_at_random_moments(colors: Path, tmp_path: Path) -> None:
     """The number of workers changes from one attempt to the next."""
-    pretrain(colours, tmp_path / "whole", tiny_pretrain_recipe(**RECIPE))
+    pretrain(colors, tmp_path / "whole", tiny_pretrain_recipe(**RECIPE))
     metrics = tmp_path / "killed" / "metrics.jsonl"
     draws = random.Random(int.from_bytes(os.urandom(4)))
     context = multiprocessing.get_context("fork")
     num_kills = 0
     for attempt in range(_NUM_KILLS + 1):
         recipe = tiny_pretrain_recipe(**RECIPE, num_workers=attempt % 2)
-        process = context.Process(target=_pretrain, args=(colours, tmp_path / "killed", recipe))
+        process = context.Process(target=_pretrain, args=(colors, tmp_path / "killed", recipe))
         process.start()
         # The first dies before its first step, the others some time after a line more; the last one may finish.
         size = metrics.stat().st_size if metrics.exists() else 0
@@ -104,41 +104,41 @@ def _die_at_byte(save: Any, number: int) -> Any:
 
 @pytest.mark.parametrize("number", [1, 2, 5])
 def test_a_kill_in_the_middle_of_a_save(
-    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     recipe = tiny_pretrain_recipe(**{**RECIPE, "epochs": 2})
-    pretrain(colours, tmp_path / "whole", recipe)
+    pretrain(colors, tmp_path / "whole", recipe)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", _die_at_byte(torch.save, number))
         process = multiprocessing.get_context("fork").Process(
-            target=_pretrain, args=(colours, tmp_path / "killed", recipe)
+            target=_pretrain, args=(colors, tmp_path / "killed", recipe)
         )
         process.start()
         process.join()
     assert process.exitcode == -signal.SIGKILL
     assert list((tmp_path / "killed" / "state").glob(".step-*.pt"))
     monitor = Recorder()
-    pretrain(colours, tmp_path / "killed", recipe, monitor=monitor)
+    pretrain(colors, tmp_path / "killed", recipe, monitor=monitor)
     assert any(note.startswith("resuming at step") for note in monitor.notes) == (number > 1)
     _assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_a_damaged_newest_state_costs_one_save(colours: Path, tmp_path: Path) -> None:
+def test_a_damaged_newest_state_costs_one_save(colors: Path, tmp_path: Path) -> None:
     recipe = tiny_pretrain_recipe(**{**RECIPE, "epochs": 2})
-    pretrain(colours, tmp_path / "whole", recipe)
-    pretrain(colours, tmp_path / "damaged", recipe)
+    pretrain(colors, tmp_path / "whole", recipe)
+    pretrain(colors, tmp_path / "damaged", recipe)
     newest = RunStates(tmp_path / "damaged" / "state").paths()[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     monitor = Recorder()
-    result = pretrain(colours, tmp_path / "damaged", recipe, monitor=monitor)
+    result = pretrain(colors, tmp_path / "damaged", recipe, monitor=monitor)
     assert not result.was_finished
     assert any("is damaged; going on from the state before it" in note for note in monitor.notes)
     _assert_equal_runs(tmp_path / "whole", tmp_path / "damaged")
 
 
-def test_an_interrupt_while_an_epoch_is_judged_does_not_wait(colours: Path, tmp_path: Path) -> None:
+def test_an_interrupt_while_an_epoch_is_judged_does_not_wait(colors: Path, tmp_path: Path) -> None:
     recipe = tiny_finetune_recipe()
-    finetune(colours, tmp_path / "whole", recipe, init="scratch")
+    finetune(colors, tmp_path / "whole", recipe, init="scratch")
 
     class Impatient(Recorder):
         num_judged = 0
@@ -150,10 +150,10 @@ def test_an_interrupt_while_an_epoch_is_judged_does_not_wait(colours: Path, tmp_
 
     monitor = Impatient()
     with pytest.raises(TrainingStopped) as stopped:
-        finetune(colours, tmp_path / "stopped", recipe, init="scratch", monitor=monitor)
+        finetune(colors, tmp_path / "stopped", recipe, init="scratch", monitor=monitor)
     assert (stopped.value.step, monitor.num_judged) == (6, 8)
     assert len(read_metrics(tmp_path / "stopped", "val")) == 1
-    finetune(colours, tmp_path / "stopped", recipe, init="scratch")
+    finetune(colors, tmp_path / "stopped", recipe, init="scratch")
     assert read_weights(tmp_path / "stopped").keys() == read_weights(tmp_path / "whole").keys()
     for split in ("train", "val"):
         assert losses(tmp_path / "stopped", split) == losses(tmp_path / "whole", split)
@@ -161,9 +161,9 @@ def test_an_interrupt_while_an_epoch_is_judged_does_not_wait(colours: Path, tmp_
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_second_process_on_the_same_folder_is_refused(colours: Path, tmp_path: Path) -> None:
+def test_a_second_process_on_the_same_folder_is_refused(colors: Path, tmp_path: Path) -> None:
     recipe = tiny_pretrain_recipe(epochs=200)
-    process = multiprocessing.get_context("fork").Process(target=_pretrain, args=(colours, tmp_path, recipe))
+    process = multiprocessing.get_context("fork").Process(target=_pretrain, args=(colors, tmp_path, recipe))
     process.start()
     try:
         deadline = time.monotonic() + 120
@@ -171,19 +171,19 @@ def test_a_second_process_on_the_same_folder_is_refused(colours: Path, tmp_path:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         with pytest.raises(InputError, match=f"another process is at work \\(process {process.pid} on"):
-            pretrain(colours, tmp_path, recipe)
+            pretrain(colors, tmp_path, recipe)
     finally:
         process.kill()
         process.join()
     assert json.loads((tmp_path / "recipe.json").read_text())["recipe"]["epochs"] == 200
 
 
-def test_a_state_of_an_older_version_is_resumed(colours: Path, tmp_path: Path) -> None:
+def test_a_state_of_an_older_version_is_resumed(colors: Path, tmp_path: Path) -> None:
     """Its step, epochs, best epoch and unreadable videos had no part of their own."""
     recipe = tiny_finetune_recipe(ema_decay=0.9)
-    finetune(colours, tmp_path / "whole", recipe, init="scratch")
+    finetune(colors, tmp_path / "whole", recipe, init="scratch")
     with pytest.raises(TrainingStopped):
-        finetune(colours, tmp_path / "old", recipe, init="scratch", monitor=stop_after(4))
+        finetune(colors, tmp_path / "old", recipe, init="scratch", monitor=stop_after(4))
     states = RunStates(tmp_path / "old" / "state")
     state = states.load()
     assert state is not None
@@ -193,7 +193,7 @@ def test_a_state_of_an_older_version_is_resumed(colours: Path, tmp_path: Path) -
     states.save({**state, **old, "broken": unreadable["reasons"], "lethal": unreadable["lethal"]})
 
     monitor = Recorder()
-    result = finetune(colours, tmp_path / "old", recipe, init="scratch", monitor=monitor)
+    result = finetune(colors, tmp_path / "old", recipe, init="scratch", monitor=monitor)
 
     assert monitor.notes[0] == "resuming at step 4/9"
     assert result.best_top1 is not None

@@ -66,18 +66,18 @@ def test_metrics_have_the_fields_of_the_contract(pretrained: PretrainResult) -> 
     assert lines[3]["learning_rate"] < peak
 
 
-def test_the_same_seed_gives_the_same_losses(colours: Path, pretrained: PretrainResult, tmp_path: Path) -> None:
-    pretrain(colours, tmp_path / "again", tiny_pretrain_recipe())
+def test_the_same_seed_gives_the_same_losses(colors: Path, pretrained: PretrainResult, tmp_path: Path) -> None:
+    pretrain(colors, tmp_path / "again", tiny_pretrain_recipe())
     _assert_equal_runs(pretrained.folder, tmp_path / "again")
 
 
-def test_the_number_of_workers_changes_nothing(colours: Path, pretrained: PretrainResult, tmp_path: Path) -> None:
-    pretrain(colours, tmp_path / "workers", tiny_pretrain_recipe(num_workers=2))
+def test_the_number_of_workers_changes_nothing(colors: Path, pretrained: PretrainResult, tmp_path: Path) -> None:
+    pretrain(colors, tmp_path / "workers", tiny_pretrain_recipe(num_workers=2))
     _assert_equal_runs(pretrained.folder, tmp_path / "workers")
 
 
-def test_another_seed_gives_other_losses(colours: Path, pretrained: PretrainResult, tmp_path: Path) -> None:
-    pretrain(colours, tmp_path / "other", tiny_pretrain_recipe(seed=1))
+def test_another_seed_gives_other_losses(colors: Path, pretrained: PretrainResult, tmp_path: Path) -> None:
+    pretrain(colors, tmp_path / "other", tiny_pretrain_recipe(seed=1))
     assert losses(tmp_path / "other") != losses(pretrained.folder)
 
 
@@ -86,46 +86,46 @@ def test_another_seed_gives_other_losses(colours: Path, pretrained: PretrainResu
     ("step", "number"), [(1, signal.SIGINT), (3, signal.SIGINT), (5, signal.SIGINT), (2, signal.SIGTERM)]
 )
 def test_a_stopped_run_goes_on_as_if_nothing_had_been(
-    colours: Path, pretrained: PretrainResult, tmp_path: Path, step: int, number: signal.Signals
+    colors: Path, pretrained: PretrainResult, tmp_path: Path, step: int, number: signal.Signals
 ) -> None:
     before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
     monitor = stop_after(step, number)
     with pytest.raises(TrainingStopped) as stopped:
-        pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
+        pretrain(colors, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
     assert (stopped.value.step, stopped.value.total_steps, stopped.value.folder) == (step, 6, tmp_path)
     assert len(monitor.reports) == step
     assert monitor.finished == 1
     assert {kind: signal.getsignal(kind) for kind in before} == before
 
     monitor = Recorder()
-    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
+    result = pretrain(colors, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
     assert monitor.reports[0].step == step + 1
     assert f"resuming at step {step}/6" in monitor.notes
     assert (result.steps, result.was_finished) == (6, False)
     _assert_equal_runs(pretrained.folder, tmp_path)
 
 
-def test_a_second_interrupt_acts_at_once(colours: Path, tmp_path: Path) -> None:
+def test_a_second_interrupt_acts_at_once(colors: Path, tmp_path: Path) -> None:
     def interrupt_twice(_: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=Recorder(interrupt_twice))
+        pretrain(colors, tmp_path, tiny_pretrain_recipe(), monitor=Recorder(interrupt_twice))
 
 
-def test_an_interrupt_in_the_last_step_lets_the_run_finish(colours: Path, tmp_path: Path) -> None:
-    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=stop_after(6))
+def test_an_interrupt_in_the_last_step_lets_the_run_finish(colors: Path, tmp_path: Path) -> None:
+    result = pretrain(colors, tmp_path, tiny_pretrain_recipe(), monitor=stop_after(6))
     assert result.steps == 6
     assert (tmp_path / "report.html").exists()
 
 
-def test_a_finished_run_repeats_as_a_no_op(colours: Path, tmp_path: Path) -> None:
-    pretrain(colours, tmp_path, tiny_pretrain_recipe())
+def test_a_finished_run_repeats_as_a_no_op(colors: Path, tmp_path: Path) -> None:
+    pretrain(colors, tmp_path, tiny_pretrain_recipe())
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.suffix in (".safetensors", ".pt")}
     before = losses(tmp_path)
     monitor = Recorder()
-    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
+    result = pretrain(colors, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
     assert (result.was_finished, result.steps, result.num_videos) == (True, 6, 18)
     assert result.loss == before[-1]
     assert monitor.reports == []
@@ -133,15 +133,15 @@ def test_a_finished_run_repeats_as_a_no_op(colours: Path, tmp_path: Path) -> Non
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
-def test_a_run_killed_before_its_report_gets_it_when_repeated(colours: Path, tmp_path: Path) -> None:
-    pretrain(colours, tmp_path, tiny_pretrain_recipe())
+def test_a_run_killed_before_its_report_gets_it_when_repeated(colors: Path, tmp_path: Path) -> None:
+    pretrain(colors, tmp_path, tiny_pretrain_recipe())
     (tmp_path / "report.html").unlink()
-    assert pretrain(colours, tmp_path, tiny_pretrain_recipe()).was_finished
+    assert pretrain(colors, tmp_path, tiny_pretrain_recipe()).was_finished
     assert (tmp_path / "report.html").exists()
 
 
 def test_a_full_disk_at_a_save_loses_nothing_that_was_saved(
-    colours: Path, pretrained: PretrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colors: Path, pretrained: PretrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = torch.save, []
 
@@ -154,11 +154,11 @@ def test_a_full_disk_at_a_save_loses_nothing_that_was_saved(
 
     monkeypatch.setattr(torch, "save", full_at_second)
     with pytest.raises(InputError, match="No space left on device"):
-        pretrain(colours, tmp_path, tiny_pretrain_recipe())
+        pretrain(colors, tmp_path, tiny_pretrain_recipe())
     state = RunFolder(tmp_path, _description(tmp_path)).states.load()
     assert state is not None
     assert state["step"] == 3
-    pretrain(colours, tmp_path, tiny_pretrain_recipe())
+    pretrain(colors, tmp_path, tiny_pretrain_recipe())
     _assert_equal_runs(pretrained.folder, tmp_path)
 
 
@@ -191,7 +191,7 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, steps: Container[int], value: float,
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("gradient", [False, True])
 def test_a_step_that_is_not_finite_is_skipped_and_counted(
-    colours: Path,
+    colors: Path,
     pretrained: PretrainResult,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -200,7 +200,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(
 ) -> None:
     _spoil(monkeypatch, {1, 5}, value, gradient=gradient)
     monitor = Recorder()
-    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
+    result = pretrain(colors, tmp_path, tiny_pretrain_recipe(), monitor=monitor)
     lines, others = read_metrics(tmp_path), read_metrics(pretrained.folder)
     assert [line["skipped_steps"] for line in lines] == [0, 1, 1, 1, 1, 2]
     assert [line["loss"] is None for line in lines] == [False, True, False, False, False, True]
@@ -214,7 +214,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(
     assert all(tensor.isfinite().all() for tensor in read_weights(tmp_path).values())
 
 
-def test_a_skipped_step_changes_nothing(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_skipped_step_changes_nothing(colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     states: list[Any] = []
     real = Trainer.take_step
 
@@ -225,17 +225,17 @@ def test_a_skipped_step_changes_nothing(colours: Path, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Trainer, "take_step", take_step)
     _spoil(monkeypatch, {2}, float("nan"), gradient=True)
-    pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=2))
+    pretrain(colors, tmp_path, tiny_pretrain_recipe(epochs=2))
     torch.testing.assert_close(states[2], states[1], rtol=0, atol=0)
     assert not torch.equal(states[3][0]["mask_token"], states[2][0]["mask_token"])
 
 
 def test_many_skipped_steps_in_a_row_stop_the_run_in_one_line(
-    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _spoil(monkeypatch, {1, 3, 4, 5}, float("nan"))
     with pytest.raises(ConfigError) as caught:
-        pretrain(colours, tmp_path, tiny_pretrain_recipe(max_skipped_in_a_row=3, epochs=3))
+        pretrain(colors, tmp_path, tiny_pretrain_recipe(max_skipped_in_a_row=3, epochs=3))
     said = str(caught.value)
     assert said.startswith("3 steps in a row up to step 6 with a loss or gradient that is not finite, the last of ")
     assert said.count(".mp4") == 6
@@ -246,17 +246,17 @@ def test_many_skipped_steps_in_a_row_stop_the_run_in_one_line(
     assert state["meter"]["skipped"] == 1
 
 
-def test_a_run_that_diverges_ends_in_one_line(colours: Path, tmp_path: Path) -> None:
+def test_a_run_that_diverges_ends_in_one_line(colors: Path, tmp_path: Path) -> None:
     recipe = tiny_pretrain_recipe(
         learning_rate=1e30, epochs=4, warmup_epochs=0.0, weight_decay=0.0, max_skipped_in_a_row=4
     )
     with pytest.raises(ConfigError, match="4 steps in a row"):
-        pretrain(colours, tmp_path, recipe)
+        pretrain(colors, tmp_path, recipe)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_other_precisions_train(colours: Path, tmp_path: Path, precision: str) -> None:
-    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(precision=precision, epochs=1))
+def test_other_precisions_train(colors: Path, tmp_path: Path, precision: str) -> None:
+    result = pretrain(colors, tmp_path, tiny_pretrain_recipe(precision=precision, epochs=1))
     assert result.loss is not None
     assert all(tensor.dtype == torch.float32 for tensor in read_weights(tmp_path).values())
 
@@ -264,12 +264,12 @@ def test_other_precisions_train(colours: Path, tmp_path: Path, precision: str) -
 @pytest.mark.parametrize("accumulation", [2, 6])
 @pytest.mark.parametrize("changes", [{}, {"decoder_mask_ratio": 0.5}, {"views": 2, "clip_grad": 0.5}])
 def test_accumulation_equals_the_whole_batch(
-    colours: Path, tmp_path: Path, accumulation: int, changes: dict[str, Any]
+    colors: Path, tmp_path: Path, accumulation: int, changes: dict[str, Any]
 ) -> None:
     # 18 clips in batches of 12: the last batch of an epoch has 6.
     recipe = tiny_pretrain_recipe(batch_size=12, epochs=2, **changes)
-    pretrain(colours, tmp_path / "whole", recipe)
-    pretrain(colours, tmp_path / "parts", dataclasses.replace(recipe, accumulation=accumulation))
+    pretrain(colors, tmp_path / "whole", recipe)
+    pretrain(colors, tmp_path / "parts", dataclasses.replace(recipe, accumulation=accumulation))
     _assert_close_runs(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -281,16 +281,16 @@ def test_accumulation_with_broken_videos_and_uneven_parts(tmp_path: Path) -> Non
     _assert_close_runs(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_accumulation_of_a_classifier_equals_the_whole_batch(colours: Path, tmp_path: Path) -> None:
+def test_accumulation_of_a_classifier_equals_the_whole_batch(colors: Path, tmp_path: Path) -> None:
     recipe = tiny_finetune_recipe(batch_size=4, epochs=2, views=2, label_smoothing=0.1)
-    finetune(colours, tmp_path / "whole", recipe, init="scratch")
-    finetune(colours, tmp_path / "parts", dataclasses.replace(recipe, accumulation=2), init="scratch")
+    finetune(colors, tmp_path / "whole", recipe, init="scratch")
+    finetune(colors, tmp_path / "parts", dataclasses.replace(recipe, accumulation=2), init="scratch")
     _assert_close_runs(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_an_accumulation_that_does_not_divide_is_refused(colours: Path, tmp_path: Path) -> None:
+def test_an_accumulation_that_does_not_divide_is_refused(colors: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="accumulation=4"):
-        pretrain(colours, tmp_path, tiny_pretrain_recipe(accumulation=4))
+        pretrain(colors, tmp_path, tiny_pretrain_recipe(accumulation=4))
 
 
 def _assert_close_runs(first: Path, second: Path) -> None:

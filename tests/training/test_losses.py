@@ -12,7 +12,8 @@ from videomae.checkpoint import new_processor
 from videomae.data.loader import ClipBatch
 from videomae.models.config import VideoMAEConfig
 from videomae.recipes.finetune import FinetuneRecipe
-from videomae.training.losses import ClassifierInputs, classification_loss
+from videomae.training.classifier_inputs import ClassifierInputs
+from videomae.training.losses import classification_loss
 from videomae.training.micro_batch import MicroBatch
 from videomae.video.sampling import ClipSampling
 
@@ -33,7 +34,7 @@ def _inputs(batch: ClipBatch, step: int = 0, rows: torch.Tensor | None = None, *
     return ClassifierInputs(recipe, PROCESSOR, 3)(micro_batch)
 
 
-def test_without_ingredients_clips_are_normalised_and_targets_are_labels() -> None:
+def test_without_ingredients_clips_are_normalized_and_targets_are_labels() -> None:
     batch = _batch(4, views=2)
     pixel_values, targets = _inputs(batch)
     expected = (batch.clips.flatten(0, 1) / 255 - torch.tensor(PROCESSOR.image_mean).view(-1, 1, 1)) / torch.tensor(

@@ -24,27 +24,28 @@ from videomae.evaluation.validate import evaluate_classifier
 from videomae.inference.scores import ViewOptions
 from videomae.models.config import VideoMAEConfig
 from videomae.processing.transforms import CropBox
+from videomae.training.classifier_inputs import ClassifierInputs
 from videomae.training.finetune import FinetuneResult, finetune
-from videomae.training.losses import ClassifierInputs, classification_loss
+from videomae.training.input_pictures import labelled_clips
+from videomae.training.losses import classification_loss
 from videomae.training.micro_batch import MicroBatch
 from videomae.training.mixing import Mix, soft_targets
-from videomae.training.shown_inputs import labelled_clips
 from videomae.video.sampling import ClipSampling
 
-SHOWN = {"blue": ("blue",), "red": ("red",), "purple": ("blue", "red"), "grey": ()}
-COLOURS = {"blue": (30, 30, 220), "red": (220, 30, 30), "purple": (220, 30, 220), "grey": (30, 30, 30)}
+SHOWN = {"blue": ("blue",), "red": ("red",), "purple": ("blue", "red"), "gray": ()}
+COLORS = {"blue": (30, 30, 220), "red": (220, 30, 30), "purple": (220, 30, 220), "gray": (30, 30, 30)}
 RECIPE = tiny_finetune_recipe(epochs=6, batch_size=8)
 FAST = ["--num-workers", "0", "--device", "cpu", "--clips", "1", "--crops", "1"]
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """16 clips to learn from and 8 that judge: blue, red, both (purple) or none (grey)."""
+    """16 clips to learn from and 8 that judge: blue, red, both (purple) or none (gray)."""
     folder = tmp_path_factory.mktemp("several")
     rows = ["path,labels,split"]
     for name, shown in SHOWN.items():
         for number in range(6):
-            write_clip(folder / f"{name}_{number}.mp4", COLOURS[name], phase=1.3 * number)
+            write_clip(folder / f"{name}_{number}.mp4", COLORS[name], phase=1.3 * number)
             rows.append(f"{name}_{number}.mp4,{'|'.join(shown)},{'train' if number < 4 else 'val'}")
     (folder / "clips.csv").write_text("\n".join(rows) + "\n")
     return folder / "clips.csv"
@@ -55,7 +56,7 @@ def several(table: Path, tmp_path_factory: pytest.TempPathFactory) -> FinetuneRe
     return finetune(table, tmp_path_factory.mktemp("runs") / "several", RECIPE, init="scratch")
 
 
-def test_the_colours_are_learnt(several: FinetuneResult, table: Path) -> None:
+def test_the_colors_are_learnt(several: FinetuneResult, table: Path) -> None:
     assert several.class_names == ("blue", "red")
     assert several.best_top1 is None
     assert several.best_mean_average_precision is not None
@@ -157,8 +158,8 @@ def test_evaluate(commands: Commands, several: FinetuneResult, table: Path, tmp_
     assert ["blue", "4", f"{precisions[0]:.1%}"] in lines
     with said.open(encoding="utf-8", newline="") as text:
         rows = {Path(row["path"]).stem: row for row in csv.DictReader(text)}
-    assert set(rows["grey_4"]) == {"path", "label", "prediction", "error", "score of blue", "score of red"}
-    assert (rows["purple_4"]["label"], rows["grey_4"]["label"]) == ("blue|red", "")
+    assert set(rows["gray_4"]) == {"path", "label", "prediction", "error", "score of blue", "score of red"}
+    assert (rows["purple_4"]["label"], rows["gray_4"]["label"]) == ("blue|red", "")
     for row in rows.values():
         assert row["prediction"] == "|".join(name for name in ("blue", "red") if float(row[f"score of {name}"]) >= 0.5)
     assert "average precision" in report.read_text(encoding="utf-8")
@@ -184,22 +185,22 @@ def test_predict_gives_each_class_a_share_of_its_own(commands: Commands, several
 
 
 def test_the_wrong_kind_is_one_line(
-    commands: Commands, several: FinetuneResult, finetuned: FinetuneResult, colours: Path, table: Path
+    commands: Commands, several: FinetuneResult, finetuned: FinetuneResult, colors: Path, table: Path
 ) -> None:
-    line = commands.refused("evaluate", colours, "--model", several.folder, *FAST)
+    line = commands.refused("evaluate", colors, "--model", several.folder, *FAST)
     assert "with one class: expected several labels for each video" in line
     line = commands.refused("evaluate", table, "--model", finetuned.folder, *FAST)
     assert "with several labels: expected one class for each video" in line
 
 
-def test_what_is_refused(table: Path, colours: Path, tmp_path: Path) -> None:
+def test_what_is_refused(table: Path, colors: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"class_balance=0\.5 for videos with several labels"):
         finetune(table, tmp_path / "run", tiny_finetune_recipe(class_balance=0.5), init="scratch")
     rows = [line for line in table.read_text().splitlines() if not line.endswith(",val")]
     train = table.with_name("train.csv")
     train.write_text("\n".join(rows) + "\n")
     with pytest.raises(DataError, match="expected several labels"):
-        finetune(train, tmp_path / "run", RECIPE, init="scratch", val=colours)
+        finetune(train, tmp_path / "run", RECIPE, init="scratch", val=colors)
     assert not (tmp_path / "run").exists()
 
 

@@ -45,11 +45,11 @@ def test_the_folder_is_a_checkpoint(pretrained: PretrainResult) -> None:
     assert pixels.shape == (1, 4, 3, 32, 32)
 
 
-def test_the_recipe_is_resolved(pretrained: PretrainResult, colours: Path) -> None:
+def test_the_recipe_is_resolved(pretrained: PretrainResult, colors: Path) -> None:
     description = json.loads((pretrained.folder / "recipe.json").read_text())
     assert {key: description[key] for key in ("command", "data", "num_videos", "init")} == {
         "command": "pretrain",
-        "data": str(colours),
+        "data": str(colors),
         "num_videos": 18,
         "init": None,
     }
@@ -100,8 +100,8 @@ def test_the_loss_falls_on_easy_clips(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_every_option_trains_and_leaves_a_report(colours: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    result = pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=1, **changes))
+def test_every_option_trains_and_leaves_a_report(colors: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    result = pretrain(colors, tmp_path, tiny_pretrain_recipe(epochs=1, **changes))
     assert result.loss is not None
     assert 0 < result.loss < 10
     assert (tmp_path / "report.html").exists()
@@ -110,9 +110,9 @@ def test_every_option_trains_and_leaves_a_report(colours: Path, tmp_path: Path, 
     )
 
 
-def test_the_decoder_mask_changes_the_loss_and_not_the_encoders_mask(colours: Path, tmp_path: Path) -> None:
-    pretrain(colours, tmp_path / "all", tiny_pretrain_recipe(epochs=1))
-    pretrain(colours, tmp_path / "half", tiny_pretrain_recipe(epochs=1, decoder_mask_ratio=0.5))
+def test_the_decoder_mask_changes_the_loss_and_not_the_encoders_mask(colors: Path, tmp_path: Path) -> None:
+    pretrain(colors, tmp_path / "all", tiny_pretrain_recipe(epochs=1))
+    pretrain(colors, tmp_path / "half", tiny_pretrain_recipe(epochs=1, decoder_mask_ratio=0.5))
     assert losses(tmp_path / "all")[0] != losses(tmp_path / "half")[0]
     config = videomae.VideoMAEConfig(image_size=32, patch_size=8, num_frames=4)
     plain, _ = draw_masks(tiny_pretrain_recipe(), config.grid.shape, 6, 3)
@@ -131,10 +131,10 @@ def test_masks_are_a_function_of_seed_and_step() -> None:
     assert not torch.equal(draw(6, 3)[0], other(6, 3)[0])
 
 
-def test_going_on_from_a_checkpoint(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> None:
+def test_going_on_from_a_checkpoint(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
     """--init brings its own network, frames, pixels and sampling, where the recipe names none."""
     recipe = tiny_pretrain_recipe(epochs=1, size=None, num_frames=None, image_size=None, frame_stride=None)
-    pretrain(colours, tmp_path, recipe, init=str(pretrained.folder))
+    pretrain(colors, tmp_path, recipe, init=str(pretrained.folder))
     assert videomae.VideoMAEConfig.from_pretrained(tmp_path).hidden_size == 128
     stored = json.loads((tmp_path / "recipe.json").read_text())
     assert stored["init"] == str(pretrained.folder)
@@ -143,31 +143,29 @@ def test_going_on_from_a_checkpoint(pretrained: PretrainResult, colours: Path, t
     assert stored["recipe"]["size"] is None
 
 
-def test_a_finished_run_may_become_longer_but_not_shorter(colours: Path, tmp_path: Path) -> None:
-    pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=2))
+def test_a_finished_run_may_become_longer_but_not_shorter(colors: Path, tmp_path: Path) -> None:
+    pretrain(colors, tmp_path, tiny_pretrain_recipe(epochs=2))
     described = (tmp_path / "recipe.json").read_bytes()
     with pytest.raises(ConfigError, match=r"a run of 3 steps, where .* has done 6: .*raise --epochs"):
-        pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=1), resume_anyway=True)
+        pretrain(colors, tmp_path, tiny_pretrain_recipe(epochs=1), resume_anyway=True)
     assert (tmp_path / "recipe.json").read_bytes() == described
-    longer = pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=3), resume_anyway=True)
+    longer = pretrain(colors, tmp_path, tiny_pretrain_recipe(epochs=3), resume_anyway=True)
     assert (longer.steps, longer.was_finished) == (9, False)
     assert len(losses(tmp_path)) == 9
 
 
-def test_another_size_than_the_checkpoints_is_refused(
-    pretrained: PretrainResult, colours: Path, tmp_path: Path
-) -> None:
+def test_another_size_than_the_checkpoints_is_refused(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the checkpoint's own size"):
-        pretrain(colours, tmp_path / "run", tiny_pretrain_recipe(size="base"), init=str(pretrained.folder))
+        pretrain(colors, tmp_path / "run", tiny_pretrain_recipe(size="base"), init=str(pretrained.folder))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("changes", [{"num_frames": 8}, {"image_size": 64}])
 def test_frames_and_pixels_that_the_checkpoint_has_not_are_refused(
-    pretrained: PretrainResult, colours: Path, tmp_path: Path, changes: dict[str, int]
+    pretrained: PretrainResult, colors: Path, tmp_path: Path, changes: dict[str, int]
 ) -> None:
     with pytest.raises(ConfigError, match="the clips that its weights were trained on"):
-        pretrain(colours, tmp_path / "run", tiny_pretrain_recipe(**changes), init=str(pretrained.folder))
+        pretrain(colors, tmp_path / "run", tiny_pretrain_recipe(**changes), init=str(pretrained.folder))
     assert not (tmp_path / "run").exists()
 
 
@@ -185,21 +183,21 @@ def test_frames_and_pixels_that_the_checkpoint_has_not_are_refused(
     ],
 )
 def test_settings_that_fit_no_run_leave_no_folder(
-    colours: Path, tmp_path: Path, changes: dict[str, Any], said: str
+    colors: Path, tmp_path: Path, changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
-        pretrain(colours, tmp_path / "run", tiny_pretrain_recipe(**changes))
+        pretrain(colors, tmp_path / "run", tiny_pretrain_recipe(**changes))
     assert not (tmp_path / "run").exists()
 
 
 def test_other_settings_on_the_same_folder_are_refused(
-    pretrained: PretrainResult, colours: Path, tmp_path: Path
+    pretrained: PretrainResult, colors: Path, tmp_path: Path
 ) -> None:
     before = (pretrained.folder / "recipe.json").read_text()
     with pytest.raises(ConfigError, match="seed=0, not 7"):
-        pretrain(colours, pretrained.folder, tiny_pretrain_recipe(seed=7))
+        pretrain(colors, pretrained.folder, tiny_pretrain_recipe(seed=7))
     with pytest.raises(ConfigError, match=r"mask_ratio=0\.75, not 0\.9"):
-        pretrain(colours, pretrained.folder, tiny_pretrain_recipe(mask_ratio=0.9))
+        pretrain(colors, pretrained.folder, tiny_pretrain_recipe(mask_ratio=0.9))
     assert (pretrained.folder / "recipe.json").read_text() == before
 
 
@@ -213,12 +211,12 @@ def test_a_data_set_that_has_grown_is_refused(tmp_path: Path) -> None:
         pretrain(data, tmp_path / "run", tiny_pretrain_recipe(batch_size=2))
 
 
-def test_a_folder_that_holds_another_model_is_refused(colours: Path, tmp_path: Path) -> None:
+def test_a_folder_that_holds_another_model_is_refused(colors: Path, tmp_path: Path) -> None:
     config = videomae.VideoMAEConfig(image_size=32, patch_size=8, num_frames=4, hidden_size=48, num_hidden_layers=1)
     videomae.VideoMAEModel(config).save_pretrained(tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
     with pytest.raises(InputError, match="of another model or program"):
-        pretrain(colours, tmp_path, tiny_pretrain_recipe())
+        pretrain(colors, tmp_path, tiny_pretrain_recipe())
     assert (tmp_path / "model.safetensors").read_bytes() == before
 
 
@@ -229,9 +227,9 @@ def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_the_run_says_what_it_does(colours: Path, tmp_path: Path) -> None:
+def test_the_run_says_what_it_does(colors: Path, tmp_path: Path) -> None:
     monitor = Recorder()
-    pretrain(colours, tmp_path, tiny_pretrain_recipe(epochs=1), monitor=monitor)
+    pretrain(colors, tmp_path, tiny_pretrain_recipe(epochs=1), monitor=monitor)
     assert len(monitor.notes) == 1
     for part in ("18 videos", "1 epoch = 3 steps of 6 clips", "on cpu in fp32", "0.0015 × 6 / 256 = 3.52e-05"):
         assert part in monitor.notes[0]

@@ -96,7 +96,7 @@ def test_pretraining_by_two_is_pretraining_by_one(uneven: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("batch_size", [4, 10])
-def test_finetuning_by_two_is_finetuning_by_one(uneven: Path, colours: Path, tmp_path: Path, batch_size: int) -> None:
+def test_finetuning_by_two_is_finetuning_by_one(uneven: Path, colors: Path, tmp_path: Path, batch_size: int) -> None:
     changes = {"batch_size": batch_size, "epochs": 2, "learning_rate": 1e-2}
     data = tmp_path / "data"
     data.mkdir()
@@ -122,9 +122,9 @@ def test_sharded_training_is_training_by_one(uneven: Path, tmp_path: Path, chang
     assert type(load_checkpoint(tmp_path / "sharded")).__name__ == "VideoMAEForPreTraining"
 
 
-def test_sharded_finetuning_judges_uneven_shares(uneven: Path, colours: Path, tmp_path: Path) -> None:
-    alone = _finetune(colours, tmp_path / "one", "scratch", epochs=1)
-    for result in _in_two(_finetune, colours, tmp_path / "two", "scratch", epochs=1, sharding="full"):
+def test_sharded_finetuning_judges_uneven_shares(uneven: Path, colors: Path, tmp_path: Path) -> None:
+    alone = _finetune(colors, tmp_path / "one", "scratch", epochs=1)
+    for result in _in_two(_finetune, colors, tmp_path / "two", "scratch", epochs=1, sharding="full"):
         assert result.best_top1 == alone.best_top1
     _assert_alike(tmp_path / "one", tmp_path / "two")
 

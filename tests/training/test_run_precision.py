@@ -67,46 +67,46 @@ def prepared(data: Path, output: Path, asked: str, **more: Any) -> Trainer:
     ],
 )
 def test_auto_is_what_the_machine_multiplies(
-    colours: Path, tmp_path: Path, imitate: Imitate, has_instructions: bool, name: str, text: str
+    colors: Path, tmp_path: Path, imitate: Imitate, has_instructions: bool, name: str, text: str
 ) -> None:
     imitate(has_instructions)
-    task = ClassificationTask(colours, tiny_finetune_recipe(precision="auto"), init="scratch")
+    task = ClassificationTask(colors, tiny_finetune_recipe(precision="auto"), init="scratch")
     finetuning = prepare(task, tmp_path / "b")
-    for run in (prepared(colours, tmp_path / "a", "auto"), finetuning):
+    for run in (prepared(colors, tmp_path / "a", "auto"), finetuning):
         assert run.recipe.precision == name
         assert text in summary(run)
         description = run.folder.description
         assert (description["recipe"]["precision"], description["precision"]) == ("auto", name)
 
 
-def test_what_is_asked_for_is_obeyed(colours: Path, tmp_path: Path, imitate: Imitate) -> None:
+def test_what_is_asked_for_is_obeyed(colors: Path, tmp_path: Path, imitate: Imitate) -> None:
     imitate(True)
-    run = prepared(colours, tmp_path, "fp32")
+    run = prepared(colors, tmp_path, "fp32")
     assert "in fp32: as asked;" in summary(run)
     assert run.folder.description["precision"] == "fp32"
 
 
 @pytest.mark.parametrize("said", [{"asked": "bf16"}, {"asked": "auto", "became": "bf16"}])
 def test_a_run_is_resumed_in_the_precision_that_it_began_with(
-    colours: Path, begun: Callable[[dict[str, Any]], Path], imitate: Imitate, said: dict[str, Any]
+    colors: Path, begun: Callable[[dict[str, Any]], Path], imitate: Imitate, said: dict[str, Any]
 ) -> None:
     """Also one of an older version, which kept only what was asked for."""
     imitate(False)
     folder = begun(said)
-    run = prepared(colours, folder, "auto")
+    run = prepared(colors, folder, "auto")
     assert run.recipe.precision == "bf16"
     assert "in bf16: as this run began;" in summary(run)
     with pytest.raises(ConfigError, match="precision='bf16', not 'fp32'"):
-        prepared(colours, folder, "fp32")
-    changed = prepared(colours, folder, "fp32", resume_anyway=True)
+        prepared(colors, folder, "fp32")
+    changed = prepared(colors, folder, "fp32", resume_anyway=True)
     assert changed.recipe.precision == "fp32"
 
 
 def test_asking_for_what_auto_became_is_the_same_run(
-    colours: Path, begun: Callable[[dict[str, Any]], Path], imitate: Imitate
+    colors: Path, begun: Callable[[dict[str, Any]], Path], imitate: Imitate
 ) -> None:
     imitate(True)
-    run = prepared(colours, begun({"asked": "auto", "became": "fp32"}), "fp32")
+    run = prepared(colors, begun({"asked": "auto", "became": "fp32"}), "fp32")
     assert run.folder.differences == []
     assert run.recipe.precision == "fp32"
 

@@ -39,12 +39,12 @@ def test_nothing_yet_is_no_division_by_nought() -> None:
     assert (Speed().clips_per_second, Speed().data_wait_share) == (0.0, 0.0)
 
 
-def test_terminal_lines_and_report_agree_across_a_stop(colours: Path, tmp_path: Path) -> None:
+def test_terminal_lines_and_report_agree_across_a_stop(colors: Path, tmp_path: Path) -> None:
     recipe = tiny_pretrain_recipe(epochs=3, log_every=2)
     with pytest.raises(TrainingStopped):
-        pretrain(colours, tmp_path, recipe, monitor=stop_after(5))
+        pretrain(colors, tmp_path, recipe, monitor=stop_after(5))
     monitor = Recorder()
-    pretrain(colours, tmp_path, recipe, monitor=monitor)
+    pretrain(colors, tmp_path, recipe, monitor=monitor)
     last = monitor.reports[-1]
     lines = read_metrics(tmp_path)
     # By hand: each line's clips are its rate times its seconds.
@@ -70,11 +70,11 @@ def test_epochs_count_from_1_in_old_files_too(tmp_path: Path) -> None:
     assert [line["epoch"] for line in folder.read_metrics()] == [1, 1, 2, 2]
 
 
-def test_a_warm_up_that_is_cut_is_reported_everywhere(colours: Path, tmp_path: Path) -> None:
+def test_a_warm_up_that_is_cut_is_reported_everywhere(colors: Path, tmp_path: Path) -> None:
     """Two epochs of three steps: the warm-up takes three steps, one epoch, whatever the recipe asks for."""
     monitor = Recorder()
     recipe = tiny_pretrain_recipe(warmup_epochs=10.0)
-    pretrain(colours, tmp_path, recipe, monitor=monitor)
+    pretrain(colors, tmp_path, recipe, monitor=monitor)
     (line,) = [note for note in monitor.notes if "warm-up" in note]
     assert line.endswith("; warm-up cut from 10 to 1 epochs, half of the run")
     rates = [line["learning_rate"] for line in read_metrics(tmp_path)]
@@ -82,7 +82,7 @@ def test_a_warm_up_that_is_cut_is_reported_everywhere(colours: Path, tmp_path: P
     stored = json.loads((tmp_path / "recipe.json").read_text())
     assert (stored["recipe"]["warmup_epochs"], stored["used"]) == (10.0, {"warmup_epochs": 1.0})
     assert "10.0 (used: 1)" in (tmp_path / "report.html").read_text()
-    assert pretrain(colours, tmp_path, recipe).was_finished  # the same run
+    assert pretrain(colors, tmp_path, recipe).was_finished  # the same run
 
 
 def test_a_warm_up_that_fits_is_not_mentioned(pretrained: PretrainResult) -> None:

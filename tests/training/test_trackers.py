@@ -59,12 +59,12 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def test_a_run_tells_its_metrics_and_nothing_else(
-    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker, monitor = FakeTracker(), Recorder()
     begin_with(monkeypatch, "wandb", tracker)
 
-    finetune(colours, tmp_path / "run", tiny_finetune_recipe(trackers=("wandb",)), init="scratch", monitor=monitor)
+    finetune(colors, tmp_path / "run", tiny_finetune_recipe(trackers=("wandb",)), init="scratch", monitor=monitor)
 
     lines = read_metrics(tmp_path / "run", None)
     assert [(step, values["epoch"]) for step, values in tracker.lines] == [(r["step"], r["epoch"]) for r in lines]
@@ -78,11 +78,11 @@ def test_a_run_tells_its_metrics_and_nothing_else(
     assert "a tracker talks" not in capsys.readouterr().out
 
 
-def test_a_tracker_that_fails_ends_no_run(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_fails_ends_no_run(colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker, monitor = FakeTracker(fails_at=2), Recorder()
     begin_with(monkeypatch, "trackio", tracker)
 
-    result = pretrain(colours, tmp_path / "run", tiny_pretrain_recipe(trackers=("trackio",)), monitor=monitor)
+    result = pretrain(colors, tmp_path / "run", tiny_pretrain_recipe(trackers=("trackio",)), monitor=monitor)
 
     assert result.steps == len(read_metrics(tmp_path / "run")) == 6
     assert [step for step, _ in tracker.lines] == [1]
@@ -144,11 +144,9 @@ def test_missing_packages(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) ->
     check_trackers(("none",))
 
 
-def test_on_the_command_line(
-    commands: Commands, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_the_command_line(commands: Commands, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "trackio")
-    words = ("pretrain", colours, "--output", tmp_path / "run")
+    words = ("pretrain", colors, "--output", tmp_path / "run")
     assert "pip install trackio" in commands.refused(*words, "--trackers", "trackio")
     assert "--trackers" in commands.refused(*words, "--trackers", "tensorbord")
     assert not (tmp_path / "run").exists()
@@ -165,14 +163,14 @@ def test_the_recipe_as_hyperparameters(folder: RunFolder) -> None:
     }
 
 
-def test_the_field_is_checked_stored_and_free_to_change(colours: Path, tmp_path: Path) -> None:
+def test_the_field_is_checked_stored_and_free_to_change(colors: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="trackers="):
         dataclasses.replace(tiny_pretrain_recipe(), trackers=("abacus",)).validate()
     recipe = tiny_pretrain_recipe()
-    pretrain(colours, tmp_path / "run", recipe)
+    pretrain(colors, tmp_path / "run", recipe)
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]["trackers"] == ["none"]
     assert find_recipe(str(tmp_path / "run")).trackers == ("none",)
-    again = pretrain(colours, tmp_path / "run", dataclasses.replace(recipe, trackers=()))
+    again = pretrain(colors, tmp_path / "run", dataclasses.replace(recipe, trackers=()))
     assert again.was_finished
 
 

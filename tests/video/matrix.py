@@ -1,6 +1,6 @@
 """The files of the matrix: each container and each coding that people have, with the odd times and faults they have.
 
-A file's name says what it holds: `h264_pyramid.avi`. Frame number t shows, besides a texture that moves, a flat grey of
+A file's name says what it holds: `h264_pyramid.avi`. Frame number t shows, besides a texture that moves, a flat gray of
 `LEVEL_OF_FIRST + LEVEL_STEP * t`, so that `frame_numbers` can read off decoded pictures which frames they are.
 """
 
@@ -30,7 +30,7 @@ class Case:
         needs: the demuxer without which FFmpeg cannot read it; "" where every release can.
         undefined: frames whose pixels FFmpeg leaves to what its memory held before, by place in the video.
         needs_one_thread: with several decoder threads FFmpeg gives other frames, as it does of damaged data.
-        tells_numbers: the coding keeps the greys well enough for `frame_numbers`.
+        tells_numbers: the coding keeps the grays well enough for `frame_numbers`.
     """
 
     make: Callable[[Path], object]
@@ -100,7 +100,7 @@ H264 = {
     "h264_4_4_4.mp4": _x264(PYRAMID, pixels="yuv444p"),
     "h264_4_4_4_odd_size.mkv": _x264(PYRAMID, pixels="yuv444p", size=(33, 25)),
     "h264_full_range.mp4": _x264(PYRAMID, **FULL_RANGE),
-    "h264_grey.mp4": _x264(PYRAMID, pixels="gray", tells_numbers=False),
+    "h264_gray.mp4": _x264(PYRAMID, pixels="gray", tells_numbers=False),
     "h264_lossless.mp4": _x264("qp=0:bframes=0"),
     "h264_all_key_frames.mp4": _x264("keyint=1:min-keyint=1:bframes=0"),
     "h264_slices.ts": _x264(PYRAMID + ":slices=3"),
@@ -152,8 +152,8 @@ WEB = {
     "av1_10_bit.mp4": _av1(pixels="yuv420p10le"),
     "av1.avif": replace(_av1(), shows=None),  # ffmpeg picks the still picture in it, as the first of equals
     "theora.ogv": Case(files.theora),
-    "grey.gif": _case("gif", pixels="gray"),
-    "colour.gif": _case("gif", pixels="rgb8", tells_numbers=False),
+    "gray.gif": _case("gif", pixels="gray"),
+    "color.gif": _case("gif", pixels="rgb8", tells_numbers=False),
     "png.apng": _case("apng", pixels="rgb24"),
     "animated.webp": replace(_case("libwebp_anim", pixels="bgra", options={"lossless": "1"}), needs="webp_anim"),
 }
@@ -183,8 +183,8 @@ INTRA = {
     "screen_capture.flv": _case("flashsv", pixels="bgr24"),
     "dv.avi": _case("dvvideo", pixels="yuv411p", size=(720, 480), rate=30, frames=range(4), shows=range(4)),
     "dv.dv": _case("dvvideo", size=(720, 576), frames=range(4), shows=range(4)),
-    "palette.avi": Case(partial(files.palette_avi, is_grey=False), tells_numbers=False),
-    "palette_grey.avi": Case(partial(files.palette_avi, is_grey=True)),
+    "palette.avi": Case(partial(files.palette_avi, is_gray=False), tells_numbers=False),
+    "palette_gray.avi": Case(partial(files.palette_avi, is_gray=True)),
 }
 VARIABLE = [3 * t + t % 3 + (40 if t > 12 else 0) for t in ALL]
 LATE = [1000 + 4 * t for t in ALL]

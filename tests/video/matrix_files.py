@@ -24,7 +24,7 @@ _TS_PACKET = 188
 
 
 def numbered(frames: Sequence[int], size: tuple[int, int] = (64, 48)) -> np.ndarray:
-    """uint8 (frames, height, width, 3): a texture above that moves, and below it the grey that tells the number."""
+    """uint8 (frames, height, width, 3): a texture above that moves, and below it the gray that tells the number."""
     width, height = size
     rows, columns = np.mgrid[0:height, 0:width]
     pictures = []
@@ -37,7 +37,7 @@ def numbered(frames: Sequence[int], size: tuple[int, int] = (64, 48)) -> np.ndar
 
 
 def frame_numbers(pictures: Sequence[np.ndarray]) -> list[int]:
-    """Which frames of `numbered` these pictures are, by the grey of the lower half."""
+    """Which frames of `numbered` these pictures are, by the gray of the lower half."""
     levels = [np.median(picture[picture.shape[0] * 5 // 8 :, 2:-2]) for picture in pictures]
     return [round((level - LEVEL_OF_FIRST) / LEVEL_STEP) for level in levels]
 
@@ -223,13 +223,13 @@ def theora(path: Path) -> None:
     path.write_bytes(_THEORA.read_bytes())
 
 
-def palette_avi(path: Path, *, is_grey: bool) -> None:
+def palette_avi(path: Path, *, is_gray: bool) -> None:
     """An uncompressed AVI of 8 bits a pixel with its palette in the header, rows from bottom to top."""
     width, height = 64, 48
     frames = [picture[::-1, :, 1].tobytes() for picture in numbered(ALL)]
-    colours = [(i, i, i) if is_grey else (255 - i, i * 3 % 256, i) for i in range(256)]
+    colors = [(i, i, i) if is_gray else (255 - i, i * 3 % 256, i) for i in range(256)]
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 0, width * height, 0, 0, 256, 256)
-    header += b"".join(bytes((*colour, 0)) for colour in colours)
+    header += b"".join(bytes((*color, 0)) for color in colors)
     stream = b"vidsDIB " + struct.pack(
         "<IHHIIIIIIiI4H", 0, 0, 0, 0, 1, 25, 0, NUM_FRAMES, 0, -1, 0, 0, 0, width, height
     )

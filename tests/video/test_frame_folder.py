@@ -80,13 +80,13 @@ def test_images_are_shown_upright(tmp_path):
 def test_images_of_any_kind_become_rgb(tmp_path):
     folder = tmp_path / "video"
     folder.mkdir()
-    grey = FRAMES[0, ..., 0]
-    Image.fromarray(grey.astype(np.uint16) << 8).save(folder / "1.png")
-    Image.fromarray(grey).save(folder / "2.png")
-    Image.fromarray(np.dstack([grey, grey, grey, grey // 2])).save(folder / "3.png")
-    Image.fromarray(grey).convert("P").save(folder / "4.png")
+    gray = FRAMES[0, ..., 0]
+    Image.fromarray(gray.astype(np.uint16) << 8).save(folder / "1.png")
+    Image.fromarray(gray).save(folder / "2.png")
+    Image.fromarray(np.dstack([gray, gray, gray, gray // 2])).save(folder / "3.png")
+    Image.fromarray(gray).convert("P").save(folder / "4.png")
     read = FrameFolderReader(FrameFolder(folder)).read(range(4))
-    assert np.array_equal(read, np.broadcast_to(grey[..., None], read.shape))
+    assert np.array_equal(read, np.broadcast_to(gray[..., None], read.shape))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Packing one video: the same frames, at the same times, in the same colours, in a layout that is cheap to read."""
+"""Packing one video: the same frames, at the same times, in the same colors, in a layout that is cheap to read."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def test_frames_are_those_of_the_source(
     packed = pack(source, tmp_path / "packed.mp4", crf=8)
     before, after = read_video(source, range(37)), read_video(tmp_path / "packed.mp4", range(37))
     assert (packed.num_frames, packed.width, packed.height) == (37, 64, 48)
-    assert packed.psnr > (20 if codec == "gif" else 26)  # its dither is colour noise, which 4:2:0 does not keep
+    assert packed.psnr > (20 if codec == "gif" else 26)  # its dither is color noise, which 4:2:0 does not keep
     own = [mean_difference(before[i], after[i]) for i in range(37)]
-    neighbours = [mean_difference(before[i], after[i + 1]) for i in range(36)]
-    assert max(own) < min(neighbours)  # frame i is frame i
-    assert np.abs((after.astype(float) - before).mean(axis=(0, 1, 2))).max() < 2  # colours are not shifted
+    neighbors = [mean_difference(before[i], after[i + 1]) for i in range(36)]
+    assert max(own) < min(neighbors)  # frame i is frame i
+    assert np.abs((after.astype(float) - before).mean(axis=(0, 1, 2))).max() < 2  # colors are not shifted
 
 
 @pytest.mark.parametrize("matrix", [1, 5, 6, 9])
-def test_the_colour_matrix_is_kept(matrix: int, tmp_path: Path) -> None:
+def test_the_color_matrix_is_kept(matrix: int, tmp_path: Path) -> None:
     source = encode(tmp_path / "a.mp4", "libx264", num_frames=4, options={"colorspace": str(matrix), "crf": "5"})
     pack(source, tmp_path / "b.mp4", crf=5)
     difference = read_video(tmp_path / "b.mp4", range(4)).astype(float) - read_video(source, range(4))

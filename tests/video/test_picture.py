@@ -57,8 +57,8 @@ def with_siting(frame: av.VideoFrame, siting: str) -> av.VideoFrame:
 
 
 @pytest.mark.parametrize("pixels", PIXEL_FORMATS)
-def test_colours_are_those_of_the_filter_graph(pixels):
-    converter = Converter()  # one for all: sizes and colours change midway
+def test_colors_are_those_of_the_filter_graph(pixels):
+    converter = Converter()  # one for all: sizes and colors change midway
     everything = [(SIZES[0], space, kind) for space in COLORSPACES for kind in RANGES]
     for size, colorspace, color_range in everything + [(size, 1, kind) for size in SIZES[1:] for kind in (1, 2)]:
         frame = noise(pixels, size)
@@ -98,7 +98,7 @@ def test_pyav_alone_would_be_far_off():
 
 @pytest.mark.skipif(not SHARED_VIDEOS, reason="no ../shared/videos beside the repository")
 @pytest.mark.parametrize("path", SHARED_VIDEOS, ids=lambda path: path.name)
-def test_colours_of_shared_videos(path):
+def test_colors_of_shared_videos(path):
     converter = Converter()
     with av.open(str(path)) as container:
         for number, frame in enumerate(container.decode(video=0)):
@@ -115,7 +115,7 @@ def test_colours_of_shared_videos(path):
     [("libx264", "yuv420p10le"), ("libx264", "yuv444p"), ("libx265", "yuv422p12le"), ("ffv1", "gbrp10le")],
 )
 @pytest.mark.parametrize("color_range", [1, 2])
-def test_colours_of_encoded_videos(tmp_path, codec, pixels, color_range):
+def test_colors_of_encoded_videos(tmp_path, codec, pixels, color_range):
     path = encode(
         tmp_path / "video.mkv",
         codec,
@@ -143,11 +143,11 @@ def test_reserved_values_that_conversion_does_not_need_are_no_obstacle(pixels, f
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le"])
 @pytest.mark.parametrize(("colorspace", "color_range"), [(3, 1), (8, 1), (10, 1), (14, 2), (1, 7)])
-def test_colours_that_ffmpeg_cannot_convert_are_an_error_and_the_next_frame_is_not(pixels, colorspace, color_range):
+def test_colors_that_ffmpeg_cannot_convert_are_an_error_and_the_next_frame_is_not(pixels, colorspace, color_range):
     frame = noise(pixels, (64, 48))
     frame.colorspace, frame.color_range = colorspace, color_range
     converter = Converter("odd.mp4")
-    with pytest.raises(VideoError, match=r"odd\.mp4 .*colour space") as caught:
+    with pytest.raises(VideoError, match=r"odd\.mp4 .*color space") as caught:
         to_rgb(frame, converter)
     assert "\n" not in str(caught.value)
     frame.colorspace, frame.color_range = 1, 1

@@ -15,7 +15,7 @@ from videomae.core.errors import VideoError
 from videomae.video import (
     PacketIndex,
     VideoReader,
-    _container as open_module,
+    _open_file as open_module,
     probe_video,
     read_video,
     reader as reader_module,
@@ -518,7 +518,7 @@ def test_a_size_that_changes_midway(folder, tmp_path, monkeypatch, refuses):
     path.write_bytes(make(folder, "open_groups.ts").read_bytes() + other.read_bytes())
     decoders = []
     if refuses:
-        real = open_module.OpenVideo.reopen
+        real = open_module.DecoderSession.reopen
 
         def reopen(video):
             real(video)
@@ -533,9 +533,9 @@ def test_a_size_that_changes_midway(folder, tmp_path, monkeypatch, refuses):
                 duration=video.stream.duration,
             )
 
-        monkeypatch.setattr(open_module.OpenVideo, "reopen", reopen)
+        monkeypatch.setattr(open_module.DecoderSession, "reopen", reopen)
         monkeypatch.setattr(
-            open_module.OpenVideo, "_demux", lambda video: video.container.demux(video.container.streams.video[0])
+            open_module.DecoderSession, "_demux", lambda video: video.container.demux(video.container.streams.video[0])
         )
     with VideoReader(path) as reader:
         assert reader.num_frames == 80

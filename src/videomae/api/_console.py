@@ -32,6 +32,11 @@ def _console(is_main: bool) -> Console:
     return LoudConsole(stderr=True, highlight=False, soft_wrap=True, quiet=not is_main)
 
 
+def can_show_bars(console: Console) -> bool:
+    """Whether a progress bar can move there: in a terminal, or in a notebook, which rich does not count as one."""
+    return console.is_terminal or console.is_jupyter
+
+
 class _NoticeHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         stderr_console().print(self.format(record), markup=False)

@@ -1,24 +1,22 @@
-"""Opening a model for a public function, and how it looks at videos."""
+"""Opening a model for a public function, and the options for views of videos."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-import torch
 from rich.progress import Progress
 
-from videomae.api._console import stderr_console
+from videomae.api._console import can_show_bars, stderr_console
 from videomae.checkpoint import Checkpoint, stored_task
+from videomae.core.choices import PrecisionName
 from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError
 from videomae.inference.scores import ViewOptions
 from videomae.models.config import VideoMAEConfig
 from videomae.video.sampling import ClipSampling
 
-Precision = Literal["auto", "bf16", "fp32", "fp16"]
 Model = str | Path | Checkpoint
 
 
@@ -34,7 +32,7 @@ class Views:
     crops: int = 1
     frame_stride: int | None = None
     frame_rate: float | None = None
-    precision: Precision = "auto"
+    precision: PrecisionName = "auto"
     num_workers: int = -1
     read_limit_seconds: float = 60.0
 
@@ -107,13 +105,7 @@ def open_model(model: Model, views: Views, device: str, *, for_features: bool = 
     return replace(opened, sampling=views.applied_to(opened.sampling))
 
 
-def device_of(checkpoint: Checkpoint) -> torch.device:
-    """Where an opened model computes."""
-    device: torch.device = checkpoint.model.device
-    return device
-
-
 def progress_bar(shown: bool) -> Progress:
     """A bar on stderr, in a terminal or a notebook; nothing where it is not wanted."""
     console = stderr_console()
-    return Progress(console=console, disable=not shown or not (console.is_terminal or console.is_jupyter))
+    return Progress(console=console, disable=not shown or not can_show_bars(console))

@@ -10,7 +10,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from videomae.api._console import notices_shown
-from videomae.api.hints import in_python_words
+from videomae.api.error_wording import in_python_words
 from videomae.core.errors import InputError
 
 Parameters = ParamSpec("Parameters")

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from videomae.api._models import Model, Precision, Views, device_of, open_model, progress_bar
+from videomae.api._models import Model, Views, open_model, progress_bar
 from videomae.api._public import logger, public
+from videomae.core.choices import PrecisionName
 from videomae.core.distributed import joined_process_group
 from videomae.core.errors import ConfigError
 from videomae.core.files import require_writable
@@ -36,7 +37,7 @@ def evaluate(
     frame_rate: float | None = None,
     video_root: str | Path | None = None,
     device: str = "auto",
-    precision: Precision = "auto",
+    precision: PrecisionName = "auto",
     num_workers: int = -1,
     read_limit_seconds: float = 60.0,
     progress: bool = True,
@@ -102,7 +103,7 @@ def evaluate(
                 checkpoint,
                 manifest,
                 options=views.options(),
-                device=device_of(checkpoint),
+                device=checkpoint.device,
                 count_broken_as_wrong=count_broken_as_wrong,
                 on_video=lambda: bar.advance(task),
                 processes=processes,
@@ -131,7 +132,7 @@ def probe(
     per_class: int | None = None,
     seeds: int = 1,
     seed: int = 0,
-    neighbours: int = 20,
+    neighbors: int = 20,
     learning_rates: Sequence[float] = (),
     epochs: int = 100,
     count_broken_as_wrong: bool = False,
@@ -141,7 +142,7 @@ def probe(
     frame_rate: float | None = None,
     video_root: str | Path | None = None,
     device: str = "auto",
-    precision: Precision = "auto",
+    precision: PrecisionName = "auto",
     num_workers: int = -1,
     read_limit_seconds: float = 60.0,
     progress: bool = True,
@@ -159,7 +160,7 @@ def probe(
         per_class: few-shot: training videos of each class, another draw for each seed; None for all.
         seeds: probes to train.
         seed: the first seed.
-        neighbours: of "knn".
+        neighbors: of "knn".
         learning_rates: to try, all at once; empty for a range that suits the method.
         epochs: passes over the features.
         count_broken_as_wrong: count an unreadable test video as wrong instead of stopping.
@@ -191,7 +192,7 @@ def probe(
         read_limit_seconds=read_limit_seconds,
     )
     options = ProbeOptions(
-        method=method, num_neighbours=neighbours, learning_rates=tuple(learning_rates), epochs=epochs, seed=seed
+        method=method, num_neighbors=neighbors, learning_rates=tuple(learning_rates), epochs=epochs, seed=seed
     )
     embedding = EmbedOptions(
         num_clips=clips,
@@ -211,7 +212,7 @@ def probe(
             test,
             options=options,
             embed=embedding,
-            device=device_of(checkpoint),
+            device=checkpoint.device,
             per_class=per_class,
             num_seeds=seeds,
             count_broken_as_wrong=count_broken_as_wrong,

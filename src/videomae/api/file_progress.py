@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from videomae.api._console import can_show_bars
 from videomae.curation.pack.journal import PackedRecord
 from videomae.curation.pack.packer import BrokenSource
 
@@ -39,7 +40,7 @@ class FileProgress:
             TimeRemainingColumn(elapsed_when_finished=True),
         )
         self._is_shown = shown
-        self._has_bar = shown and (console.is_terminal or console.is_jupyter)
+        self._has_bar = shown and can_show_bars(console)
         self._progress = Progress(*columns, console=console, disable=not self._has_bar)
         self._task = self._progress.add_task(verb, total=total, text="")
 

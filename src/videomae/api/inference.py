@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import Literal, overload
+from typing import overload
 
-from videomae.api._models import Model, Precision, Views, device_of, open_model, progress_bar, require_at_least
+from videomae.api._models import Model, Views, open_model, progress_bar, require_at_least
 from videomae.api._public import logger, public
 from videomae.checkpoint import Checkpoint
+from videomae.core.choices import MaskName, PrecisionName
 from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.random_keys import generator_for
@@ -73,7 +74,7 @@ def predict(
     frame_rate: float | None = None,
     video_root: str | Path | None = None,
     device: str = "auto",
-    precision: Precision = "auto",
+    precision: PrecisionName = "auto",
     num_workers: int = -1,
     read_limit_seconds: float = 60.0,
     progress: bool = True,
@@ -136,7 +137,7 @@ def predict(
             entries,
             top_k=top_k,
             options=views.options(),
-            device=device_of(checkpoint),
+            device=checkpoint.device,
             on_video=on_video,
         )
     if len(results) == 1 and results[0].error is not None:
@@ -159,7 +160,7 @@ def embed(
     frame_rate: float | None = None,
     video_root: str | Path | None = None,
     device: str = "auto",
-    precision: Precision = "auto",
+    precision: PrecisionName = "auto",
     num_workers: int = -1,
     read_limit_seconds: float = 60.0,
     progress: bool = True,
@@ -217,7 +218,7 @@ def embed(
     seen: set[int] = set()
     with file, progress_bar(progress) as bar:
         task = bar.add_task("embedding", total=len(entries))
-        for row in embed_videos(checkpoint, entries, options=options, device=device_of(checkpoint)):
+        for row in embed_videos(checkpoint, entries, options=options, device=checkpoint.device):
             entry = entries[row.index]
             if row.error is not None:
                 file.errors.append(row.error)
@@ -241,13 +242,13 @@ def reconstruct(
     *,
     model: Model,
     output: str | Path | None = None,
-    mask: Literal["tube", "random"] = "tube",
+    mask: MaskName = "tube",
     mask_ratio: float = 0.9,
     seed: int = 0,
     device: str = "auto",
-    precision: Precision = "auto",
+    precision: PrecisionName = "auto",
 ) -> Reconstruction:
-    """Hide most of a video's centre clip and let a pre-trained model rebuild it.
+    """Hide most of a video's center clip and let a pre-trained model rebuild it.
 
     Args:
         video: a video file.

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from videomae.api._console import duration
+from videomae.api._console import can_show_bars, duration
 from videomae.training.monitor import Monitor, StepReport
 
 _FIRST_LINE_SECONDS = 60.0
@@ -56,7 +56,7 @@ class ProgressMonitor(Monitor):
         self._patience = _FIRST_LINE_SECONDS
         self._loss = "…"  # of this run, not of one before it
         self._tenths = 10 * first_step // max(1, total_steps)
-        if not self.console.is_terminal:
+        if not can_show_bars(self.console):
             return
         self._progress = Progress(
             TextColumn("{task.description}"),

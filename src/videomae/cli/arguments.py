@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from videomae.api.hints import in_command_words
+from videomae.api.error_wording import in_command_words
 from videomae.core.errors import InputError
 
 Options = TypeVar("Options")

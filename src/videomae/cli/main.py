@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status of the contract."""
     arguments = sys.argv[1:] if arguments is None else arguments
     accept_any_text()
-    # Threads that wait spin by default. Where loader workers or neighbours share the cores, spinning threads keep them
+    # Threads that wait spin by default. Where loader workers or neighbors share the cores, spinning threads keep them
     # from those who have work: measured, a step of a small network took 0.8 s instead of 0.13 s. Read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What an Apple GPU lacks is computed on the CPU, with one line of torch's for each operation. Read likewise.

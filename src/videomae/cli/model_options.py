@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+
+from videomae.core.choices import PrecisionName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +13,7 @@ class RunOptions:
 
     device: str = "auto"
     """Where to compute: auto (CUDA, else MPS, else the CPU) or any device of torch, such as cpu, cuda:1 or mps."""
-    precision: Literal["auto", "bf16", "fp32", "fp16"] = "auto"
+    precision: PrecisionName = "auto"
     """Precision of matrix products; auto is bf16 where the hardware multiplies it, on older GPUs fp16, else fp32."""
 
 

@@ -37,7 +37,7 @@ class ProbeCommandOptions:
     """Probes to train; mean and deviation are printed."""
     seed: int = 0
     """The first seed."""
-    neighbours: int = 20
+    neighbors: int = 20
     """Of knn."""
     learning_rates: tuple[float, ...] = ()
     """To try, all at once; by default a range that suits the method."""
@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> int:
         per_class=options.per_class,
         seeds=options.seeds,
         seed=options.seed,
-        neighbours=options.neighbours,
+        neighbors=options.neighbors,
         learning_rates=options.learning_rates,
         epochs=options.epochs,
         count_broken_as_wrong=options.count_broken_as_wrong,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -13,6 +13,7 @@ from videomae.api._console import stderr_console
 from videomae.cli.arguments import parse
 from videomae.cli.console import EXIT_DONE, print_json
 from videomae.cli.model_options import RunOptions
+from videomae.core.choices import MaskName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +21,14 @@ class ReconstructOptions:
     """Picture a clip, what a pre-trained model sees of it, and what it rebuilds."""
 
     video: Annotated[Positional[Path], arg(metavar="VIDEO")]
-    """Video file; its centre clip is taken."""
+    """Video file; its center clip is taken."""
     model: Annotated[str, arg(metavar="CKPT")]
     """Pre-training checkpoint: a folder or a hub name."""
     output: Path
     """Picture to write: .png (frames in rows), .gif or .mp4 (moving)."""
     mask_ratio: float = 0.9
     """Share of the tubelets to hide."""
-    mask: Literal["tube", "random"] = "tube"
+    mask: MaskName = "tube"
     """tube hides the same places in every frame, random any tubelet."""
     seed: int = 0
     """Of the mask."""

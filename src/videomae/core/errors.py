@@ -7,7 +7,7 @@ class InputError(ValueError):
     The command line prints the line and exits with 2; with `--json` it prints the three parts as an object.
 
     Args:
-        value: what was found, named so that the user recognises it (a path, `num_frames=12`, a shape).
+        value: what was found, named so that the user recognizes it (a path, `num_frames=12`, a shape).
         expected: what would have been right.
         hint: what to do about it.
     """

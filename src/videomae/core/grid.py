@@ -19,7 +19,7 @@ class TubeletGrid:
         tubelet_size: frames in one tubelet.
         patch_height: pixel rows in one tubelet.
         patch_width: pixel columns in one tubelet.
-        num_channels: colour channels.
+        num_channels: color channels.
     """
 
     time: int

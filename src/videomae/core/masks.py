@@ -6,12 +6,13 @@ True = masked. For the encoder that means hidden (removed); for a decoder mask i
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from videomae.core.choices import MaskName
 from videomae.core.errors import ConfigError
 
 
@@ -142,3 +143,7 @@ def _checked_grid(grid: Sequence[int], ratio: float) -> tuple[int, int, int]:
             f"a mask ratio of {ratio}", expected="a share from 0 to below 1", hint="the published recipe hides 0.9"
         )
     return time, height, width
+
+
+# The kinds of mask that pre-training and `reconstruct` offer by name.
+MASKS: dict[MaskName, Callable[..., Tensor]] = {"tube": tube_mask, "random": random_mask}

@@ -33,7 +33,7 @@ _LEAST_SPEEDUP = 1.2
 
 
 @dataclass(frozen=True)
-class Precision:
+class ChosenPrecision:
     """A precision and why it was chosen.
 
     Args:
@@ -66,7 +66,7 @@ class CpuFacts:
     is_certain: bool
 
 
-def choose_precision(asked: str, device: torch.device, *, sharded: bool = False) -> Precision:
+def choose_precision(asked: str, device: torch.device, *, sharded: bool = False) -> ChosenPrecision:
     """The precision of a job.
 
     Args:
@@ -83,12 +83,12 @@ def choose_precision(asked: str, device: torch.device, *, sharded: bool = False)
     if asked == "auto":
         found = automatic_precision(device)
         if sharded and found.name == "fp16":
-            return Precision("fp32", "fp16 cannot be trained with --sharding full")
+            return ChosenPrecision("fp32", "fp16 cannot be trained with --sharding full")
         return found
     if asked != "fp32":
         _require_autocast(asked, device)
         _warn_if_slow(asked, device)
-    return Precision(asked, "as asked")
+    return ChosenPrecision(asked, "as asked")
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
@@ -98,30 +98,30 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 @cache
-def automatic_precision(device: torch.device) -> Precision:
+def automatic_precision(device: torch.device) -> ChosenPrecision:
     """The fastest precision that a device multiplies in hardware; always the same on the same machine."""
     if device.type == "cpu":
         return of_cpu(cpu_facts(), bf16_speedup)
     if device.type == "cuda":
         if torch.version.hip is not None:
-            return Precision("bf16", "this GPU multiplies it")
+            return ChosenPrecision("bf16", "this GPU multiplies it")
         return of_cuda(torch.cuda.get_device_capability(device))
     if device.type == "xpu" and torch.xpu.is_bf16_supported():
-        return Precision("bf16", "this GPU multiplies it")
-    return Precision("fp32", f"what every {device.type} device computes")
+        return ChosenPrecision("bf16", "this GPU multiplies it")
+    return ChosenPrecision("fp32", f"what every {device.type} device computes")
 
 
-def of_cuda(capability: tuple[int, int]) -> Precision:
+def of_cuda(capability: tuple[int, int]) -> ChosenPrecision:
     """The precision for an NVIDIA GPU of this compute capability: bf16 from Ampere on, fp16 with tensor cores alone."""
     number = ".".join(map(str, capability))
     if capability >= (8, 0):
-        return Precision("bf16", "this GPU multiplies it")
+        return ChosenPrecision("bf16", "this GPU multiplies it")
     if capability >= (7, 0):
-        return Precision("fp16", f"this GPU (compute capability {number}) multiplies it, but not bf16")
-    return Precision("fp32", f"this GPU (compute capability {number}) has no tensor cores")
+        return ChosenPrecision("fp16", f"this GPU (compute capability {number}) multiplies it, but not bf16")
+    return ChosenPrecision("fp32", f"this GPU (compute capability {number}) has no tensor cores")
 
 
-def of_cpu(facts: CpuFacts, speedup: Callable[[], float]) -> Precision:
+def of_cpu(facts: CpuFacts, speedup: Callable[[], float]) -> ChosenPrecision:
     """The precision for a CPU.
 
     Args:
@@ -129,15 +129,15 @@ def of_cpu(facts: CpuFacts, speedup: Callable[[], float]) -> Precision:
         speedup: measures how many times faster a product in bf16 is; asked only where the facts leave it open.
     """
     if not facts.has_onednn:
-        return Precision("fp32", "this torch has no oneDNN to multiply bf16")
+        return ChosenPrecision("fp32", "this torch has no oneDNN to multiply bf16")
     if facts.has_instructions is False:
-        return Precision("fp32", "this CPU has no bf16 instructions")
+        return ChosenPrecision("fp32", "this CPU has no bf16 instructions")
     if facts.limit:
-        return Precision("fp32", f"{facts.limit} forbids bf16 instructions")
+        return ChosenPrecision("fp32", f"{facts.limit} forbids bf16 instructions")
     if facts.is_certain:
-        return Precision("bf16", "this CPU has bf16 instructions")
+        return ChosenPrecision("bf16", "this CPU has bf16 instructions")
     found = speedup()
-    return Precision("bf16" if found >= _LEAST_SPEEDUP else "fp32", f"a product in bf16 is {_times(found)} here")
+    return ChosenPrecision("bf16" if found >= _LEAST_SPEEDUP else "fp32", f"a product in bf16 is {_times(found)} here")
 
 
 def cpu_facts() -> CpuFacts:

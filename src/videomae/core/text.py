@@ -22,3 +22,9 @@ def error_line(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "memory ran out"
     return " ".join(f"{error}".split()) or type(error).__name__
+
+
+def error_reason(error: BaseException) -> str:
+    """The reason alone, as FFmpeg or the operating system gives it, on one line: without number and file name."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())

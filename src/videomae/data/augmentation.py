@@ -20,7 +20,7 @@ class Augmentation:
 
     The published code augments the frames and crops then. The other way round, timm's for images, the operations see
     only what the crop keeps: about a quarter of the cost, at 320 × 427 pixels. What differs is that histograms and mean
-    greys are those of the crop, and shifts are shares of it.
+    grays are those of the crop, and shifts are shares of it.
 
     Args:
         operations: what is done.

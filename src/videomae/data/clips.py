@@ -181,7 +181,7 @@ class VideoClips(Dataset[Sample | Broken]):
                 expected="frames that fit into memory",
                 hint="convert it to a smaller size, or lower --num-workers",
             ) from error
-        return clips, frames, reader.index.damage if reader.index is not None else None
+        return clips, frames, reader.damage
 
 
 def _choose(reader: FrameReader, entry: VideoEntry, sampling: ClipSampling, choose_frames: _ChooseFrames) -> np.ndarray:
@@ -207,7 +207,7 @@ def cut_clips(
         frames: numbers (K, T) of the frames of K clips.
         choose_boxes: called once, with the (height, width) of the frames, for the V boxes.
         size: height and width of the result, or one number for both.
-        augmentation: what is done to whole frames before; None, or one of clips, does nothing here.
+        augmentation: used only where it works on whole frames (`before_crop`), not on clips.
 
     Returns:
         uint8 (K, V, T, C, height, width), without augmentation bit for bit what `crop_and_resize` makes of whole clips.
@@ -309,7 +309,7 @@ class TrainingClips(VideoClips):
             return self.sampling.training_indices(num_frames, generator, frame_times=times)[None]
 
         def choose_boxes(height: int, width: int) -> list[CropBox]:
-            # From 1: a key's zeros at the end count for nothing, and view 0 would draw what the time draws.
+            # From 1: zeros at the end of a key are ignored, so view 0 would reuse the generator of the clip's time.
             generators = [generator_for(self.seed, epoch, index, view + 1) for view in range(self.num_views)]
             boxes = [self.crop.draw(height, width, generator) for generator in generators]
             augmentation.draw(generators)
@@ -326,8 +326,8 @@ class ViewClips(VideoClips):
         labels: class indices, -1 for none.
         sampling: which frames make a clip.
         image_size: height and width of a clip in pixels, or a (height, width) pair.
-        num_clips: views in time; 1 is the video's centre.
-        num_crops: views in space; 1 is the centre square.
+        num_clips: views in time; 1 is the video's center.
+        num_crops: views in space; 1 is the center square.
         limits: what one file may cost.
     """
 

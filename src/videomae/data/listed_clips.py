@@ -16,7 +16,7 @@ from videomae.video import ClipSampling, ReadLimits, open_video
 
 
 class ListedClips(VideoClips):
-    """The centre squares of listed frames.
+    """The center squares of listed frames.
 
     Args:
         entries: the videos; one may come several times.

@@ -10,10 +10,10 @@ from videomae.core.errors import DataError
 from videomae.datasets.classes import CLASS_LIST_NAMES, ClassList, find_class_list, name_classes
 from videomae.datasets.entries import LABEL_SEPARATOR, Place, VideoEntry, split_in_file_name
 from videomae.datasets.folders import NamedVideos
-from videomae.datasets.headed import headed_entries, table_rows
+from videomae.datasets.header_tables import headed_entries, table_rows
 from videomae.datasets.labels import LABELS_COLUMN, tidy_labels
 from videomae.datasets.line_errors import LineErrors
-from videomae.datasets.official import (
+from videomae.datasets.published_lists import (
     Finder,
     hmdb51_entries,
     is_hmdb51,
@@ -58,10 +58,10 @@ def read_lists(files: Sequence[Path], *, root: Path | None, group_column: str | 
     Raises:
         DataError: if a line is at fault, or a class is unknown.
     """
-    readers: dict[Path, _FolderReader] = {}
+    readers: dict[Path, _ListReader] = {}
     found = []
     for file in files:
-        reader = readers.setdefault(file.parent, _FolderReader(file.parent, root, group_column))
+        reader = readers.setdefault(file.parent, _ListReader(file.parent, root, group_column))
         listed = reader.read(file)
         split = split_in_file_name(file.stem) if len(files) > 1 else None
         if split is not None and not any(entry.split for entry in listed.entries):
@@ -83,8 +83,8 @@ def read_lists(files: Sequence[Path], *, root: Path | None, group_column: str | 
     )
 
 
-class _FolderReader:
-    """Reads lists of one folder; what several of them need is looked for once."""
+class _ListReader:
+    """Reads the lists of one folder; the videos and class names they share are searched for once."""
 
     def __init__(self, folder: Path, root: Path | None, group_column: str | None) -> None:
         self._folder, self._root = folder, root

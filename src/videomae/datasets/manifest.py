@@ -20,7 +20,9 @@ from videomae.datasets.shards import INDEX_NAME, is_packed, read_shard_entries
 from videomae.datasets.tables import Listed
 from videomae.video import is_url
 
-_FORMS = "a folder of class folders, a folder of videos, a CSV or TSV with path,label[,split], or a text file of paths"
+_FORMS = (
+    "a folder of class folders, a folder of videos, a CSV, TSV or JSON with path,label[,split], a list or packed data"
+)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from videomae.core.errors import ConfigError, DataError
 from videomae.datasets.entries import SPLITS, VideoEntry
 from videomae.datasets.groups import leaking_groups
-from videomae.datasets.known_problems import known_problems
 from videomae.datasets.manifest import Manifest, read_manifest, used_splits
+from videomae.datasets.scan_problems import known_problems
 
 
 def read_train_and_val(

@@ -1,4 +1,4 @@
-"""Lists of paths: tables with a header, the lines of the original code bases, or paths alone."""
+"""Lists without a header, and what all readers of lists share; tables with a header are in `header_tables`."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ uniform and independent of look and motion: all classes share one distribution o
 swaps opposite motions.
 
 Content is smooth and free of noise (gradients, gratings and outlines wider than a patch of a small model), because
-targets that are normalised per patch blow faint noise up to unit variance. Edges are anti-aliased, motion is sub-pixel.
+targets that are normalized per patch blow faint noise up to unit variance. Edges are anti-aliased, motion is sub-pixel.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _DIRECTION = {
 # Least and greatest speed in turns of the torus per frame: frame widths, full rotations, runs through the size range.
 _SPEED = ((0.020, 0.040), (0.020, 0.040), (0.020, 0.042), (0.028, 0.050))
 # Least and greatest mean radius of a shape, in frame widths. Stretched and bulging, even the largest stays within half
-# a frame of its centre, so that it never meets itself around the torus.
+# a frame of its center, so that it never meets itself around the torus.
 _RADIUS = (0.16, 0.31)
 _STRETCH = (1.2, 1.35)  # by how much a shape is longer, and narrower, than it would be round: rotation must show
 _FADE = 0.06  # share of the size range over which a shape fades in, and again out
@@ -64,22 +64,22 @@ _FADE = 0.06  # share of the size range over which a shape fades in, and again o
 
 @dataclass(frozen=True)
 class _Texture:
-    """A gradient between two colours with a grating on top, in coordinates where the textured thing has radius 1."""
+    """A gradient between two colors with a grating on top, in coordinates where the textured thing has radius 1."""
 
-    colours: np.ndarray  # (2, 3) in 0-1
+    colors: np.ndarray  # (2, 3) in 0-1
     gradient_angle: float
     grating_angle: float
     grating_cycles: float  # per unit length
     grating_phase: float
-    grating_colour: np.ndarray  # (3,), signed contrast
+    grating_color: np.ndarray  # (3,), signed contrast
 
     def paint(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Colours (..., 3) at the points (x, y)."""
+        """Colors (..., 3) at the points (x, y)."""
         along = 0.5 + 0.5 * (x * np.float32(np.cos(self.gradient_angle)) + y * np.float32(np.sin(self.gradient_angle)))
         across = x * np.float32(np.cos(self.grating_angle)) + y * np.float32(np.sin(self.grating_angle))
         wave = np.sin(np.float32(2 * np.pi * self.grating_cycles) * across + np.float32(self.grating_phase))
-        low, high = self.colours.astype(np.float32)
-        return low + along[..., None] * (high - low) + wave[..., None] * self.grating_colour.astype(np.float32)
+        low, high = self.colors.astype(np.float32)
+        return low + along[..., None] * (high - low) + wave[..., None] * self.grating_color.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -121,15 +121,15 @@ def _draw_texture(
     cycles: tuple[float, float],
     contrast: float,
 ) -> _Texture:
-    """A texture around the given colours; each end of the gradient has its own tint."""
+    """A texture around the given colors; each end of the gradient has its own tint."""
     tints = generator.uniform(-0.09, 0.09, size=(2, 3))
     return _Texture(
-        colours=np.stack([low, high]) + tints - tints.mean(axis=1, keepdims=True),
+        colors=np.stack([low, high]) + tints - tints.mean(axis=1, keepdims=True),
         gradient_angle=gradient_angle,
         grating_angle=generator.uniform(0, 2 * np.pi),
         grating_cycles=generator.uniform(*cycles),
         grating_phase=generator.uniform(0, 2 * np.pi),
-        grating_colour=contrast * generator.uniform(0.5, 1.0, size=3) * generator.choice([-1.0, 1.0]),
+        grating_color=contrast * generator.uniform(0.5, 1.0, size=3) * generator.choice([-1.0, 1.0]),
     )
 
 

@@ -11,7 +11,7 @@ NUM_UNLABELLED = 1200
 NUM_TRAIN_PER_CLASS = 12
 NUM_VAL_PER_CLASS = 40
 
-# Un-normalised targets: per-patch normalisation would ask for the noise of flat patches. Random masks: at 4 × 4 patches
+# Un-normalized targets: per-patch normalization would ask for the noise of flat patches. Random masks: at 4 × 4 patches
 # a tube leaves too little to rebuild from.
 PRETRAIN = PretrainRecipe(
     size="tiny",

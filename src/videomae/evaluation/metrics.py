@@ -110,9 +110,9 @@ def wilson_interval(num_right: int, num_videos: int) -> tuple[float, float]:
         num_videos: of how many, above 0.
     """
     share, spread = num_right / num_videos, _Z**2 / num_videos
-    centre = (share + spread / 2) / (1 + spread)
+    center = (share + spread / 2) / (1 + spread)
     half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, *, max_count: int) -> list[int]:

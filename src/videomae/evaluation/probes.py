@@ -45,10 +45,10 @@ class ProbeOptions:
 
     Args:
         method: "knn": the classes of the nearest training clips vote (Wu et al. 2018, section 3.4); "linear": one
-            linear layer on standardised features; "attentive": a learned query attends to the tokens, then a linear
+            linear layer on standardized features; "attentive": a learned query attends to the tokens, then a linear
             layer (as in V-JEPA, Bardes et al. 2024).
-        num_neighbours: of "knn"; never more than there are training clips.
-        temperature: of "knn": a neighbour's vote counts exp(cosine similarity / temperature).
+        num_neighbors: of "knn"; never more than there are training clips.
+        temperature: of "knn": a neighbor's vote counts exp(cosine similarity / temperature).
         learning_rates: all are tried at once, the best on held-out training clips is taken; empty takes a range that
             suits the method.
         epochs: passes over the features.
@@ -60,7 +60,7 @@ class ProbeOptions:
     """
 
     method: str = "linear"
-    num_neighbours: int = 20
+    num_neighbors: int = 20
     temperature: float = 0.07
     learning_rates: tuple[float, ...] = ()
     epochs: int = 100
@@ -72,7 +72,7 @@ class ProbeOptions:
             raise ConfigError(
                 f"method={self.method!r}", expected=" or ".join(METHODS), hint="linear is what papers report most"
             )
-        for name in ("num_neighbours", "epochs", "batch_size"):
+        for name in ("num_neighbors", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}", expected="at least 1", hint=f"give a larger {name}")
         for rate in (self.temperature, *self.learning_rates):
@@ -91,7 +91,7 @@ class ProbeScores:
 
     Args:
         probabilities: (M, classes) float32.
-        learning_rate: the one that was chosen; None for nearest neighbours.
+        learning_rate: the one that was chosen; None for nearest neighbors.
         tried: (learning rate, accuracy on held-out training clips) of each; empty where nothing could be held out.
     """
 
@@ -176,12 +176,12 @@ def _hold_out(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _vote(train: Features, test: Features, num_classes: int, options: ProbeOptions) -> Tensor:
-    """(M, classes): shares of the weighted votes of the nearest neighbours."""
+    """(M, classes): shares of the weighted votes of the nearest neighbors."""
     known = F.normalize(train.values.float(), dim=-1)
     votes = []
     for part in test.values.split(options.batch_size):
         similarity = F.normalize(part.float(), dim=-1) @ known.T  # (B, N)
-        nearest = similarity.topk(min(options.num_neighbours, len(train)), dim=-1)
+        nearest = similarity.topk(min(options.num_neighbors, len(train)), dim=-1)
         weights = (nearest.values / options.temperature).softmax(dim=-1)
         classes = F.one_hot(train.labels[nearest.indices], num_classes).float()  # (B, K, classes)
         votes.append((weights[..., None] * classes).sum(dim=1))

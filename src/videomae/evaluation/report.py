@@ -13,7 +13,7 @@ import numpy as np
 from videomae.core.errors import VideoError
 from videomae.core.files import write_text
 from videomae.datasets.entries import VideoEntry, readable
-from videomae.datasets.parts import frames_of_part
+from videomae.datasets.video_parts import frames_of_part
 from videomae.evaluation.results import Evaluation
 from videomae.report.charts import confusion_matrix
 from videomae.report.html import KeyFigure, Report

@@ -18,7 +18,7 @@ from videomae.data.clips import ViewClips
 from videomae.data.listed_clips import FrameTimes, ListedClips
 from videomae.data.loader import hard_limit_seconds, view_loader
 from videomae.datasets.manifest import VideoEntry
-from videomae.datasets.parts import whole_video
+from videomae.datasets.video_parts import whole_video
 from videomae.inference.scores import MAX_VIEWS_PER_FORWARD
 from videomae.processing.transforms import normalize
 from videomae.video.reader import ReadLimits
@@ -231,15 +231,11 @@ def embed_clips(checkpoint: Checkpoint, clips: Tensor, *, dense: bool, precision
             tokens = getattr(model, "videomae", model)(pixel_values).last_hidden_state  # (B, N, D)
             if dense:
                 features.append(tokens.float().unflatten(1, model.config.grid.shape))
+            elif hasattr(model, "pool"):
+                features.append(model.pool(tokens).float())
             else:
-                features.append(_pool(model, tokens).float())
+                features.append(tokens.float().mean(dim=1))
     return torch.cat(features)
-
-
-def _pool(model: Any, tokens: Tensor) -> Tensor:
-    if not hasattr(model, "fc_norm"):
-        return tokens.float().mean(dim=1)
-    return tokens[:, 0] if model.fc_norm is None else model.fc_norm(tokens.mean(dim=1))
 
 
 def _whole(index: int) -> _Window:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from videomae.checkpoint import Checkpoint
 from videomae.core import tubelets
+from videomae.core.choices import MaskName
 from videomae.core.errors import ConfigError
 from videomae.core.files import write_atomically
-from videomae.core.masks import random_mask, tube_mask
+from videomae.core.masks import MASKS
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.core.precision import autocast
 from videomae.data.clips import ViewClips
@@ -26,10 +27,9 @@ from videomae.report.pictures import encode_png, reconstruction_animation, recon
 from videomae.video.source import VideoSource
 from videomae.video.writer import write_video
 
-MASKS = {"tube": tube_mask, "random": random_mask}
 FORMATS = (".png", ".gif", ".mp4")
 _FRAMES_PER_SECOND = 4
-_GREY = 127
+_GRAY = 127
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Reconstruction:
 
     Args:
         original: (T, H, W, C) uint8.
-        masked: the same with hidden tubelets grey.
+        masked: the same with hidden tubelets gray.
         rebuilt: the same with hidden tubelets as the model rebuilt them.
         frame_indices: (T,) which frames of the video these are.
         loss: mean squared error over the hidden tubelets, as in training.
@@ -105,13 +105,13 @@ def reconstruct_video(
     checkpoint: Checkpoint,
     video: VideoEntry | VideoSource,
     *,
-    mask: str = "tube",
+    mask: MaskName = "tube",
     mask_ratio: float = 0.9,
     generator: torch.Generator,
     device: torch.device,
     precision: str = "auto",
 ) -> Reconstruction:
-    """Hide tubelets of the clip in the video's centre, and rebuild them.
+    """Hide tubelets of the clip in the video's center, and rebuild them.
 
     Args:
         checkpoint: a pre-training model; it is moved to `device`.
@@ -171,12 +171,12 @@ def reconstruct_clip(
     rebuilt = _to_pixels(rebuilt, processor)
 
     tokens = tubelets.patchify(clip.unsqueeze(0), grid)
-    greyed = tokens.scatter(1, _rows(places, tokens), torch.full_like(tokens, _GREY))
+    grayed = tokens.scatter(1, _rows(places, tokens), torch.full_like(tokens, _GRAY))
     filled = tokens.scatter(1, _rows(places, tokens), (rebuilt * 255).round().clamp(0, 255).to(torch.uint8))
     ratio = float(hidden.float().mean())
     return Reconstruction(
         original=_frames(tokens, grid),
-        masked=_frames(greyed, grid),
+        masked=_frames(grayed, grid),
         rebuilt=_frames(filled, grid),
         frame_indices=frame_indices,
         loss=float(output.loss),
@@ -189,7 +189,7 @@ def _to_pixels(targets: Tensor, processor: VideoMAEImageProcessor) -> Tensor:
     """Targets (…, P) as 0–1 pixels, also where the processor's mean and deviation are not those the target assumes."""
     mean, std = targets.new_tensor(processor.image_mean), targets.new_tensor(processor.image_std)
     values = targets.unflatten(-1, (-1, len(mean)))
-    if len(mean) == 3:  # the target of RGB undoes ImageNet's normalisation, whatever the processor did
+    if len(mean) == 3:  # the target of RGB undoes ImageNet's normalization, whatever the processor did
         values = (values - values.new_tensor(IMAGENET_MEAN)) / values.new_tensor(IMAGENET_STD)
     return (values * std + mean).flatten(-2)
 
@@ -204,10 +204,10 @@ def _frames(tokens: Tensor, grid: Any) -> np.ndarray:
 
 
 def _caption(ratio: float, loss: float, norm_pix_loss: bool) -> str:
-    shown = f"{ratio:.0%} of the tubelets are hidden (grey); the visible ones are shown as they are. Loss {loss:.3f}."
+    shown = f"{ratio:.0%} of the tubelets are hidden (gray); the visible ones are shown as they are. Loss {loss:.3f}."
     if norm_pix_loss:
         return (
-            f"{shown} The model rebuilds hidden tubelets normalised (norm_pix_loss): the mean and the variance of each "
+            f"{shown} The model rebuilds hidden tubelets normalized (norm_pix_loss): the mean and the variance of each "
             "hidden tubelet were pasted in from the input, only the pattern within it is the model's."
         )
-    return f"{shown} Nothing of the hidden tubelets was taken from the input: colours and patterns are the model's."
+    return f"{shown} Nothing of the hidden tubelets was taken from the input: colors and patterns are the model's."

@@ -86,7 +86,8 @@ def score_videos(
         videos: the videos, or their entries where only a part of a video counts.
         options: views, precision, workers.
         device: where to compute.
-        excluded: index → why, of videos that are not opened but broken; those that end a worker are added.
+        excluded: index → error of videos known to be broken, which are reported without being opened; videos that end
+            a worker are added.
         rank: which of several processes this is; it scores its share of the videos.
         world_size: how many share the videos.
     """

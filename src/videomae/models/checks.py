@@ -32,7 +32,7 @@ def check_clips(pixel_values: Tensor, grid: TubeletGrid) -> None:
     if not pixel_values.is_floating_point():
         raise ShapeError(
             f"pixel_values of type {_type_name(pixel_values)}",
-            expected="normalised floats",
+            expected="normalized floats",
             hint="prepare the video with the image processor, which scales to 0–1, subtracts the mean and divides by "
             "the deviation",
         )

@@ -39,7 +39,7 @@ class VideoMAEConfig:
     Args:
         image_size: frame height and width in pixels, one number or a (height, width) pair.
         patch_size: patch height and width in pixels, one number or a pair; divides the image size.
-        num_channels: colour channels.
+        num_channels: color channels.
         num_frames: frames in a clip.
         tubelet_size: frames in one tubelet; divides `num_frames`.
         hidden_size: encoder width; a multiple of `num_attention_heads`.
@@ -57,7 +57,7 @@ class VideoMAEConfig:
         decoder_hidden_size: decoder width.
         decoder_num_hidden_layers: decoder depth.
         decoder_intermediate_size: width of the decoder's MLP.
-        norm_pix_loss: rebuild each tubelet normalised to zero mean and unit variance per channel.
+        norm_pix_loss: rebuild each tubelet normalized to zero mean and unit variance per channel.
         **kwargs: what every transformers configuration has (`num_labels`, `id2label`, `label2id`, `problem_type`,
             `output_attentions`, `output_hidden_states`, `return_dict`, `attn_implementation`: "sdpa" or "eager");
             `drop_path_rate` of the last encoder layer and `classifier_dropout`, 0–1, both ours, heeded in training;

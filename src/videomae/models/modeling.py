@@ -47,7 +47,7 @@ class VideoMAEModel(VideoMAEPreTrainedModel):
         """Encode clips; tokens that the mask hides are neither embedded nor computed.
 
         Args:
-            pixel_values: (B, T, C, H, W) float, normalised.
+            pixel_values: (B, T, C, H, W) float, normalized.
             bool_masked_pos: (B, N) bool, True = hidden; every clip hides the same number. None hides nothing. A mask
                 on the CPU spares a device the wait for its count. Pre-training passes its `split_tokens` instead.
             head_mask: (heads,) or (layers, heads); 1 keeps a head, 0 silences it.
@@ -121,7 +121,7 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         """Hide tubelets, encode the rest, rebuild the hidden ones and compute the loss.
 
         Args:
-            pixel_values: (B, T, C, H, W) float; RGB normalised with the ImageNet mean and deviation, which the target
+            pixel_values: (B, T, C, H, W) float; RGB normalized with the ImageNet mean and deviation, which the target
                 undoes. Other channel counts are compared as they are.
             bool_masked_pos: (B, N) bool, True = hidden from the encoder; every clip hides the same number.
             head_mask: of the encoder, as in `VideoMAEModel.forward`.
@@ -248,7 +248,7 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
         """Classify clips.
 
         Args:
-            pixel_values: (B, T, C, H, W) float, normalised.
+            pixel_values: (B, T, C, H, W) float, normalized.
             head_mask: as in `VideoMAEModel.forward`.
             labels: (B,) integer classes, or (B, num_labels) floats for several labels or regression. `problem_type` of
                 the configuration chooses the loss; without it, one class means regression (squared error), integers
@@ -273,8 +273,7 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
             return_dict=True,
         )
         tokens = encoded.last_hidden_state  # (B, N, D)
-        pooled = tokens[:, 0] if self.fc_norm is None else self.fc_norm(tokens.mean(dim=1))
-        pooled = F.dropout(pooled, self.config.classifier_dropout, self.training)
+        pooled = F.dropout(self.pool(tokens), self.config.classifier_dropout, self.training)
         logits = self.classifier(pooled)  # (B, num_labels)
         output = ImageClassifierOutput(
             loss=None if labels is None else self._loss(logits, labels),
@@ -283,6 +282,10 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
             attentions=encoded.attentions,
         )
         return output if _chosen(return_dict, self.config.return_dict) else output.to_tuple()
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """The input of the head: (B, N, D) to (B, D), the normalized mean of the tokens, or the first token."""
+        return tokens[:, 0] if self.fc_norm is None else self.fc_norm(tokens.mean(dim=1))
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         check_labels(labels, len(logits))

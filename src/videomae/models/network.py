@@ -140,7 +140,7 @@ class SelfAttention(nn.Module):
 
     @staticmethod
     def _project(module: nn.Module, hidden_states: Tensor, bias: Tensor | None) -> Tensor:
-        # One fused call while the module is what we made; an adapter (LoRA, quantisation) is called as it is.
+        # One fused call while the module is what we made; an adapter (LoRA, quantization) is called as it is.
         if type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks:
             return F.linear(hidden_states, module.weight, bias)
         projected = module(hidden_states)
@@ -306,7 +306,7 @@ class Encoder(LayerStack):
         """(B, N, D) to (B, N, D), and what `keep` asks for."""
         scales = None
         # Read at each call, so that a loaded model trains with drop path once its configuration has a rate.
-        # Drawn before the layers run: neither the way of computing attention nor recomputing a layer changes what is dropped.
+        # Drawn before the layers run, so that neither the attention kernel nor recomputing a layer changes the draws.
         if self.training and self.config.drop_path_rate > 0:
             rate = self.config.drop_path_rate
             scales = draw_branch_scales(rate, len(self.layer), len(embeddings), embeddings.device)

@@ -112,7 +112,7 @@ class VideoMAEForPreTrainingOutput(ModelOutput):
 
     Fields:
         loss: scalar, mean squared error over the hidden tubelets.
-        logits: (B, M, P), rebuilt tubelets in target order (t, y, x, C), normalised where `norm_pix_loss`.
+        logits: (B, M, P), rebuilt tubelets in target order (t, y, x, C), normalized where `norm_pix_loss`.
         hidden_states: of the encoder, as in `BaseModelOutput`.
         attentions: of the encoder, as in `BaseModelOutput`.
     """

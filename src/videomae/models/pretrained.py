@@ -396,7 +396,7 @@ def _as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
 def _log_loading(model_name: str, source: str, info: LoadingInfo) -> None:
     fresh = info["missing_keys"] + [name for name, _, _ in info["mismatched_keys"]]
     if fresh:
-        logger.warning("%s from %s: newly initialised, train before use: %s", model_name, source, ", ".join(fresh))
+        logger.warning("%s from %s: newly initialized, train before use: %s", model_name, source, ", ".join(fresh))
     if info["unexpected_keys"]:
         parts = sorted({name.split(".")[0] for name in info["unexpected_keys"]})
         logger.info("%s from %s: not used: %s.*", model_name, source, ".*, ".join(parts))

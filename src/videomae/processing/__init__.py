@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from videomae.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .augment import RandAugment as RandAugment
     from .batch_feature import BatchFeature as BatchFeature
     from .erasing import draw_erased_box as draw_erased_box, erase_randomly_ as erase_randomly_
     from .image_processor import (
         VideoMAEFeatureExtractor as VideoMAEFeatureExtractor,
         VideoMAEImageProcessor as VideoMAEImageProcessor,
     )
+    from .rand_augment import RandAugment as RandAugment
     from .transforms import (
         CropBox as CropBox,
         center_crop_box as center_crop_box,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "augment": ["RandAugment"],
+        "rand_augment": ["RandAugment"],
         "batch_feature": ["BatchFeature"],
         "erasing": ["draw_erased_box", "erase_randomly_"],
         "image_processor": ["VideoMAEFeatureExtractor", "VideoMAEImageProcessor"],

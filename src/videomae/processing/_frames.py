@@ -14,7 +14,7 @@ from PIL import Image
 from videomae.core.errors import ShapeError
 from videomae.processing._steps import CHANNELS_FIRST, CHANNELS_LAST
 
-# The channel counts by which a layout is recognised.
+# The channel counts by which a layout is recognized.
 KNOWN_CHANNELS = (1, 3)
 FRAMES_HINT = "give a list of frames, a (T, H, W, C) array, or a list of those"
 
@@ -164,7 +164,7 @@ def _wrong_dimensions(found: str) -> ShapeError:
     return ShapeError(
         found,
         expected="frames of 3 dimensions (height, width, channels, or channels first)",
-        hint="give grey frames a channel dimension of 1, and keep the channels inside each frame",
+        hint="give gray frames a channel dimension of 1, and keep the channels inside each frame",
     )
 
 

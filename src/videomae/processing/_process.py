@@ -1,4 +1,4 @@
-"""The processor's arithmetic on stacks of frames (n, C, H, W): levels, resize, crop, rescale and normalise."""
+"""The processor's arithmetic on stacks of frames (n, C, H, W): levels, resize, crop, rescale and normalize."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _process_part(stack: Stack, unit: float, steps: Steps, *, channels_last: boo
 
 
 def level_stacks(stack: Stack) -> list[tuple[Stack, float]]:
-    """Frames as grey levels 0 to 255 in uint8, each with what one level is worth in the frame's own unit.
+    """Frames as gray levels 0 to 255 in uint8, each with what one level is worth in the frame's own unit.
 
     Resizing is done on 8-bit levels, whatever the frames come in. Frames of whole numbers are levels already (unit 1).
     A frame with fractions between 0 and 1 is multiplied by 255 and cut off (unit 1/255). Each frame is
@@ -83,7 +83,7 @@ def level_stacks(stack: Stack) -> list[tuple[Stack, float]]:
         if chosen.any():
             positions = tuple(np.array(stack.positions)[chosen].tolist())
             frames = array if chosen.all() else array[chosen]
-            # In float32, as a frame of fractions is scaled there: the cut-off decides between neighbouring levels.
+            # In float32, as a frame of fractions is scaled there: the cut-off decides between neighboring levels.
             levels = frames if factor == 1 else (frames * factor).astype(np.float32)
             parts.append((Stack(positions, levels.astype(np.uint8), stack.layout), unit))
     return parts
@@ -145,7 +145,7 @@ def resize(
 def resize_with_pillow(pixels: torch.Tensor, size: tuple[int, int], resample: Image.Resampling) -> torch.Tensor:
     """Resize uint8 frames (n, C, H, W) one by one in Pillow, the plain way that the fast one is tested against."""
     num_channels = pixels.shape[1]
-    # Pillow takes 2 and 4 channels for colour with alpha, and weights colours by it: such frames go channel by channel.
+    # Pillow takes 2 and 4 channels for color with alpha, and weights colors by it: such frames go channel by channel.
     planes = 3 if num_channels == 3 else 1
     frames = pixels.permute(0, 2, 3, 1).numpy()  # (n, H, W, C)
     resized = np.empty((len(frames), *size, num_channels), dtype=np.uint8)
@@ -176,7 +176,7 @@ def center_crop(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _kept_span(found: int, wanted: int) -> tuple[int, int]:
-    """Start and length of what a centre crop keeps of an axis."""
+    """Start and length of what a center crop keeps of an axis."""
     return max(found - wanted, 0) // 2, min(found, wanted)
 
 
@@ -198,9 +198,9 @@ class Values:
 
 
 def values_of(num_channels: int, dtype: np.dtype, unit: float, steps: Steps) -> Values:
-    """Rescaling and normalising in one; see `Values`.
+    """Rescaling and normalizing in one; see `Values`.
 
-    The result is float32; without either step of the pixels' type, and normalised only, of their own floating type.
+    The result is float32; without either step of the pixels' type, and normalized only, of their own floating type.
     """
     scale = np.full(num_channels, unit)
     shift = None

@@ -64,15 +64,15 @@ def brightness(clip: Tensor, factor: float) -> Tensor:
 
 
 def contrast(clip: Tensor, factor: float) -> Tensor:
-    """0 is each frame's mean grey, 1 leaves the clip as it is."""
-    means = _grey(clip).flatten(1).sum(1, dtype=torch.int64) / clip[0, 0].numel()
+    """0 is each frame's mean gray, 1 leaves the clip as it is."""
+    means = _gray(clip).flatten(1).sum(1, dtype=torch.int64) / clip[0, 0].numel()
     means = (means + 0.5).floor().repeat_interleave(clip.shape[1])[:, None]
     return _look_up(clip, _blend(means, _values(clip).float(), factor))
 
 
 def color(clip: Tensor, factor: float) -> Tensor:
-    """0 is the grey clip, 1 leaves it as it is."""
-    return _blend(_grey(clip)[:, None].float(), clip.float(), factor)
+    """0 is the gray clip, 1 leaves it as it is."""
+    return _blend(_gray(clip)[:, None].float(), clip.float(), factor)
 
 
 def sharpness(clip: Tensor, factor: float) -> Tensor:
@@ -82,7 +82,7 @@ def sharpness(clip: Tensor, factor: float) -> Tensor:
     smooth = rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :]
     inner = pixels[..., 1:-1, 1:-1]
     smooth.add_(inner, alpha=4).div_(13).add_(0.5).floor_()  # the middle counts 5 of 13
-    result = clip.clone()  # pixels at the border have no eight neighbours and stay
+    result = clip.clone()  # pixels at the border have no eight neighbors and stay
     result[..., 1:-1, 1:-1] = _blend(smooth, inner, factor)
     return result
 
@@ -179,9 +179,9 @@ def _shift_rows(clip: Tensor, slope: float, offset: float, interpolation: str, f
 
 
 def _row_weights(fraction: Tensor, interpolation: str) -> tuple[Tensor, int]:
-    """Weights (taps, H) of a pixel's neighbours in its row, and which neighbour is the first of them.
+    """Weights (taps, H) of a pixel's neighbors in its row, and which neighbor is the first of them.
 
-    `fraction`: how far each row's pixels lie behind the neighbour 0. Cubic: Keys (1981) with a = -1, as Pillow has it.
+    `fraction`: how far each row's pixels lie behind the neighbor 0. Cubic: Keys (1981) with a = -1, as Pillow has it.
     """
     t = fraction
     if interpolation == "bilinear":
@@ -217,7 +217,7 @@ def _blend(plain: Tensor, pixels: Tensor, factor: float) -> Tensor:
     return (pixels - plain).mul_(factor).add_(plain).clamp_(0, 255).to(torch.uint8)
 
 
-def _grey(clip: Tensor) -> Tensor:
+def _gray(clip: Tensor) -> Tensor:
     """Luma of ITU-R 601, (T, H, W) int32, rounded as Pillow rounds."""
     red, green, blue = clip.int().unbind(1)
     return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16

@@ -24,7 +24,7 @@ class Steps:
     Attributes:
         size: `{"shortest_edge": s}` or `{"height": h, "width": w}` to resize to.
         resample: Pillow's filter for it.
-        crop_size: (height, width) of the centre crop.
+        crop_size: (height, width) of the center crop.
         rescale_factor: what the pixel values are multiplied by.
         mean, std: subtracted and divided by, one value for all channels or one per channel.
     """

@@ -1,4 +1,4 @@
-"""Random erasing of normalised clips, on whatever device they are."""
+"""Random erasing of normalized clips, on whatever device they are."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def draw_erased_box(
 def erase_randomly_(clips: Tensor, generator: torch.Generator, *, probability: float = 0.25) -> Tensor:
     """Put noise into a box of some clips, in place: the same box in all frames, N(0, 1) in each of its values.
 
-    That is the "pixel" mode of the published fine-tuning (probability 0.25), which comes after normalisation.
+    That is the "pixel" mode of the published fine-tuning (probability 0.25), which comes after normalization.
 
     Args:
-        clips: (B, T, C, H, W) float, normalised.
+        clips: (B, T, C, H, W) float, normalized.
         generator: of the CPU. The noise is drawn where the clips are, by a generator seeded from it: nothing is copied
             to a device, and on the same kind of device the same generator gives the same noise.
         probability: share of the clips from which a box is erased.
@@ -66,7 +66,7 @@ def erase_randomly_(clips: Tensor, generator: torch.Generator, *, probability: f
         raise ShapeError(
             f"{clips.dtype} clips of shape {tuple(clips.shape)}",
             expected="float (B, T, C, H, W)",
-            hint="normalise the clips first",
+            hint="normalize the clips first",
         )
     height, width = clips.shape[-2:]
     boxes = [draw_erased_box(height, width, generator, probability=probability) for _ in range(len(clips))]

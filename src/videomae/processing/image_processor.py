@@ -1,4 +1,4 @@
-"""Frames in, a model's `pixel_values` out: resize, centre crop, rescale, normalise."""
+"""Frames in, a model's `pixel_values` out: resize, center crop, rescale, normalize."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class VideoMAEImageProcessor:
     """Turn the frames of videos into the `pixel_values` of a VideoMAE model.
 
     The interface, the defaults and the file (`preprocessor_config.json`) are those of transformers 4.34.0, and so are
-    the results: at most one grey level off for 99.9 % of the values, two anywhere. All frames of a clip go through
+    the results: at most one gray level off for 99.9 % of the values, two anywhere. All frames of a clip go through
     each step at once.
 
     Args:
@@ -126,7 +126,7 @@ class VideoMAEImageProcessor:
 
         Returns:
             A `BatchFeature` with `pixel_values`: float32 (B, T, C, H, W), T and B being 1 for a single frame. Without
-            rescaling and normalising, the frames' own type, or after a resize uint8 (float32 for fractions).
+            rescaling and normalizing, the frames' own type, or after a resize uint8 (float32 for fractions).
 
         Raises:
             ShapeError: frames that are no frames, or videos that do not stack.

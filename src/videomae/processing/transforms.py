@@ -1,4 +1,4 @@
-"""Training-time transforms of uint8 clips: draw a box, crop before the resize, normalise on the device."""
+"""Training-time transforms of uint8 clips: draw a box, crop before the resize, normalize on the device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from videomae.processing._resize import resize_window, write_planes
 
 MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)
 # Where a multi-scale crop may lie, in quarters of the free (vertical, horizontal) space: corners, middles of the sides,
-# centre, and the four points half-way between the centre and the corners.
+# center, and the four points half-way between the center and the corners.
 CROP_POSITIONS = (*product((0, 2, 4), repeat=2), *product((1, 3), repeat=2))
 RESIZED_CROP_ATTEMPTS = 10
 
@@ -128,7 +128,7 @@ def crop_and_resize(
     """Cut a box out of a clip and resize it (bilinear with antialiasing).
 
     Cropping comes first, so that only its pixels are resized; at the box's border this differs from cropping a resized
-    frame by a few grey levels. Frame by frame or all at once, the result is the same.
+    frame by a few gray levels. Frame by frame or all at once, the result is the same.
 
     Args:
         frames: uint8 (T, H, W, C) on the CPU; a single frame is (1, H, W, C).
@@ -192,7 +192,7 @@ def normalize(clips: torch.Tensor, mean: float | Sequence[float], std: float | S
         raise ShapeError(
             f"{clips.dtype} clips of shape {tuple(clips.shape)}",
             expected="uint8 (..., C, H, W)",
-            hint="normalise the clips once, as they come from crop_and_resize",
+            hint="normalize the clips once, as they come from crop_and_resize",
         )
     means, stds = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (mean, std))
     for name, values in (("mean", means), ("std", stds)):

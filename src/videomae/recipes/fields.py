@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from videomae.core.choices import MaskName, PrecisionName, TrackerName
+
 
 class TrainingFields(TypedDict, total=False):
     """Of `TrainingRecipe`."""
@@ -28,7 +30,7 @@ class TrainingFields(TypedDict, total=False):
     gradient_checkpointing: bool
     compile: bool
     seed: int
-    precision: Literal["auto", "bf16", "fp32", "fp16"]
+    precision: PrecisionName
     device: str
     num_workers: int
     size: Literal["tiny", "small", "base", "large", "huge", "giant"] | None
@@ -43,7 +45,7 @@ class TrainingFields(TypedDict, total=False):
     save_minutes: float
     keep_states: int
     log_every: int
-    trackers: tuple[Literal["auto", "tensorboard", "wandb", "trackio", "none"], ...]
+    trackers: tuple[TrackerName, ...]
 
 
 class PretrainFields(TrainingFields, total=False):
@@ -51,7 +53,7 @@ class PretrainFields(TrainingFields, total=False):
 
     decoder_depth: int | None
     decoder_width: int | None
-    mask: Literal["tube", "random"]
+    mask: MaskName
     mask_ratio: float
     decoder_mask_ratio: float
     norm_pix_loss: bool

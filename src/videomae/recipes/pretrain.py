@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from videomae.core.choices import MaskName
 from videomae.core.errors import ConfigError
 from videomae.recipes.recipe import TrainingRecipe, out_of_range
 
@@ -32,7 +33,7 @@ class PretrainRecipe(TrainingRecipe):
     """Decoder depth of a new model; by default the published one of its size."""
     decoder_width: int | None = None
     """Decoder width of a new model; by default the published one of its size."""
-    mask: Literal["tube", "random"] = "tube"
+    mask: MaskName = "tube"
     """tube masks the same positions in every frame, random any tubelet."""
     mask_ratio: float = 0.9
     """Share of the tubelets that are masked: the encoder does not see them."""

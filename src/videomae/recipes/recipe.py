@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
+from videomae.core.choices import PrecisionName, TrackerName
 from videomae.core.errors import ConfigError
 
 # Of a new network, where the recipe does not say otherwise: those of the published runs.
@@ -62,7 +63,7 @@ class TrainingRecipe:
     """Compile the network's layers with torch.compile."""
     seed: int = 0
     """Seed of data order, crops, masks and new weights."""
-    precision: Literal["auto", "bf16", "fp32", "fp16"] = "auto"
+    precision: PrecisionName = "auto"
     """Precision of matrix products; weights stay in fp32. auto is bf16 where the hardware multiplies it, on older GPUs
     fp16, else fp32."""
     device: str = "auto"
@@ -95,7 +96,7 @@ class TrainingRecipe:
     """Number of the latest run states to keep."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
-    trackers: tuple[Literal["auto", "tensorboard", "wandb", "trackio", "none"], ...] = ("auto",)
+    trackers: tuple[TrackerName, ...] = ("auto",)
     """Where else the metrics of metrics.jsonl are logged; auto is tensorboard where it is installed."""
 
     def __post_init__(self) -> None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 ImageFormat = Literal["svg", "png"]
 
-# Okabe and Ito's colours, distinct for people of any colour vision, without their yellow: too pale for lines.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's colors, distinct for people of any color vision, without their yellow: too pale for lines.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINE_STYLES = ("-", "--", ":", "-.")
 _WIDTH_INCHES = 7.2
 _PNG_DOTS_PER_INCH = 150
@@ -55,7 +55,7 @@ def loss_curves(
         title: above the chart.
         x_label: what a step is.
         y_label: what a value is.
-        smoothing_points: width of the centred running mean; 1 turns it off; default a fortieth of the series, and none
+        smoothing_points: width of the centered running mean; 1 turns it off; default a fortieth of the series, and none
             for a series under 60 points.
         value_name: what the legend calls a series' last value.
         image_format: "svg" or "png".
@@ -118,7 +118,7 @@ def confusion_matrix(
 ) -> bytes:
     """How often each true class (row) was predicted as each class (column).
 
-    The colour is the share of the true class; the number is the count, written for up to 30 classes. Of more than 40
+    The color is the share of the true class; the number is the count, written for up to 30 classes. Of more than 40
     classes, only every n-th is named.
 
     Args:
@@ -220,7 +220,7 @@ def bar_comparison(
 
 
 def running_mean(values: ArrayLike, num_points: int) -> NDArray[np.float64]:
-    """The centred mean over `num_points` values (the next odd number); near the ends, over those that there are."""
+    """The centered mean over `num_points` values (the next odd number); near the ends, over those that there are."""
     array = np.asarray(values, dtype=np.float64)
     reach = max(num_points, 1) // 2
     positions = np.arange(len(array))
@@ -265,15 +265,15 @@ def _draw_series(
     value_name: str = "last",
 ) -> str:
     """Draw one line and return its text for the legend."""
-    colour = _COLOURS[index % len(_COLOURS)]
-    style: Any = _LINE_STYLES[index // len(_COLOURS) % len(_LINE_STYLES)]
+    color = _COLORS[index % len(_COLORS)]
+    style: Any = _LINE_STYLES[index // len(_COLORS) % len(_LINE_STYLES)]
     steps, values = np.asarray(pairs, dtype=np.float64).reshape(-1, 2).T
     axes.locator_params(axis="x", integer=True)  # there is no step 1.975
     finite = np.isfinite(values) & np.isfinite(steps)
     label = _shorten(name, 40)
     notes = [f"{(~finite).sum()} not finite"] if (~finite).any() else []
     if not finite.any():
-        axes.plot([], [], color=colour, linestyle=style)
+        axes.plot([], [], color=color, linestyle=style)
         return f"{label} ({', '.join(notes) or 'no values'})"
     num_finite = int(finite.sum())
     width = smoothing_points
@@ -283,15 +283,13 @@ def _draw_series(
     raw = np.where(finite, values, np.nan)
     if width // 2 == 0:
         marker = "o" if num_finite <= 30 else ""
-        axes.plot(
-            steps, raw, color=colour, linestyle=style, linewidth=1.8, marker=marker, markersize=4, rasterized=many
-        )
+        axes.plot(steps, raw, color=color, linestyle=style, linewidth=1.8, marker=marker, markersize=4, rasterized=many)
         return f"{label}: {', '.join([f'{value_name} {_number(values[finite][-1])}', *notes])}"
     smooth = running_mean(values[finite], width)
-    axes.plot(steps, raw, color=colour, linewidth=0.7, alpha=0.35, rasterized=many, gid="raw")
+    axes.plot(steps, raw, color=color, linewidth=0.7, alpha=0.35, rasterized=many, gid="raw")
     stride = max(1, num_finite // _MAX_VECTOR_POINTS)
     shown = np.unique(np.append(np.arange(0, num_finite, stride), num_finite - 1))
-    axes.plot(steps[finite][shown], smooth[shown], color=colour, linestyle=style, linewidth=2)
+    axes.plot(steps[finite][shown], smooth[shown], color=color, linestyle=style, linewidth=2)
     window = min(width // 2 * 2 + 1, num_finite)
     tail = float(values[finite][-window:].mean())
     return f"{label}: {', '.join([f'{value_name} {_number(tail)} (mean of {window})', *notes])}"
@@ -321,8 +319,8 @@ def _write_counts(axes: Axes, counts: NDArray[np.float64], shares: NDArray[np.fl
         count = float(counts[row, column])
         if count == 0 and len(counts) > 12:
             continue  # hundreds of zeros would hide the few confusions
-        colour = "white" if shares[row, column] > 0.55 else INK if count else "#9a9aa2"
-        axes.text(column, row, _number(count), ha="center", va="center", color=colour, fontsize=font_size)
+        color = "white" if shares[row, column] > 0.55 else INK if count else "#9a9aa2"
+        axes.text(column, row, _number(count), ha="center", va="center", color=color, fontsize=font_size)
 
 
 def _draw_bar(axes: Axes, row: int, value: float, margin: float | None) -> None:
@@ -330,7 +328,7 @@ def _draw_bar(axes: Axes, row: int, value: float, margin: float | None) -> None:
     if not math.isfinite(value):
         axes.text(1, row, "no value", va="center", color=FAINT_INK, zorder=5, bbox=box)
         return
-    axes.barh(row, 100 * value, height=0.62, color=_COLOURS[row % len(_COLOURS)], zorder=2)
+    axes.barh(row, 100 * value, height=0.62, color=_COLORS[row % len(_COLORS)], zorder=2)
     text, end = _percent(value), value
     if margin is not None and math.isfinite(margin):
         axes.errorbar(100 * value, row, xerr=100 * margin, color=INK, linewidth=1.4, capsize=4, zorder=4)

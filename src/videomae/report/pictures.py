@@ -1,6 +1,6 @@
 """Clips as pictures: reconstructions in rows or moving side by side, sheets of what the data look like.
 
-A clip here is an array of uint8, shape (T, H, W, 3), values 0–255 in red, green, blue; (T, H, W, 1) is drawn grey.
+A clip here is an array of uint8, shape (T, H, W, 3), values 0–255 in red, green, blue; (T, H, W, 1) is drawn gray.
 """
 
 from __future__ import annotations
@@ -262,12 +262,12 @@ def _draw_grid(
     sheet = Image.new("RGB", (width, height), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for column, heading in enumerate(headings):
-        centre = left + column * (tile_width + sizes.gap) + tile_width // 2
-        draw.text((centre, sizes.margin), printable(heading), fill=_FAINT_INK, font=sizes.small_font, anchor="ma")
+        center = left + column * (tile_width + sizes.gap) + tile_width // 2
+        draw.text((center, sizes.margin), printable(heading), fill=_FAINT_INK, font=sizes.small_font, anchor="ma")
     y = top
     for index, row in enumerate(rows):
         if labels:
-            _draw_lines(draw, labels[index], x=sizes.margin, centre_y=y + heights[index] // 2, font=sizes.label_font)
+            _draw_lines(draw, labels[index], x=sizes.margin, center_y=y + heights[index] // 2, font=sizes.label_font)
         for column, tile in enumerate(row):
             x = left + column * (tile_width + sizes.gap)
             sheet.paste(tile, (x + (tile_width - tile.width) // 2, y + (heights[index] - tile.height) // 2))
@@ -278,11 +278,11 @@ def _draw_grid(
     return np.asarray(sheet)
 
 
-def _draw_lines(draw: ImageDraw.ImageDraw, lines: Sequence[str], *, x: int, centre_y: int, font: Font) -> None:
-    """Lines of text at the left, the block centred at a height."""
+def _draw_lines(draw: ImageDraw.ImageDraw, lines: Sequence[str], *, x: int, center_y: int, font: Font) -> None:
+    """Lines of text at the left, the block centered at a height."""
     step = line_height(font)
     for index, text in enumerate(lines):
-        y = centre_y + round((index - (len(lines) - 1) / 2) * step)
+        y = center_y + round((index - (len(lines) - 1) / 2) * step)
         draw.text((x, y), text, fill=_INK, font=font, anchor="lm")
 
 

@@ -16,12 +16,12 @@ from videomae.core.errors import DataError
 from videomae.core.precision import autocast
 from videomae.data.clips import Sample
 from videomae.data.loader import ClipBatch, automatic_workers, collate
-from videomae.datasets.apart import is_within, require_apart
+from videomae.datasets.output_check import is_within, require_apart
 from videomae.report.pictures import contact_sheet, save_png
-from videomae.training.measured import measured_steps, measured_worker_bytes
 from videomae.training.micro_batch import MicroBatch
 from videomae.training.monitor import Monitor
 from videomae.training.run import prepare
+from videomae.training.step_cost import measured_steps, measured_worker_bytes
 from videomae.training.tasks.task import Task
 from videomae.training.trainer import Trainer
 
@@ -166,7 +166,7 @@ def _draw(trainer: Trainer, batch: ClipBatch, output: Path) -> Path:
     sheet = contact_sheet(
         [clip for _, clip in shown],
         [title for title, _ in shown],
-        caption="The first clips of the run as the model gets them: cut, augmented, mixed; hidden tubelets are grey.",
+        caption="The first clips of the run as the model gets them: cut, augmented, mixed; hidden tubelets are gray.",
     )
     return save_png(output / PICTURE_NAME, sheet)
 

@@ -68,7 +68,7 @@ def mix_clips_(clips: Tensor, mix: Mix) -> Tensor:
     """Mix each clip with its partner, the first with the last and so on, in place.
 
     Args:
-        clips: (B, T, C, H, W) float, normalised. With an odd B the one in the middle stays as it is.
+        clips: (B, T, C, H, W) float, normalized. With an odd B the one in the middle stays as it is.
         mix: the same for all.
 
     Returns:

@@ -29,7 +29,7 @@ def parameter_groups(
         named_parameters: of the model.
         weight_decay: for the decayed ones.
         layer_decay: d.
-        num_layers: L, the encoder's depth; heeded where d < 1.
+        num_layers: L, the encoder's depth; used only if d < 1.
 
     Raises:
         ValueError: for a name of a layer beyond `num_layers`, which would learn faster than the head.

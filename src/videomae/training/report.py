@@ -17,7 +17,7 @@ from videomae.report.charts import loss_curves, small_curves
 from videomae.report.html import KeyFigure, Report
 from videomae.report.pictures import contact_sheet, reconstruction_sheet
 from videomae.training.metrics_log import speed_of_run
-from videomae.training.pictures import read_progress
+from videomae.training.progress_pictures import read_progress
 from videomae.training.run_folder import RunFolder
 from videomae.video.source import VideoSource
 

@@ -147,8 +147,8 @@ def run_to_end(trainer: Trainer) -> bool:
             expected="as many steps or more",
             hint="raise --epochs, or choose another --output",
         )
-    if used_warmup_epochs(trainer) != recipe.warmup_epochs:
-        folder.description["used"] = {"warmup_epochs": used_warmup_epochs(trainer)}
+    if trainer.warmup_epochs != recipe.warmup_epochs:
+        folder.description["used"] = {"warmup_epochs": trainer.warmup_epochs}
     processes = trainer.parallel.processes
     with folder.opened():
         resumed = _resume(trainer)
@@ -185,16 +185,10 @@ def summary(trainer: Trainer) -> str:
     """What is trained on what, and the length, device and learning rate of the run, in one line."""
     recipe = trainer.recipe
     epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
-    wanted, used = recipe.warmup_epochs, used_warmup_epochs(trainer)
+    wanted, used = recipe.warmup_epochs, trainer.warmup_epochs
     cut = "" if used == wanted else f"; warm-up cut from {wanted:g} to {used:.3g} epochs, half of the run"
     return (
         f"{trainer.task.summary()}; {epochs} = {trainer.total_steps} steps of {recipe.batch_size} clips, "
         f"on {trainer.device.type} in {trainer.precision or recipe.precision}; "
         f"learning rate {recipe.learning_rate:g} × {recipe.batch_size} / 256 = {trainer.schedule.peak:.3g}{cut}"
     )
-
-
-def used_warmup_epochs(trainer: Trainer) -> float:
-    """The recipe's, but at most half of the run."""
-    wanted, used = trainer.recipe.warmup_epochs, trainer.schedule.warmup_steps / trainer.steps_per_epoch
-    return used if used < wanted and trainer.schedule.warmup_steps == trainer.total_steps // 2 else wanted

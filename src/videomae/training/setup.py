@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from videomae.core.distributed import ProcessGroup
-from videomae.core.precision import Precision, choose_precision
+from videomae.core.precision import ChosenPrecision, choose_precision
 from videomae.models.config import VideoMAEConfig
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.recipes.sizes import require_size, size_keywords
@@ -33,7 +33,7 @@ def fit_batch_size(recipe: Any, num_clips: int, note: Callable[[str], object]) -
 
 def settle_precision(
     recipe: Any, output: str | Path, device: torch.device, processes: ProcessGroup
-) -> tuple[Any, Precision]:
+) -> tuple[Any, ChosenPrecision]:
     """The recipe with the precision that its "auto" becomes, and why; all processes have that of the main one.
 
     A run that is resumed continues in the precision in which it began, on whatever machine.
@@ -48,7 +48,7 @@ def settle_precision(
         ConfigError: if the device lacks the precision.
     """
 
-    def settle() -> Precision:
+    def settle() -> ChosenPrecision:
         begun = precision_begun(output)
         requested = begun if begun and recipe.precision == "auto" else recipe.precision
         found = choose_precision(requested, device, sharded=recipe.sharding == "full")

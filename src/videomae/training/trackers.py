@@ -18,7 +18,7 @@ from videomae.training.run_folder import RunFolder
 
 _PROJECT = "videomae"
 # In the record, but no curves of their own.
-_PLACE = ("step", "epoch", "split")
+_NOT_METRICS = ("step", "epoch", "split")
 
 
 class Tracker(Protocol):
@@ -55,7 +55,7 @@ class Trackers:
         values = {
             f"{record['split']}/{name}": value
             for name, value in record.items()
-            if name not in _PLACE and isinstance(value, int | float)
+            if name not in _NOT_METRICS and isinstance(value, int | float)
         }
         values["epoch"] = record["epoch"]
         self._for_all(lambda tracker: tracker.log(values, step=record["step"]))

@@ -19,8 +19,8 @@ from torch import Tensor
 from videomae.core.allocator import freed_memory_kept
 from videomae.core.device import random_state_kept, send
 from videomae.core.errors import ConfigError
-from videomae.core.precision import Precision, autocast
-from videomae.core.random_keys import generator_for
+from videomae.core.precision import ChosenPrecision, autocast
+from videomae.core.random_keys import Stream, generator_for
 from videomae.data.loader import ClipBatch, hard_limit_seconds, training_loader
 from videomae.data.order import BatchOrder, num_steps_per_epoch
 from videomae.training.checkpointing import Checkpointing, Stateful
@@ -36,9 +36,6 @@ from videomae.training.stop_signal import StopSignal
 from videomae.training.tasks.task import Task
 from videomae.training.unreadable import UnreadableVideos
 from videomae.training.validation import BestEpoch
-
-# A stream of randomness of its own: crops and masks are keyed by other numbers in this place.
-_DROPOUT_STREAM = 2**32 - 3
 
 
 class TrainingStopped(Exception):
@@ -99,7 +96,7 @@ class Trainer:
         folder: RunFolder,
         monitor: Monitor,
         parallel: DataParallel | None = None,
-        precision: Precision | None = None,
+        precision: ChosenPrecision | None = None,
     ) -> None:
         # Longer than 60 lines: each part of the run is made here, once, in the order in which they need each other.
         recipe = task.recipe
@@ -128,10 +125,14 @@ class Trainer:
         )
         self.steps_per_epoch = num_steps_per_epoch(len(self.dataset), recipe.batch_size)
         self.total_steps = recipe.epochs * self.steps_per_epoch
+        wanted_warmup_steps = round(recipe.warmup_epochs * self.steps_per_epoch)
+        warmup_steps = min(wanted_warmup_steps, self.total_steps // 2)
+        is_cut = warmup_steps < wanted_warmup_steps
+        self.warmup_epochs = warmup_steps / self.steps_per_epoch if is_cut else recipe.warmup_epochs
         peak = recipe.scaled(recipe.learning_rate)
         self.schedule = Schedule(
             total_steps=self.total_steps,
-            warmup_steps=min(round(recipe.warmup_epochs * self.steps_per_epoch), self.total_steps // 2),
+            warmup_steps=warmup_steps,
             peak=peak,
             minimum=min(peak, recipe.scaled(recipe.min_learning_rate)),
             start=min(peak, recipe.scaled(recipe.start_learning_rate)),
@@ -264,7 +265,7 @@ class Trainer:
         rows = ((batch.places + first)[:, None] * views + torch.arange(views)).flatten()  # (B·V,)
         number += self.parallel.rank * recipe.accumulation
         # Dropout and drop path draw from torch's global generators, on whatever device.
-        torch.manual_seed(generator_for(recipe.seed, _DROPOUT_STREAM, self.step, number).initial_seed())
+        torch.manual_seed(generator_for(recipe.seed, Stream.DROPOUT, self.step, number).initial_seed())
         clips = send(batch.clips.flatten(0, 1), self.device)  # (B·V, T, C, H, W)
         micro_batch = MicroBatch(clips, batch, self.step, rows, num_clips * views, number)
         with autocast(self.device, recipe.precision):

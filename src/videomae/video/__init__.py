@@ -8,6 +8,7 @@ from videomae.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .content_hash import hash_packets as hash_packets
+    from .frame_reader import FrameReader as FrameReader
     from .opening import open_member as open_member, open_video as open_video, probe_video as probe_video
     from .packing import (
         FrameLayout as FrameLayout,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
         VideoReader as VideoReader,
         read_video as read_video,
     )
-    from .reading import FrameReader as FrameReader
     from .remote import is_url as is_url, read_url as read_url
     from .sampling import ClipSampling as ClipSampling, sample_frame_indices as sample_frame_indices
     from .source import FrameFolder as FrameFolder, ShardMember as ShardMember, VideoSource as VideoSource
@@ -37,7 +37,7 @@ __getattr__, __dir__ = lazy_names(
         "opening": ["open_member", "open_video", "probe_video"],
         "packing": ["FrameLayout", "PackedVideo", "pack_video", "packed_size", "x264_layout"],
         "reader": ["PacketIndex", "ReadLimits", "VideoInfo", "VideoReader", "read_video"],
-        "reading": ["FrameReader"],
+        "frame_reader": ["FrameReader"],
         "remote": ["is_url", "read_url"],
         "sampling": ["ClipSampling", "sample_frame_indices"],
         "source": ["FrameFolder", "ShardMember", "VideoSource"],

@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from videomae.core.errors import VideoError
-from videomae.core.text import readable
+from videomae.core.text import error_reason, readable
 
 from ._limits import Stopwatch
-
-
-def describe(error: BaseException) -> str:
-    """Return the reason in FFmpeg's words, on one line."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
 
 
 class FileSource:
@@ -107,7 +101,7 @@ class ObjectSource:
             raise
         except Exception as error:
             raise VideoError(
-                self.name, expected="a source that can be read and sought in", hint=f"it failed: {describe(error)}"
+                self.name, expected="a source that can be read and sought in", hint=f"it failed: {error_reason(error)}"
             ) from error
 
 
@@ -165,7 +159,7 @@ def _check_file(path: Path, name: str) -> int:
         raise VideoError(name, expected="an existing video file", hint="check the path") from None
     except (OSError, ValueError) as error:
         raise VideoError(
-            name, expected="a readable video file", hint=f"it cannot be opened: {describe(error)}"
+            name, expected="a readable video file", hint=f"it cannot be opened: {error_reason(error)}"
         ) from error
     if stat.S_ISDIR(status.st_mode):
         raise VideoError(f"{name} (a directory)", expected="a video file", hint="name a file in it")

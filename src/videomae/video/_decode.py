@@ -12,9 +12,10 @@ from typing import Any
 import av
 import numpy as np
 
-from ._byte_source import describe
-from ._container import OpenVideo
+from videomae.core.text import error_reason
+
 from ._index import NO_STAMP, PacketIndex
+from ._open_file import DecoderSession
 
 MAX_REFERENCES = 16  # frames that any codec keeps to refer to
 # A decoder that could not be opened raises ValueError when it is asked again, with PyAV 19.
@@ -39,7 +40,7 @@ class DamagedPacketError(Exception):
 
 
 def decode_run(
-    video: OpenVideo, index: PacketIndex, entry: int, frames: list[int], *, tolerated: Collection[int] = ()
+    video: DecoderSession, index: PacketIndex, entry: int, frames: list[int], *, tolerated: Collection[int] = ()
 ) -> Iterator[tuple[int, Any]]:
     """Decode some frames from one entry point, feeding no more than they need.
 
@@ -88,7 +89,7 @@ def decode_run(
     raise IndexMismatchError(f"frames {sorted(remaining)} did not come out of the decoder")
 
 
-def is_sound(video: OpenVideo, index: PacketIndex, entry: int, position: int) -> bool:
+def is_sound(video: DecoderSession, index: PacketIndex, entry: int, position: int) -> bool:
     """Whether a packet decodes without error when decoding starts at `entry`, whatever becomes of those before it.
 
     A packet soon after a key frame in an open group may give orders about frames from before it; FFmpeg then reports
@@ -106,7 +107,7 @@ def is_sound(video: OpenVideo, index: PacketIndex, entry: int, position: int) ->
     return True
 
 
-def shown_between(video: OpenVideo, index: PacketIndex, first: int, stop: int) -> list[int]:
+def shown_between(video: DecoderSession, index: PacketIndex, first: int, stop: int) -> list[int]:
     """Return which of the packets [first, stop) show a frame, whatever is damaged among them; `first` is an entry.
 
     Raises:
@@ -117,7 +118,7 @@ def shown_between(video: OpenVideo, index: PacketIndex, first: int, stop: int) -
 
 
 def _feed(
-    video: OpenVideo, packets: Iterator[tuple[int, Any]], tolerated: Collection[int], *, conceals: bool
+    video: DecoderSession, packets: Iterator[tuple[int, Any]], tolerated: Collection[int], *, conceals: bool
 ) -> Iterator[Any]:
     position = 0
     for position, packet in packets:
@@ -125,17 +126,19 @@ def _feed(
             frames = _decode_packet(video, packet)
         except _DECODER_ERRORS as error:
             if not conceals and position not in tolerated:
-                raise DamagedPacketError(position, f"packet {position} cannot be decoded: {describe(error)}") from error
+                raise DamagedPacketError(
+                    position, f"packet {position} cannot be decoded: {error_reason(error)}"
+                ) from error
             continue
         yield from frames
     try:
         yield from video.stream.codec_context.decode(None)
     except _DECODER_ERRORS as error:
         if not conceals:
-            raise DamagedPacketError(position, f"packet {position} cannot be decoded: {describe(error)}") from error
+            raise DamagedPacketError(position, f"packet {position} cannot be decoded: {error_reason(error)}") from error
 
 
-def _decode_packet(video: OpenVideo, packet: Any) -> list[Any]:
+def _decode_packet(video: DecoderSession, packet: Any) -> list[Any]:
     context = video.stream.codec_context
     try:
         return context.decode(packet)
@@ -149,7 +152,7 @@ def _decode_packet(video: OpenVideo, packet: Any) -> list[Any]:
 
 
 def _packets_from(
-    video: OpenVideo, index: PacketIndex, entry: int, last: int, *, conceals: bool
+    video: DecoderSession, index: PacketIndex, entry: int, last: int, *, conceals: bool
 ) -> Iterator[tuple[int, Any]]:
     """Yield (position, packet) from the entry to the last one, each of them checked against the index."""
     _go_to(video, index, entry, conceals=conceals)
@@ -176,7 +179,7 @@ def _packets_from(
                 return
             position += 1
     except av.FFmpegError as error:
-        raise IndexMismatchError(f"packet {position or entry} cannot be read: {describe(error)}") from error
+        raise IndexMismatchError(f"packet {position or entry} cannot be read: {error_reason(error)}") from error
     raise IndexMismatchError(f"the file ends before packet {last}")
 
 
@@ -188,7 +191,7 @@ def _position_of(index: PacketIndex, stamp: int, guess: int) -> int | None:
     return int(places[0]) if len(places) and stamp != NO_STAMP else None
 
 
-def _go_to(video: OpenVideo, index: PacketIndex, entry: int, *, conceals: bool) -> None:
+def _go_to(video: DecoderSession, index: PacketIndex, entry: int, *, conceals: bool) -> None:
     if conceals or video.conceals:  # what a decoder makes up may depend on frames that a flush leaves in it
         video.restart(conceals=conceals)
     # Where the file's times are of little use, a seek to the first of them is not to be trusted.
@@ -203,12 +206,12 @@ def _go_to(video: OpenVideo, index: PacketIndex, entry: int, *, conceals: bool) 
         try:
             video.stream.codec_context.decode(next(video.packets()))
         except _DECODER_ERRORS as error:
-            raise DamagedPacketError(0, f"packet 0 cannot be decoded: {describe(error)}") from error
+            raise DamagedPacketError(0, f"packet 0 cannot be decoded: {error_reason(error)}") from error
         video.is_primed = True
     try:
         video.seek(int(index.seek_times[entry]))
     except av.FFmpegError as error:
-        raise IndexMismatchError(f"no seek to packet {entry}: {describe(error)}") from error
+        raise IndexMismatchError(f"no seek to packet {entry}: {error_reason(error)}") from error
 
 
 def _raise_damaged(position: int, reason: str) -> None:
@@ -216,7 +219,7 @@ def _raise_damaged(position: int, reason: str) -> None:
 
 
 def decode_all(
-    video: OpenVideo,
+    video: DecoderSession,
     *,
     on_packet: Callable[[Any], None] = lambda packet: None,
     on_error: Callable[[int, str], None] = _raise_damaged,
@@ -243,16 +246,16 @@ def decode_all(
             try:
                 yield from _decode_packet(video, packet)
             except _DECODER_ERRORS as error:
-                on_error(position, f"packet {position} cannot be decoded: {describe(error)}")
+                on_error(position, f"packet {position} cannot be decoded: {error_reason(error)}")
     except av.FFmpegError as error:  # the container's: nothing follows
-        on_error(position + 1, f"packet {position + 1} cannot be read: {describe(error)}")
+        on_error(position + 1, f"packet {position + 1} cannot be read: {error_reason(error)}")
     try:
         yield from video.stream.codec_context.decode(None)
     except _DECODER_ERRORS as error:
-        on_error(max(position, 0), f"packet {position} cannot be decoded: {describe(error)}")
+        on_error(max(position, 0), f"packet {position} cannot be decoded: {error_reason(error)}")
 
 
-def decode_counted(video: OpenVideo, index: PacketIndex, frames: list[int]) -> Iterator[tuple[int, Any]]:
+def decode_counted(video: DecoderSession, index: PacketIndex, frames: list[int]) -> Iterator[tuple[int, Any]]:
     """Yield (frame number, decoded frame) for each of the frames wanted, in the decoder's order.
 
     Raises:

@@ -46,7 +46,7 @@ class Converter:
         """Return the frame as an av.VideoFrame in rgb24; transparency is dropped.
 
         Raises:
-            VideoError: a colour space or range that FFmpeg does not convert.
+            VideoError: a color space or range that FFmpeg does not convert.
         """
         pixels = frame.format
         if pixels.is_bayer and min(frame.width, frame.height) < 2:  # libswscale would abort the process
@@ -83,10 +83,10 @@ class Converter:
 
     def _not_convertible(self, frame: Any, reason: str) -> VideoError:
         return VideoError(
-            f"{self._name} ({frame.format.name}, {frame.width}x{frame.height}, colour space {int(frame.colorspace)}, "
+            f"{self._name} ({frame.format.name}, {frame.width}x{frame.height}, color space {int(frame.colorspace)}, "
             f"range {int(frame.color_range)})",
-            expected=f"colours that FFmpeg converts to RGB ({reason})",
-            hint="convert the video to H.264 with BT.709 colours",
+            expected=f"colors that FFmpeg converts to RGB ({reason})",
+            hint="convert the video to H.264 with BT.709 colors",
         )
 
 
@@ -101,7 +101,7 @@ def to_rgb(frame: Any, converter: Converter, *, out: np.ndarray | None = None) -
         out: uint8 of `picture_shape(frame)`, into which the picture is written; None for an array of its own.
 
     Raises:
-        VideoError: colours that FFmpeg does not convert.
+        VideoError: colors that FFmpeg does not convert.
     """
     plane = converter.convert(frame).planes[0]
     rows = np.frombuffer(plane, dtype=np.uint8).reshape(plane.height, plane.line_size)

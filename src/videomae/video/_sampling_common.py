@@ -35,7 +35,7 @@ def _torch_for(generator: Any) -> Any:
         raise ConfigError(
             f"a generator of type {type(generator).__name__}",
             expected="a torch.Generator or a numpy.random.Generator",
-            hint="make one with torch.Generator().manual_seed(0), or leave it out for the centre",
+            hint="make one with torch.Generator().manual_seed(0), or leave it out for the center",
         )
     return torch
 

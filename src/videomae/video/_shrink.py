@@ -1,4 +1,4 @@
-"""From a decoded frame to the smaller one that a packed file holds, in the colours that the reader shows."""
+"""From a decoded frame to the smaller one that a packed file holds, in the colors that the reader shows."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _MATRICES = frozenset({1, 4, 5, 6, 7, 9})
 class Shrinker:
     """Scales the frames of one video, turns them as they are shown, and makes them 8 bit 4:2:0 of limited range.
 
-    Most videos hold that kind of frames; their planes are scaled as they are, and keep their colour matrix: a way
+    Most videos hold that kind of frames; their planes are scaled as they are, and keep their color matrix: a way
     through RGB would blur chroma twice, and FFmpeg's fast conversion to RGB rounds down by a level on average, which
     reading the packed file does once more. Others go through RGB, as the reader shows them, to BT.601.
 
     Args:
         size: (width, height) of what comes out, even.
-        first: the first frame: a decoded one or uint8 RGB (height, width, 3); it decides about the colour matrix.
+        first: the first frame: a decoded one or uint8 RGB (height, width, 3); it decides about the color matrix.
         pixels: FFmpeg's name of the pixel format.
     """
 
@@ -51,7 +51,7 @@ class Shrinker:
         """Return an av.VideoFrame of the new size; without a time stamp.
 
         Raises:
-            VideoError: colours that FFmpeg does not convert.
+            VideoError: colors that FFmpeg does not convert.
         """
         if self._graph is not None and not isinstance(frame, np.ndarray) and _key(frame) == self._key:
             frame.pts = None

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import av
 
-from ._container import OpenVideo
 from ._limits import ReadLimits
+from ._open_file import DecoderSession
 
 
 def hash_packets(file: Path | BinaryIO, *, name: str | None, limits: ReadLimits) -> str:
@@ -29,7 +29,7 @@ def hash_packets(file: Path | BinaryIO, *, name: str | None, limits: ReadLimits)
         VideoError: the file cannot be opened.
     """
     digest = hashlib.blake2b(digest_size=16)
-    video = OpenVideo(file, limits=limits, name=name)
+    video = DecoderSession(file, limits=limits, name=name)
     try:
         for packet in video.packets():
             digest.update(packet)

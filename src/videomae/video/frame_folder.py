@@ -16,11 +16,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from videomae.core.errors import VideoError
-from videomae.core.text import readable
+from videomae.core.text import error_reason, readable
 
-from ._byte_source import describe
+from ._frame_numbers import check_indices, gather, size_text
 from ._limits import ReadLimits, Stopwatch
-from ._requests import check_indices, gather, size_text
 from .reader import VideoInfo
 from .source import FrameFolder
 
@@ -35,7 +34,7 @@ class FrameFolderReader:
 
     The images are ordered by the number in their names (2.jpg before 10.jpg), whatever the numbers begin with and
     however far they are apart, as long as they are evenly spaced: a gap is a frame that was lost. Only the images asked
-    for are opened. Pictures are turned as their EXIF data asks; transparency is dropped; of 16-bit grey images the
+    for are opened. Pictures are turned as their EXIF data asks; transparency is dropped; of 16-bit gray images the
     upper 8 bits are taken.
 
     Args:
@@ -44,8 +43,7 @@ class FrameFolderReader:
 
     Attributes:
         index: None; there are no packets.
-
-    Attributes:
+        damage: None; a damaged image is an error.
         images: the files, in the order of the frames.
 
     Raises:
@@ -54,6 +52,7 @@ class FrameFolderReader:
     """
 
     index: None = None
+    damage: None = None
 
     def __init__(self, folder: FrameFolder, *, limits: ReadLimits | None = None) -> None:
         self._name = readable(folder.path)
@@ -152,11 +151,11 @@ class FrameFolderReader:
             try:
                 rotation = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1), 0)
                 upright = ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I"):  # 16 bits of grey, which PIL would clip to 8
+                if upright.mode.startswith("I"):  # 16 bits of gray, which PIL would clip to 8
                     upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
                 return np.array(upright.convert("RGB")), (image.format or "").lower(), rotation
             except Exception as error:  # which one depends on the format and on where it is damaged
-                raise self._unreadable(number, describe(error)) from error
+                raise self._unreadable(number, error_reason(error)) from error
 
     def _open(self, number: int) -> Any:
         path = self.images[number]
@@ -167,7 +166,7 @@ class FrameFolderReader:
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 image = Image.open(path)
         except Exception as error:
-            raise self._unreadable(number, describe(error)) from error
+            raise self._unreadable(number, error_reason(error)) from error
         if image.width * image.height > self._limits.max_pixels:
             image.close()
             size = size_text((image.height, image.width))
@@ -190,7 +189,7 @@ def _list_images(folder: Path, name: str) -> list[str]:
         raise VideoError(name, expected="an existing folder of frames", hint="check the path") from None
     except (OSError, ValueError) as error:
         raise VideoError(
-            name, expected="a readable folder of frames", hint=f"it cannot be opened: {describe(error)}"
+            name, expected="a readable folder of frames", hint=f"it cannot be opened: {error_reason(error)}"
         ) from error
     images = [
         file for file in files if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES and not file.startswith(".")

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from videomae.core.errors import VideoError
-from videomae.core.text import readable
+from videomae.core.text import error_reason, readable
 
-from ._byte_source import describe
 from ._info import VideoInfo
 from .frame_folder import FrameFolderReader
+from .frame_reader import FrameReader
 from .reader import PacketIndex, ReadLimits, VideoReader
-from .reading import FrameReader
 from .remote import is_url, read_url
 from .source import FrameFolder, ShardMember, VideoSource
 
@@ -117,7 +116,7 @@ class _FileWindow(io.RawIOBase):
             num_bytes = os.fstat(self._file.fileno()).st_size
         except (OSError, ValueError) as error:
             raise VideoError(
-                shard, expected="a tar file that can be read", hint=f"it cannot be opened: {describe(error)}"
+                shard, expected="a tar file that can be read", hint=f"it cannot be opened: {error_reason(error)}"
             ) from error
         if num_bytes < self._offset + self._size:
             self.close()

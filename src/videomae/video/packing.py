@@ -22,14 +22,14 @@ from PIL import Image
 
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.files import write_atomically
+from videomae.core.text import error_reason
 
-from ._byte_source import describe
 from ._index import PacketIndex
 from ._picture import Converter, picture_shape, to_rgb
 from ._shrink import Shrinker, needs_padding, pad
 from ._x264 import repeatable_params
+from .frame_reader import FrameReader
 from .reader import VideoReader
-from .reading import FrameReader
 from .time_sampling import frames_between
 
 SHORT_SIDE = 256
@@ -288,7 +288,7 @@ def _encode(
         if isinstance(error, OSError) and error.errno:  # full or failing disk, not a fault of the encoder
             raise OSError(error.errno, os.strerror(error.errno)) from error
         raise VideoError(
-            f"{name} (the encoder fails: {describe(error)})",
+            f"{name} (the encoder fails: {error_reason(error)})",
             expected="a video that H.264 can hold",
             hint="leave it out, or convert it to a common size and rate",
         ) from error

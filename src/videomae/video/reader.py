@@ -12,7 +12,6 @@ import numpy as np
 
 from videomae.core.errors import VideoError
 
-from ._container import OpenVideo
 from ._decode import (
     MAX_REFERENCES,
     DamagedPacketError,
@@ -22,12 +21,13 @@ from ._decode import (
     decode_run,
     is_sound,
 )
+from ._frame_numbers import check_indices, size_text
 from ._index import PacketIndex
+from ._index_building import build_index, learn_index, repair_index
 from ._info import VideoInfo
 from ._limits import ReadLimits, faults_of
-from ._packets import build_index, learn_index, repair_index
+from ._open_file import DecoderSession
 from ._picture import HDR_TRANSFERS, Converter, picture_shape, rotation_degrees, to_rgb
-from ._requests import check_indices, size_text
 
 __all__ = ["PacketIndex", "ReadLimits", "VideoInfo", "VideoReader", "read_video"]
 
@@ -76,7 +76,7 @@ class VideoReader:
     ) -> None:
         if num_threads is not None and num_threads < 1:
             raise VideoError(f"num_threads={num_threads}", expected="at least 1", hint="use 1 in loader workers")
-        self._video = OpenVideo(
+        self._video = DecoderSession(
             source, num_threads=num_threads, limits=limits, name=name, known_format=index.container if index else ""
         )
         self._distrusted: set[int] = set()  # entries from which decoding did not come out right

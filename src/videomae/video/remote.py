@@ -10,8 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from videomae.core.errors import VideoError
-
-from ._byte_source import describe
+from videomae.core.text import error_reason
 
 NUM_ATTEMPTS = 3
 DEFAULT_MAX_SECONDS = 60.0
@@ -75,8 +74,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and error.strerror is None:  # fsspec's have the path alone
         return "there is no such file"
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
-        return describe(error.reason)
-    return describe(error)
+        return error_reason(error.reason)
+    return error_reason(error)
 
 
 def _hint(error: Exception, *, is_final: bool) -> str:
@@ -125,9 +124,9 @@ def _fetch_with_fsspec(url: str, offset: int, size: int | None, end: float) -> b
     try:
         files, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise _FinalError(f"reading {scheme}:// needs another package", hint=describe(error)) from error
+        raise _FinalError(f"reading {scheme}:// needs another package", hint=error_reason(error)) from error
     except ValueError as error:
-        raise _FinalError(describe(error)) from error
+        raise _FinalError(error_reason(error)) from error
     options: dict[str, Any] = {"timeout": _left(end)} if getattr(files, "async_impl", False) else {}
     data = files.cat_file(path, start=offset, end=None if size is None else offset + size, **options)
     if size is not None and len(data) != size:

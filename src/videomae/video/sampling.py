@@ -24,7 +24,7 @@ class ClipSampling:
     Args:
         method: dense, uniform or linspace, see `sample_frame_indices`.
         num_frames: frames in a clip.
-        frame_stride: distance between neighbours, in frames.
+        frame_stride: distance between neighbors, in frames.
         frame_rate: frames of the clip per second, so that clips of files of any rate last equally long, see
             `sample_frames_in_time`; `frame_stride` plays no part then. None samples by stride.
 
@@ -62,7 +62,7 @@ class ClipSampling:
 
         Args:
             num_video_frames: how many frames the video has.
-            generator: the source of randomness; None takes the centre.
+            generator: the source of randomness; None takes the center.
             frame_times: seconds of each frame; only needed where there is a `frame_rate`.
         """
         if self.frame_rate is None:
@@ -127,10 +127,10 @@ def sample_frame_indices(
     Args:
         num_video_frames: how many frames the video has, at least 1.
         num_frames: how many to choose, at least 1.
-        frame_stride: distance between neighbours, in frames, at least 1.
+        frame_stride: distance between neighbors, in frames, at least 1.
         method: one of the above.
-        generator: the source of randomness. Without one the choice is deterministic: the clip in the video's centre,
-            the frame in each segment's centre.
+        generator: the source of randomness. Without one the choice is deterministic: the clip in the video's center,
+            the frame in each segment's center.
 
     Returns:
         int64 indices (num_frames,), non-decreasing, each in [0, num_video_frames).
@@ -157,7 +157,7 @@ def dense_test_starts(num_video_frames: int, *, num_clips: int, num_frames: int,
 
     The video is thinned to every `frame_stride`-th frame, which leaves n of them; clip k of K starts at frame
     int(k · max(n − num_frames, 0) / (K − 1)) of those, so the first clip begins with the video and the last one ends
-    with it. A single clip lies in the video's centre.
+    with it. A single clip lies in the video's center.
 
     Returns:
         int64 (num_clips,), in frames of the video.
@@ -189,14 +189,14 @@ def test_clip_indices(
     - `dense`: see `dense_test_starts`.
     - `linspace`: the starts are spread in the same way over those that the span allows.
     - `uniform`: clip k of K takes the frame at k / K of each of the `num_frames` segments: with two clips the segments'
-      starts and their centres, as for Something-Something V2. A single clip takes the centres.
+      starts and their centers, as for Something-Something V2. A single clip takes the centers.
 
     Args:
         num_video_frames: how many frames the video has, at least 1.
         clip: which clip, in [0, num_clips).
         num_clips: how many clips there are, at least 1.
         num_frames: frames in a clip, at least 1.
-        frame_stride: distance between neighbours, in frames, at least 1.
+        frame_stride: distance between neighbors, in frames, at least 1.
         method: as for `sample_frame_indices`.
 
     Returns:

@@ -36,7 +36,7 @@ def sample_frames_in_time(
         frame_times: seconds of each frame, non-decreasing, at least one.
         num_frames: how many to choose, at least 1.
         frame_rate: frames of the clip per second.
-        generator: the source of randomness. Without one the clip lies in the video's centre.
+        generator: the source of randomness. Without one the clip lies in the video's center.
 
     Returns:
         int64 indices (num_frames,), non-decreasing, each in [0, len(frame_times)).
@@ -60,7 +60,7 @@ def test_clips_in_time(frame_times: np.ndarray, *, num_clips: int, num_frames: i
     """Choose the frames of the clips that a video is evaluated on, by time.
 
     The starts are spread evenly: the first clip begins with the video and the last one ends with it. A single clip lies
-    in the centre. Arguments and errors as for `sample_frames_in_time`; `num_clips` is at least 1.
+    in the center. Arguments and errors as for `sample_frames_in_time`; `num_clips` is at least 1.
 
     Returns:
         int64 indices (num_clips, num_frames).

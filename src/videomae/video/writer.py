@@ -11,9 +11,8 @@ import av
 import numpy as np
 
 from videomae.core.errors import ConfigError, ShapeError, VideoError
-from videomae.core.text import readable
+from videomae.core.text import error_reason, readable
 
-from ._byte_source import describe
 from ._x264 import repeatable_params
 
 
@@ -64,7 +63,7 @@ def write_video(
         os.replace(partial, path)
     except (av.FFmpegError, OSError) as error:
         raise VideoError(
-            readable(path), expected="a path that can be written", hint=f"writing failed: {describe(error)}"
+            readable(path), expected="a path that can be written", hint=f"writing failed: {error_reason(error)}"
         ) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -16,25 +16,26 @@ from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.data.augmentation import Augmentation
 from videomae.data.clips import Crop, TrainingClips, multi_hot
 from videomae.data.order import balanced_order
-from videomae.datasets.apart import require_apart
 from videomae.datasets.layout import split_folder
 from videomae.datasets.manifest import Manifest
+from videomae.datasets.output_check import require_apart
 from videomae.datasets.splitting import read_train_and_val
 from videomae.evaluation.results import Evaluation
 from videomae.evaluation.validate import MULTI_LABEL
 from videomae.models.config import VideoMAEConfig
 from videomae.models.initialization import init_classifier, init_for_finetuning
 from videomae.models.modeling import VideoMAEForVideoClassification
-from videomae.processing.augment import RandAugment
+from videomae.processing.rand_augment import RandAugment
 from videomae.recipes.finetune import FinetuneRecipe
+from videomae.training.classifier_inputs import ClassifierInputs
 from videomae.training.ema import WeightAverage
-from videomae.training.losses import ClassifierInputs, classification_loss
+from videomae.training.input_pictures import TitledClip, as_pixels, labelled_clips
+from videomae.training.losses import classification_loss
 from videomae.training.micro_batch import MicroBatch
 from videomae.training.optimizer import parameter_groups
 from videomae.training.report import write_finetune_report
 from videomae.training.run_folder import RunFolder, entries_hash
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
-from videomae.training.shown_inputs import TitledClip, as_pixels, labelled_clips
 from videomae.training.validation import BestEpoch, validate
 from videomae.video.reader import ReadLimits
 
@@ -108,7 +109,7 @@ class ClassificationTask:
             raise ConfigError(
                 f"class_balance={recipe.class_balance} for videos with several labels",
                 expected="0",
-                hint="leave it out; no order takes classes equally often that come together",
+                hint="set it to 0; videos with several labels cannot be balanced by sampling",
             )
 
     @property

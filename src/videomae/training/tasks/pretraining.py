@@ -13,32 +13,28 @@ from torch import Tensor
 from videomae.checkpoint import Checkpoint, new_processor
 from videomae.core.distributed import ProcessGroup
 from videomae.core.errors import ConfigError
-from videomae.core.masks import running_cell_mask
+from videomae.core.masks import MASKS, running_cell_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
-from videomae.core.random_keys import generator_for
+from videomae.core.random_keys import Stream, generator_for
 from videomae.data.clips import Crop, TrainingClips
 from videomae.data.order import epoch_order
-from videomae.datasets.apart import require_apart
 from videomae.datasets.manifest import Manifest, read_manifest
+from videomae.datasets.output_check import require_apart
 from videomae.evaluation.results import Evaluation
-from videomae.inference.reconstruct import MASKS
 from videomae.models.initialization import init_for_pretraining
 from videomae.models.modeling import VideoMAEForPreTraining
 from videomae.processing.transforms import normalize
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.training.ema import WeightAverage
+from videomae.training.input_pictures import TitledClip, as_pixels, masked_clips
 from videomae.training.micro_batch import MicroBatch
 from videomae.training.optimizer import parameter_groups
-from videomae.training.pictures import ProgressPictures, reconstruct_first
+from videomae.training.progress_pictures import ProgressPictures, reconstruct_first
 from videomae.training.report import write_pretrain_report
 from videomae.training.run_folder import RunFolder
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
-from videomae.training.shown_inputs import TitledClip, as_pixels, masked_clips
 from videomae.training.validation import BestEpoch
 from videomae.video.reader import ReadLimits
-
-# Streams of randomness that must not meet: crops are keyed by their epoch in this place, which is never so high.
-_MASK_STREAM, _DECODER_MASK_STREAM = 2**32 - 1, 2**32 - 2
 
 
 class PretrainingTask:
@@ -216,9 +212,9 @@ def draw_masks(
         num_rows: clips of the whole batch.
         step: of the run, from 0.
     """
-    generator = generator_for(recipe.seed, _MASK_STREAM, step)
+    generator = generator_for(recipe.seed, Stream.MASK, step)
     hidden = MASKS[recipe.mask](num_rows, grid, recipe.mask_ratio, generator=generator)
     if not recipe.decoder_mask_ratio:
         return hidden, None
-    generator = generator_for(recipe.seed, _DECODER_MASK_STREAM, step)
+    generator = generator_for(recipe.seed, Stream.DECODER_MASK, step)
     return hidden, running_cell_mask(num_rows, grid, recipe.decoder_mask_ratio, generator=generator)

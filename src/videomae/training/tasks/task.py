@@ -17,9 +17,9 @@ from videomae.datasets.manifest import Manifest
 from videomae.evaluation.results import Evaluation
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.ema import WeightAverage
+from videomae.training.input_pictures import TitledClip
 from videomae.training.micro_batch import MicroBatch
 from videomae.training.run_folder import RunFolder
-from videomae.training.shown_inputs import TitledClip
 from videomae.training.validation import BestEpoch
 
 

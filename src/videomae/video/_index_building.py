@@ -8,11 +8,12 @@ from typing import Any
 import av
 import numpy as np
 
+from videomae.core.text import error_reason
+
 from ._bitstream import inspector_for, needs_first_packet
-from ._byte_source import describe
-from ._container import OpenVideo
 from ._decode import MAX_REFERENCES, IndexMismatchError, decode_all, shown_between
 from ._index import NO_STAMP, PacketIndex, facts_of, frames_of_packets
+from ._open_file import DecoderSession
 
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 _NO_FRAME = -1  # decoded frames that the decoder does not assign to a packet
@@ -21,7 +22,7 @@ _NO_FRAME = -1  # decoded frames that the decoder does not assign to a packet
 class _Packets:
     """The properties of a file's packets, collected in decoding order."""
 
-    def __init__(self, video: OpenVideo) -> None:
+    def __init__(self, video: DecoderSession) -> None:
         # Matroska looks key frames up by the time at which they are shown, others by that at which they are decoded.
         self._seeks_by_pts = "matroska" in video.container.format.name
         context = video.stream.codec_context
@@ -119,7 +120,7 @@ class _Packets:
         distance = np.abs(ranks - np.arange(len(pts))).max()
         return bool(distance <= MAX_REFERENCES and (distance or not (self.is_reordered and self._can_reorder)))
 
-    def index(self, video: OpenVideo, frame_packets: np.ndarray, times: np.ndarray, **facts: Any) -> PacketIndex:
+    def index(self, video: DecoderSession, frame_packets: np.ndarray, times: np.ndarray, **facts: Any) -> PacketIndex:
         """Return the index in which these packets show the frames, given in their order."""
         pts, dts = np.array(self.pts, dtype=np.int64), np.array(self.dts, dtype=np.int64)
         can_know = [(stamps != NO_STAMP).all() and len(np.unique(stamps)) == len(stamps) for stamps in (pts, dts)]
@@ -155,7 +156,7 @@ class _Packets:
         )
 
 
-def build_index(video: OpenVideo) -> PacketIndex:
+def build_index(video: DecoderSession) -> PacketIndex:
     """Return the index of a file that was just opened: without decoding if its packets determine the frames."""
     packets = _Packets(video)
     if not packets.have_traits or packets.cuts_fields:
@@ -164,7 +165,7 @@ def build_index(video: OpenVideo) -> PacketIndex:
         for packet in video.packets():
             packets.append(packet)
     except av.FFmpegError as error:
-        packets.damage = f"packet {len(packets.pts)} cannot be read: {describe(error)}"
+        packets.damage = f"packet {len(packets.pts)} cannot be read: {error_reason(error)}"
     _note_missing_end(video, packets)
     if not packets.tell_frames or not packets.tell_order:
         return learn_index(video)
@@ -177,7 +178,7 @@ def build_index(video: OpenVideo) -> PacketIndex:
     return index
 
 
-def repair_index(video: OpenVideo, index: PacketIndex, position: int, damage: str) -> PacketIndex:
+def repair_index(video: DecoderSession, index: PacketIndex, position: int, damage: str) -> PacketIndex:
     """Return the index of a file of which a packet is damaged: what FFmpeg shows of the frames around it is kept."""
     try:
         shown = set(shown_between(video, index, *index.around(position)))
@@ -186,7 +187,7 @@ def repair_index(video: OpenVideo, index: PacketIndex, position: int, damage: st
     return index.with_damage(position, shown, damage)
 
 
-def learn_index(video: OpenVideo, *, is_counted: bool = False) -> PacketIndex:
+def learn_index(video: DecoderSession, *, is_counted: bool = False) -> PacketIndex:
     """Decode the whole file, keeping nothing but what packets its frames are from.
 
     Their order is the decoder's order of output, which is what FFmpeg shows, whatever the time stamps are. A file that
@@ -214,7 +215,7 @@ def learn_index(video: OpenVideo, *, is_counted: bool = False) -> PacketIndex:
     return packets.index(video, frame_packets, times, time_base=time_base, has_times=has_times, is_decoded=True)
 
 
-def _counted_index(video: OpenVideo, packets: _Packets, shown: list[int | None]) -> PacketIndex:
+def _counted_index(video: DecoderSession, packets: _Packets, shown: list[int | None]) -> PacketIndex:
     positions = np.array([_NO_FRAME if position is None else position for position in shown], dtype=np.int64)
     times, time_base, has_times = _times(video, packets, positions)
     zeros, numbers = np.zeros(len(shown), dtype=np.int64), np.arange(len(shown))
@@ -238,7 +239,7 @@ def _counted_index(video: OpenVideo, packets: _Packets, shown: list[int | None])
     )
 
 
-def _times(video: OpenVideo, packets: _Packets, positions: np.ndarray) -> tuple[np.ndarray, Fraction, bool]:
+def _times(video: DecoderSession, packets: _Packets, positions: np.ndarray) -> tuple[np.ndarray, Fraction, bool]:
     """Return when each frame is shown, ascending, the time base, and whether these are from the file.
 
     Time stamps made from the order of decoding are right but for their order. Where they begin again, frames after that
@@ -261,17 +262,17 @@ def _times(video: OpenVideo, packets: _Packets, positions: np.ndarray) -> tuple[
     return np.arange(len(positions)), 1 / Fraction(rate), False
 
 
-def _may_hold_single_fields(video: OpenVideo) -> bool:
+def _may_hold_single_fields(video: DecoderSession) -> bool:
     """Whether two packets may make one frame: interlaced H.264, but in MP4, where a sample is a whole frame."""
     is_progressive = video.stream.codec_context.field_order == _PROGRESSIVE
     return video.stream.codec.canonical_name == "h264" and not is_progressive and not _is_mp4(video)
 
 
-def _is_mp4(video: OpenVideo) -> bool:
+def _is_mp4(video: DecoderSession) -> bool:
     return "mp4" in video.container.format.name
 
 
-def _note_missing_end(video: OpenVideo, packets: _Packets) -> None:
+def _note_missing_end(video: DecoderSession, packets: _Packets) -> None:
     """Take note where the file breaks off: by its size, or where the container lists data beyond its end (MP4, MOV)."""
     if video.is_cut_off and packets.pts:
         packets.add_damage(len(packets.pts) - 1, "the file breaks off within its last packet")

@@ -1,4 +1,4 @@
-"""Opening a file; an unreadable video is an error of one clear line."""
+"""Opens a file and configures its decoder: threads, error detection, limits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from av.stream import Disposition
 
 from videomae.core.errors import VideoError
 from videomae.core.machine import usable_cores
+from videomae.core.text import error_reason
 
-from ._byte_source import Source, describe, source_of
+from ._byte_source import Source, source_of
 from ._limits import ReadLimits, Stopwatch
 
 # Containers whose headers hold all that a decoder needs, so that a file known from before needs no probing.
@@ -25,7 +26,7 @@ _MIN_PIXELS_FOR_THREADS = 200_000
 _MAX_AUTOMATIC_THREADS = 4
 
 
-class OpenVideo:
+class DecoderSession:
     """An open container with its video stream and a decoder that has been fed nothing since the last seek.
 
     Args:
@@ -66,11 +67,11 @@ class OpenVideo:
         self.is_cut_off = _breaks_off(self.source, self.container.format.name)
 
     def reopen(self) -> None:
-        """Stand at the first packet with a new decoder: the one way of going back that works for every container."""
+        """Reopen the file at its first packet with a new decoder: the only way to rewind every container."""
         self.close()
         max_pixels = {"max_pixels": str(self.limits.max_pixels)}
-        # FFmpeg would decode up to 20 frames to learn by how much they are reordered, which `strict` makes unnecessary;
-        # without decoders allowed to it, it decodes none. The stream's own decoder is not affected.
+        # FFmpeg would decode up to 20 frames to find how far they are reordered, which `strict` makes unnecessary. With an
+        # empty codec whitelist, probing decodes no frames. The stream's own decoder is not affected.
         probing = {"probesize": "32", "codec_whitelist": "none"} if self._skips_probing else {}
         try:
             self.container = av.open(
@@ -83,7 +84,7 @@ class OpenVideo:
             self.source.check()
             self.stopwatch.check()
             raise VideoError(
-                self.name, expected="a video file", hint=f"the file is damaged or no video ({describe(error)})"
+                self.name, expected="a video file", hint=f"the file is damaged or no video ({error_reason(error)})"
             ) from error
         try:
             self.source.check()

@@ -58,7 +58,7 @@ class RandAugment:
 
     `num_ops` of the 15 `OPERATIONS` are drawn with replacement; each is applied with `probability`, at a magnitude
     drawn from N(`magnitude`, `magnitude_std`) and cut to 0–10. All frames of a clip get the same operations and
-    magnitudes; what an operation measures (histograms, the mean grey) it measures in each frame.
+    magnitudes; what an operation measures (histograms, the mean gray) it measures in each frame.
 
     Args:
         magnitude: strength, 0–10.
@@ -128,7 +128,7 @@ class RandAugment:
     def draw(self, generator: torch.Generator) -> list[tuple[str, float]]:
         """The operations for one clip, in order, each with its argument (0 where it takes none).
 
-        As many numbers are drawn whatever comes of them, so that draws that follow do not depend on it.
+        Always draws the same number of random values, so that later draws do not depend on the outcome.
         """
         chosen = torch.randint(len(OPERATIONS), (self.num_ops,), generator=generator).tolist()
         applied = torch.rand(self.num_ops, generator=generator).lt(self.probability).tolist()
@@ -151,7 +151,7 @@ class RandAugment:
             raise ShapeError(
                 f"{clip.dtype} clip of shape {tuple(clip.shape)}",
                 expected="uint8 (T, 3, H, W)",
-                hint="augment RGB clips before they are normalised; turn RandAugment off for other channels",
+                hint="augment RGB clips before they are normalized; turn RandAugment off for other channels",
             )
         if not operations:
             return clip

@@ -16,7 +16,7 @@ _PHRASES = {
     "pass token=": "run `hf auth login`, or set HF_TOKEN",
     "log in or run `hf auth login`": "run `hf auth login`",
 }
-_OPTIONS = {"num_clips": "--clips", "num_crops": "--crops", "num_neighbours": "--neighbours", "num_seeds": "--seeds"}
+_OPTIONS = {"num_clips": "--clips", "num_crops": "--crops", "num_neighbors": "--neighbors", "num_seeds": "--seeds"}
 # Code, as `name=value` and `name(…)`, and names that mean nothing at the command line.
 _CODE = re.compile(r"\b[A-Za-z_][\w.]*(=|\()|\*\*\w")
 # Not as a part of a path.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from videomae.core.errors import ConfigError, ShapeError
 from videomae.processing._rand_augment_ops import COLOR_OPS, WARPS
-from videomae.processing.augment import OPERATIONS, RandAugment
+from videomae.processing.rand_augment import OPERATIONS, RandAugment
 
 PUBLISHED = "rand-m7-n4-mstd0.5-inc1"
 SIGNED = {"Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"}

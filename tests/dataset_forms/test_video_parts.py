@@ -14,8 +14,8 @@ from videomae.datasets.catalog import VideoRecord
 from videomae.datasets.entries import VideoEntry
 from videomae.datasets.findings import find_problems, frames_of
 from videomae.datasets.manifest import read_manifest
-from videomae.datasets.parts import frames_of_part
 from videomae.datasets.shards import read_shard_entries
+from videomae.datasets.video_parts import frames_of_part
 from videomae.video.opening import open_video
 from videomae.video.reader import read_video
 from videomae.video.sampling import ClipSampling

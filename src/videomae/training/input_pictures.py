@@ -1,4 +1,4 @@
-"""What a model gets, as pictures: clips un-normalised, mixtures by their names, hidden tubelets painted over."""
+"""What a model gets, as pictures: clips un-normalized, mixtures by their names, hidden tubelets painted over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from videomae.core import tubelets
 from videomae.core.grid import TubeletGrid
 
-_GREY = 128
+_GRAY = 128
 # Smaller shares of a target are smoothing.
 _MIN_SHARE = 0.005
 
@@ -19,7 +19,7 @@ TitledClip = tuple[str, np.ndarray]
 
 
 def as_pixels(pixel_values: Tensor, mean: float | Sequence[float], std: float | Sequence[float]) -> np.ndarray:
-    """Normalised clips (B, T, C, H, W) as uint8 (B, T, H, W, C); noise beyond black and white is cut off."""
+    """Normalized clips (B, T, C, H, W) as uint8 (B, T, H, W, C); noise beyond black and white is cut off."""
     means, stds = (torch.tensor(values, device=pixel_values.device).reshape(-1, 1, 1) for values in (mean, std))
     pixels = (pixel_values.float() * stds + means).mul(255).round().clamp(0, 255).to(torch.uint8)
     return pixels.permute(0, 1, 3, 4, 2).cpu().numpy()
@@ -70,8 +70,8 @@ def labelled_clips(names: Sequence[str], pixels: np.ndarray, targets: Tensor, sm
 
 
 def _painted(clip: np.ndarray, covered: Tensor, grid: TubeletGrid) -> np.ndarray:
-    """A clip (T, H, W, C) with the covered tubelets (N,) in grey."""
+    """A clip (T, H, W, C) with the covered tubelets (N,) in gray."""
     tokens = tubelets.patchify(torch.from_numpy(clip).permute(0, 3, 1, 2)[None], grid)
-    tokens = tokens.masked_fill(covered.cpu()[None, :, None], _GREY)
+    tokens = tokens.masked_fill(covered.cpu()[None, :, None], _GRAY)
     painted: np.ndarray = tubelets.unpatchify(tokens, grid)[0].permute(0, 2, 3, 1).numpy()
     return painted

@@ -1,4 +1,4 @@
-"""What is written must not become DATA, and DATA must not lie in what is written over."""
+"""Refuse output folders that overlap with the data."""
 
 from __future__ import annotations
 

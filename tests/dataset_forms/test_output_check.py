@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from videomae.core.errors import DataError
-from videomae.datasets.apart import is_within, require_apart
 from videomae.datasets.manifest import read_manifest
+from videomae.datasets.output_check import is_within, require_apart
 
 Place = Callable[..., Path]
 

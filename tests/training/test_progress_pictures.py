@@ -12,10 +12,10 @@ from small_runs import Recorder, read_metrics, tiny_pretrain_recipe
 from videomae.checkpoint import Checkpoint
 from videomae.datasets.manifest import VideoEntry, read_manifest
 from videomae.inference.reconstruct import Reconstruction
-from videomae.training import pictures
+from videomae.training import progress_pictures
 from videomae.training.metrics_log import peak_memory_gib
-from videomae.training.pictures import ProgressPictures, due_epochs, read_progress, reconstruct_first
 from videomae.training.pretrain import PretrainResult, pretrain
+from videomae.training.progress_pictures import ProgressPictures, due_epochs, read_progress, reconstruct_first
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ def test_the_first_and_last_epoch_and_some_between(num_epochs: int, epochs: tupl
 
 
 @pytest.fixture
-def taking(pretrained: PretrainResult, colours: Path, tmp_path: Path) -> ProgressPictures:
+def taking(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> ProgressPictures:
     checkpoint = Checkpoint.open(pretrained.folder, task="pretraining")
-    entries = read_manifest(colours).take_split("train").entries
+    entries = read_manifest(colors).take_split("train").entries
     return ProgressPictures(checkpoint, entries, tiny_pretrain_recipe(epochs=8), tmp_path, Recorder().note)
 
 
@@ -63,8 +63,8 @@ def test_large_clips_are_kept_small(taking: ProgressPictures, tmp_path: Path) ->
     sizes = []
     for side in (300, 50):
         frames = np.zeros((9, side, side // 2, 3), np.uint8)
-        pictures._save(tmp_path / "pictures" / "x.png", [frames, frames])
-        sizes.append([clip.shape for clip in pictures._load(tmp_path / "pictures" / "x.png")])
+        progress_pictures._save(tmp_path / "pictures" / "x.png", [frames, frames])
+        sizes.append([clip.shape for clip in progress_pictures._load(tmp_path / "pictures" / "x.png")])
     assert sizes == [[(6, 112, 56, 3)] * 2, [(6, 50, 25, 3)] * 2]
 
 
@@ -107,11 +107,11 @@ def test_a_run_keeps_them(pretrained: PretrainResult) -> None:
     assert names == ["original", "masked", "epoch 1", "epoch 2"]
 
 
-def test_an_average_of_the_weights_is_what_rebuilds(colours: Path, tmp_path: Path) -> None:
+def test_an_average_of_the_weights_is_what_rebuilds(colors: Path, tmp_path: Path) -> None:
     """The folder holds the average; the last pictures are those of the folder, not of the weights in training."""
     recipe = tiny_pretrain_recipe(ema_decay=0.9)
-    result = pretrain(colours, tmp_path, recipe)
-    entries = read_manifest(colours).take_split("train").entries
+    result = pretrain(colors, tmp_path, recipe)
+    entries = read_manifest(colors).take_split("train").entries
     saved = Checkpoint.open(result.folder, task="pretraining")
     of_folder = [rebuilt.rebuilt for _, rebuilt in reconstruct_first(saved, entries, recipe, torch.device("cpu"))]
     last = [clips[-1] for _, clips in read_progress(tmp_path)]

@@ -28,6 +28,10 @@ class FrameReader(Protocol):
         """The packet index, to be given to later readers; None for videos that have none (folders of frames)."""
 
     @property
+    def damage(self) -> str | None:
+        """What is wrong with the file, which is read nevertheless; None for a sound one."""
+
+    @property
     def info(self) -> VideoInfo:
         """Size, frame rate and further properties."""
 

@@ -12,7 +12,7 @@ import pytest
 from small_runs import Commands
 
 import videomae
-from videomae.api.hints import in_command_words, in_python_words
+from videomae.api.error_wording import in_command_words, in_python_words
 from videomae.cli.arguments import in_words_of, options_of
 from videomae.cli.main import COMMANDS
 from videomae.core.errors import CheckpointError
@@ -21,7 +21,7 @@ SOURCE = Path(videomae.__file__).parent
 # Errors of one file: they stand in notes, reports and JSON, which no command rewrites.
 OF_FILES = (
     "video/_limits",
-    "video/_container",
+    "video/_open_file",
     "video/_picture",
     "video/frame_folder",
     "video/opening",

@@ -1,0 +1,9 @@
+"""Values of options that are chosen by name; loads nothing, so that recipes and the command line can use it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+PrecisionName = Literal["auto", "bf16", "fp32", "fp16"]
+MaskName = Literal["tube", "random"]
+TrackerName = Literal["auto", "tensorboard", "wandb", "trackio", "none"]
