@@ -7,7 +7,10 @@ import logging
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
+from videomae.api import _console as _console_module
+from videomae.api._console import can_show_bars
 from videomae.api.progress import ProgressMonitor
 from videomae.training.monitor import StepReport
 
@@ -99,3 +102,16 @@ def test_a_terminal_gets_bars(caplog: pytest.LogCaptureFixture) -> None:
     for part in ("fine-tuning", "10/10", "loss 0.500", "12.3 clips/s", "validating"):
         assert part in shown, part
     assert caplog.messages == ["broken: clips/[a].mp4"]
+
+
+@pytest.mark.parametrize("has_widgets", [True, False])
+def test_a_notebook_gets_a_bar_where_it_has_widgets(has_widgets: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_console_module, "find_spec", lambda name: object() if has_widgets else None)
+    notebook = Console(file=io.StringIO(), force_jupyter=True, width=120)
+    assert not notebook.is_terminal
+    assert can_show_bars(notebook) == has_widgets
+    monitor = ProgressMonitor(notebook)
+    started = []
+    monkeypatch.setattr(Progress, "start", lambda bar: started.append(bar))
+    monitor.start("training", total_steps=100, first_step=0)
+    assert len(started) == has_widgets

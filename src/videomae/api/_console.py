@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from videomae.core.machine import is_main_process
@@ -33,8 +34,8 @@ def _console(is_main: bool) -> Console:
 
 
 def can_show_bars(console: Console) -> bool:
-    """Whether a progress bar can move there: in a terminal, or in a notebook, which rich does not count as one."""
-    return console.is_terminal or console.is_jupyter
+    """Whether a progress bar can move there: in a terminal, or in a notebook, where rich needs ipywidgets for it."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
 
 
 class _NoticeHandler(logging.Handler):

@@ -21,7 +21,8 @@ from videomae.datasets.tables import Listed
 from videomae.video import is_url
 
 _FORMS = (
-    "a folder of class folders, a folder of videos, a CSV, TSV or JSON with path,label[,split], a list or packed data"
+    "a folder of class folders, a folder of videos, a CSV, TSV or JSON with path,label[,split], "
+    "a text file of paths, a published list or packed data"
 )
 
 

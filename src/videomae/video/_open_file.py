@@ -70,8 +70,8 @@ class DecoderSession:
         """Reopen the file at its first packet with a new decoder: the only way to rewind every container."""
         self.close()
         max_pixels = {"max_pixels": str(self.limits.max_pixels)}
-        # FFmpeg would decode up to 20 frames to find how far they are reordered, which `strict` makes unnecessary. With an
-        # empty codec whitelist, probing decodes no frames. The stream's own decoder is not affected.
+        # FFmpeg would decode up to 20 frames to find how far they are reordered, which `strict` makes unnecessary.
+        # With an empty codec whitelist, probing decodes no frames. The stream's own decoder is not affected.
         probing = {"probesize": "32", "codec_whitelist": "none"} if self._skips_probing else {}
         try:
             self.container = av.open(
