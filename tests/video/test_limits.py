@@ -175,12 +175,12 @@ class _Slow:
         return getattr(self._container, name)
 
 
-@pytest.mark.parametrize("where", ["decode_run", "to_rgb", "build_index"])
+@pytest.mark.parametrize("where", ["decode_run", "to_rgb", "index_from_packets"])
 def test_memory_that_runs_out(clip, monkeypatch, where):
     def hungry(*arguments, **options):
         raise MemoryError
 
-    if where == "build_index":
+    if where == "index_from_packets":
         monkeypatch.setattr(reader_module, where, hungry)
         with pytest.raises(VideoError, match=r"clip.mp4 \(more than the memory there is\)"):
             VideoReader(clip)

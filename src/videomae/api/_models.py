@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.progress import Progress
 
@@ -13,6 +14,7 @@ from videomae.checkpoint import Checkpoint, stored_task
 from videomae.core.choices import PrecisionName
 from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError
+from videomae.inference.embed import EmbedOptions
 from videomae.inference.scores import ViewOptions
 from videomae.models.config import VideoMAEConfig
 from videomae.video.sampling import ClipSampling
@@ -61,7 +63,20 @@ class Views:
 
     def options(self) -> ViewOptions:
         """For scoring videos."""
-        return ViewOptions(self.clips, self.crops, self.precision, self.num_workers, self.read_limit_seconds)
+        return ViewOptions(**self._shared())
+
+    def embed_options(self, **more: Any) -> EmbedOptions:
+        """For embedding videos; `more` are the fields that only `EmbedOptions` has."""
+        return EmbedOptions(**self._shared(), **more)
+
+    def _shared(self) -> dict[str, Any]:
+        return {
+            "num_clips": self.clips,
+            "num_crops": self.crops,
+            "precision": self.precision,
+            "num_workers": self.num_workers,
+            "read_limit_seconds": self.read_limit_seconds,
+        }
 
     def applied_to(self, sampling: ClipSampling) -> ClipSampling:
         """The checkpoint's sampling, unless another distance of the frames is asked for."""

@@ -19,7 +19,6 @@ from videomae.evaluation.probes import ProbeOptions
 from videomae.evaluation.report import write_evaluation_report, write_predictions
 from videomae.evaluation.results import Evaluation
 from videomae.evaluation.validate import evaluate_classifier
-from videomae.inference.embed import EmbedOptions
 
 
 @public
@@ -194,14 +193,7 @@ def probe(
     options = ProbeOptions(
         method=method, num_neighbors=neighbors, learning_rates=tuple(learning_rates), epochs=epochs, seed=seed
     )
-    embedding = EmbedOptions(
-        num_clips=clips,
-        num_crops=crops,
-        precision=precision,
-        num_workers=num_workers,
-        read_limit_seconds=read_limit_seconds,
-        dense=method == "attentive",
-    )
+    embedding = views.embed_options(dense=method == "attentive")
     train, test = _train_and_test(data, val, video_root)
     checkpoint = open_model(model, views, device, for_features=True)
     with progress_bar(progress) as bar:

@@ -16,7 +16,7 @@ from videomae.core.errors import ConfigError, VideoError
 from videomae.core.random_keys import generator_for
 from videomae.datasets.entries import VideoEntry
 from videomae.datasets.manifest import read_videos
-from videomae.inference.embed import EmbedOptions, embed_videos
+from videomae.inference.embed import embed_videos
 from videomae.inference.features import FeatureFile, Features
 from videomae.inference.predict import VideoPrediction, predict_videos
 from videomae.inference.reconstruct import Reconstruction, reconstruct_video
@@ -203,16 +203,7 @@ def embed(
         read_limit_seconds=read_limit_seconds,
     )
     entries = _read(data, video_root)
-    options = EmbedOptions(
-        num_clips=clips,
-        num_crops=crops,
-        windows=windows,
-        overlap=overlap,
-        dense=dense,
-        precision=precision,
-        num_workers=num_workers,
-        read_limit_seconds=read_limit_seconds,
-    )
+    options = views.embed_options(windows=windows, overlap=overlap, dense=dense)
     file = FeatureFile(output)
     checkpoint = open_model(model, views, device, for_features=True)
     seen: set[int] = set()

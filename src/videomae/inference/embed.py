@@ -19,7 +19,7 @@ from videomae.data.listed_clips import FrameTimes, ListedClips
 from videomae.data.loader import hard_limit_seconds, view_loader
 from videomae.datasets.manifest import VideoEntry
 from videomae.datasets.video_parts import whole_video
-from videomae.inference.scores import MAX_VIEWS_PER_FORWARD
+from videomae.inference.scores import MAX_VIEWS_PER_FORWARD, ViewOptions
 from videomae.processing.transforms import normalize
 from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
@@ -31,36 +31,25 @@ _VIDEOS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedOptions:
-    """Which clips of a video are embedded, and how.
+class EmbedOptions(ViewOptions):
+    """Which clips of a video are embedded, and how; the features of several clips and crops are averaged.
 
     Args:
-        num_clips: clips spread over the video, whose features are averaged.
-        num_crops: crops along the longer side, whose features are averaged.
         windows: instead, consecutive clips that cover the whole video, each a row of its own.
         overlap: of windows: the share of a window that the next one repeats.
         dense: every token's features, not their mean; of one clip and crop, or of windows.
-        precision: of the matrix products: "auto", "fp32", "bf16" or "fp16".
-        num_workers: processes that decode; -1 chooses, 0 decodes in this one.
-        read_limit_seconds: for opening one video and for reading its clips; one that takes longer is broken.
 
     Raises:
         ConfigError: for values out of range or that exclude each other.
     """
 
-    num_clips: int = 1
-    num_crops: int = 1
     windows: bool = False
     overlap: float = 0.0
     dense: bool = False
-    precision: str = "auto"
     num_workers: int = -1
-    read_limit_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("num_clips", "num_crops"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}", expected="at least 1", hint=f"give a larger {name}")
+        super().__post_init__()
         if not 0 <= self.overlap < 1:
             raise ConfigError(f"overlap={self.overlap}", expected="a share from 0 to below 1", hint="change --overlap")
         if (self.dense or self.windows) and self.num_clips * self.num_crops > 1:

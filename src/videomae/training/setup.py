@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,8 +17,10 @@ from videomae.recipes.sizes import require_size, size_keywords
 from videomae.training.run_folder import precision_begun
 from videomae.video.sampling import ClipSampling
 
+AnyRecipe = TypeVar("AnyRecipe", bound=TrainingRecipe)
 
-def fit_batch_size(recipe: Any, num_clips: int, note: Callable[[str], object]) -> Any:
+
+def fit_batch_size(recipe: AnyRecipe, num_clips: int, note: Callable[[str], object]) -> AnyRecipe:
     """The recipe with a batch of all clips where it asks for more than there are; learning rates follow."""
     if recipe.batch_size <= num_clips:
         return recipe
@@ -32,8 +34,8 @@ def fit_batch_size(recipe: Any, num_clips: int, note: Callable[[str], object]) -
 
 
 def settle_precision(
-    recipe: Any, output: str | Path, device: torch.device, processes: ProcessGroup
-) -> tuple[Any, ChosenPrecision]:
+    recipe: AnyRecipe, output: str | Path, device: torch.device, processes: ProcessGroup
+) -> tuple[AnyRecipe, ChosenPrecision]:
     """The recipe with the precision that its "auto" becomes, and why; all processes have that of the main one.
 
     A run that is resumed continues in the precision in which it began, on whatever machine.
@@ -60,18 +62,12 @@ def settle_precision(
 
 def new_config(recipe: TrainingRecipe, **more: Any) -> VideoMAEConfig:
     """The configuration of a new network; the recipe leaves nothing open (`TrainingRecipe.for_new_network`)."""
-    values = recipe.to_dict()
-    clip = {name: values[name] for name in ("image_size", "num_frames")}
-    network = {**size_keywords(values["size"]), **clip}
-    if values.get("decoder_depth") is not None:
-        network["decoder_num_hidden_layers"] = values["decoder_depth"]
-    if values.get("decoder_width") is not None:
-        network["decoder_hidden_size"] = values["decoder_width"]
-        network["decoder_intermediate_size"] = 4 * values["decoder_width"]
-    return VideoMAEConfig(**network, **more)
+    assert recipe.size is not None
+    clip = {"image_size": recipe.image_size, "num_frames": recipe.num_frames}
+    return VideoMAEConfig(**{**size_keywords(recipe.size), **clip, **more})
 
 
-def fit_to_checkpoint(recipe: Any, config: VideoMAEConfig, sampling: ClipSampling) -> Any:
+def fit_to_checkpoint(recipe: AnyRecipe, config: VideoMAEConfig, sampling: ClipSampling) -> AnyRecipe:
     """The recipe with what it leaves open as the checkpoint has it; refuses another size or other clips."""
     require_size(recipe.size, config)
     return recipe.fitted_to_checkpoint(
@@ -85,6 +81,7 @@ def fit_to_checkpoint(recipe: Any, config: VideoMAEConfig, sampling: ClipSamplin
 
 def clip_sampling(recipe: TrainingRecipe) -> ClipSampling:
     """Which frames make a clip, of a recipe that leaves nothing open."""
-    values = recipe.to_dict()
-    stride = {} if values["frame_stride"] is None else {"frame_stride": values["frame_stride"]}
-    return ClipSampling(values["sampling"], values["num_frames"], frame_rate=values["frame_rate"], **stride)
+    assert recipe.sampling is not None
+    assert recipe.num_frames is not None
+    stride = {} if recipe.frame_stride is None else {"frame_stride": recipe.frame_stride}
+    return ClipSampling(recipe.sampling, recipe.num_frames, frame_rate=recipe.frame_rate, **stride)

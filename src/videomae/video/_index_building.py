@@ -85,22 +85,22 @@ class _Packets:
         return is_leading or (is_open and position <= key + MAX_REFERENCES)
 
     @property
-    def have_traits(self) -> bool:
+    def has_traits(self) -> bool:
         """Whether packets of this codec and container describe the frames in them."""
         return self._inspect is not None
 
     @property
     def have_entries(self) -> bool:
         """Whether packets show where decoding may begin."""
-        return self.have_traits and not self.changes_header and min(self.num_shown, default=-1) >= 0
+        return self.has_traits and not self.changes_header and min(self.num_shown, default=-1) >= 0
 
     @property
-    def tell_frames(self) -> bool:
+    def determine_frames(self) -> bool:
         """Whether each packet shows one known frame or none, and the first one can be decoded by itself."""
         return self.have_entries and not self.cuts_fields and self.is_entry[0] and max(self.num_shown) <= 1
 
     @property
-    def tell_order(self) -> bool:
+    def determine_order(self) -> bool:
         """Whether presentation times are there, and are the order in which the decoder puts frames out.
 
         Not where time stamps are missing, repeated or begin again (recordings joined by `cat`). And not where frames
@@ -156,19 +156,19 @@ class _Packets:
         )
 
 
-def build_index(video: DecoderSession) -> PacketIndex:
+def index_from_packets(video: DecoderSession) -> PacketIndex:
     """Return the index of a file that was just opened: without decoding if its packets determine the frames."""
     packets = _Packets(video)
-    if not packets.have_traits or packets.cuts_fields:
-        return learn_index(video)
+    if not packets.has_traits or packets.cuts_fields:
+        return index_by_decoding(video)
     try:
         for packet in video.packets():
             packets.append(packet)
     except av.FFmpegError as error:
         packets.damage = f"packet {len(packets.pts)} cannot be read: {error_reason(error)}"
     _note_missing_end(video, packets)
-    if not packets.tell_frames or not packets.tell_order:
-        return learn_index(video)
+    if not packets.determine_frames or not packets.determine_order:
+        return index_by_decoding(video)
     pts = np.array(packets.pts, dtype=np.int64)
     shown = np.flatnonzero(packets.num_shown)
     frame_packets = shown[np.argsort(pts[shown])]
@@ -183,11 +183,11 @@ def repair_index(video: DecoderSession, index: PacketIndex, position: int, damag
     try:
         shown = set(shown_between(video, index, *index.around(position)))
     except IndexMismatchError:
-        return learn_index(video)
+        return index_by_decoding(video)
     return index.with_damage(position, shown, damage)
 
 
-def learn_index(video: DecoderSession, *, is_counted: bool = False) -> PacketIndex:
+def index_by_decoding(video: DecoderSession, *, is_counted: bool = False) -> PacketIndex:
     """Decode the whole file, keeping nothing but what packets its frames are from.
 
     Their order is the decoder's order of output, which is what FFmpeg shows, whatever the time stamps are. A file that

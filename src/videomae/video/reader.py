@@ -23,7 +23,7 @@ from ._decode import (
 )
 from ._frame_numbers import check_indices, size_text
 from ._index import PacketIndex
-from ._index_building import build_index, learn_index, repair_index
+from ._index_building import index_by_decoding, index_from_packets, repair_index
 from ._info import VideoInfo
 from ._limits import ReadLimits, faults_of
 from ._open_file import DecoderSession
@@ -85,7 +85,7 @@ class VideoReader:
         self._converter = Converter(self._video.name)
         try:
             with faults_of(self._video.name):
-                self.index = index or build_index(self._video)
+                self.index = index or index_from_packets(self._video)
             self._check_not_empty()
         except BaseException:
             self.close()
@@ -287,7 +287,7 @@ class VideoReader:
                 hint=f"copy or download the file again ({error})",
             ) from error
         self._has_replaced_index = self.index.is_decoded
-        self.index = learn_index(self._video, is_counted=self.index.is_decoded)
+        self.index = index_by_decoding(self._video, is_counted=self.index.is_decoded)
         self._distrusted.clear()
 
     def _decode_run(self, index: PacketIndex, entry: int, run: list[int]) -> Iterator[tuple[int, Any]]:

@@ -113,7 +113,13 @@ class PretrainingTask:
             opened = Checkpoint.open(self._init, task="pretraining", norm_pix_loss=recipe.norm_pix_loss)
             return opened.model, fit_to_checkpoint(recipe, opened.model.config, opened.sampling)
         recipe = recipe.for_new_network()
-        config = new_config(recipe, norm_pix_loss=recipe.norm_pix_loss, use_mean_pooling=False)
+        decoder: dict[str, int] = {}
+        if recipe.decoder_depth is not None:
+            decoder["decoder_num_hidden_layers"] = recipe.decoder_depth
+        if recipe.decoder_width is not None:
+            decoder["decoder_hidden_size"] = recipe.decoder_width
+            decoder["decoder_intermediate_size"] = 4 * recipe.decoder_width
+        config = new_config(recipe, norm_pix_loss=recipe.norm_pix_loss, use_mean_pooling=False, **decoder)
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             model = VideoMAEForPreTraining(config)
