@@ -127,7 +127,7 @@ def test_a_process_that_leaves_is_missed_in_one_line() -> None:
     missed, left = run_in_processes(_go_on_alone)
     assert left == "left"
     assert "process 0 of 2 lost its connection to the others" in str(missed)
-    assert "the same command goes on" in missed.hint
+    assert "repeat the command to resume" in missed.hint
 
 
 def _fail_in_one(problem: Exception) -> str:
@@ -147,7 +147,7 @@ def _fail_in_one(problem: Exception) -> str:
         (VideoError("clip.mp4", expected="a video", hint="repair it"), "clip.mp4: expected a video; repair it"),
         (
             OSError("no disk\nat all"),
-            "OSError: no disk: expected no such failure; see what this process said before it",
+            "OSError: no disk: expected no such failure; see the earlier output of this process",
         ),
     ],
 )
