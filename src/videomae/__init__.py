@@ -1,4 +1,12 @@
-"""VideoMAE: a folder of videos → a pre-trained model → a classifier, features, pictures."""
+"""VideoMAE: a folder of videos → a pre-trained model → a classifier, features, pictures.
+
+Jobs: `pretrain`, `finetune`, `evaluate`, `probe`, `predict`, `embed`, `reconstruct`; of data `scan`, `pack`.
+Models: `Checkpoint` (model, processor and sampling), `load_checkpoint`, and the classes of transformers 4.34.0:
+`VideoMAEConfig`, `VideoMAEModel`, `VideoMAEForPreTraining`, `VideoMAEForVideoClassification`, `VideoMAEImageProcessor`.
+Videos: `probe_video`, `open_video`, `read_video`, `sample_frame_indices`, `VideoDataset`.
+Masks: `tube_mask`, `random_mask`, `running_cell_mask`. Settings: `list_recipes`, `get_recipe`.
+Errors: `InputError` and its kinds `VideoError`, `DataError`, `CheckpointError`, `ConfigError`, `ShapeError`.
+"""
 
 from __future__ import annotations
 
@@ -148,4 +156,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*__all__, "__all__", "__doc__", "__file__", "__name__", "__path__", "__version__"])

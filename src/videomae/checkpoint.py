@@ -30,9 +30,20 @@ TASKS: dict[str, type[VideoMAEPreTrainedModel]] = {
     "pretraining": VideoMAEForPreTraining,
     "classification": VideoMAEForVideoClassification,
 }
+# Tensors that a model for another task has beside the encoder: that they are not used is no news.
+_HEADS = (
+    "decoder.",
+    "encoder_to_decoder.",
+    "mask_token",
+    "classifier.",
+    "fc_norm.",
+    "videomae.layernorm.",
+    "layernorm.",
+)
 _REMEDIES = {
     "pretraining": "give the output of `videomae pretrain`; a classifier has no decoder",
-    "classification": "give the output of `videomae finetune`; a pre-trained encoder has no classifier yet",
+    "classification": "give the output of `videomae finetune`, or class_names=[…] for a new head; "
+    "a pre-trained encoder has no classifier yet",
 }
 
 
@@ -140,9 +151,9 @@ def load_checkpoint(
             expected=f"all weights for {task}",
             hint="part of its encoder is missing; copy or download it again" if in_encoder else _REMEDIES[task],
         )
-    if info["unexpected_keys"]:
-        parts = sorted({name.split(".")[0] for name in info["unexpected_keys"]})
-        logger.info("%s: not used for %s: %s", source, task, ", ".join(parts))
+    unexpected = [name for name in info["unexpected_keys"] if not name.startswith(_HEADS)]
+    if unexpected:
+        logger.info("%s: not used for %s: %s", source, task, ", ".join(sorted(unexpected)[:5]))
     return model
 
 
@@ -262,7 +273,7 @@ def _from_unit_pixels(processor: VideoMAEImageProcessor, num_channels: int) -> V
 
 def _stored_sampling(processor: VideoMAEImageProcessor, config: VideoMAEConfig) -> ClipSampling:
     """The sampling that the processor's file names; dense ones of the model's length where it names none."""
-    stored = getattr(processor, "sampling", None) or {}
+    stored = vars(processor).get("sampling") or {}
     try:
         return ClipSampling(**{"num_frames": config.num_frames, **stored})
     except TypeError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
+from numbers import Integral
+from os import PathLike, fspath
 from typing import Any
 
 from rich.progress import Progress
@@ -19,7 +20,7 @@ from videomae.inference.scores import ViewOptions
 from videomae.models.config import VideoMAEConfig
 from videomae.video.sampling import ClipSampling
 
-Model = str | Path | Checkpoint
+Model = str | PathLike[str] | Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +87,27 @@ class Views:
 
 
 def require_at_least(least: int, option: str, value: int) -> None:
-    """Raise a ConfigError unless `value` is `least` or more."""
+    """Raise a ConfigError unless `value` is a whole number, `least` or more."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ConfigError(f"{option} {value!r}", expected="a whole number", hint=f"change {option}")
     if value < least:
         raise ConfigError(f"{option} {value}", expected=f"{least} or more", hint="give a larger number")
+
+
+def path_of(value: object, name: str) -> str:
+    """A path or name as text; also of what has a folder, such as the result of a training."""
+    if isinstance(value, str | PathLike):
+        return str(fspath(value))
+    raise ConfigError(
+        f"{name}={_shown(value)}",
+        expected="a path as str or Path",
+        hint="write the paths of several videos into a text file, one a line" if name == "data" else f"change {name}",
+    )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
 
 
 def open_model(model: Model, views: Views, device: str, *, for_features: bool = False) -> Checkpoint:
@@ -104,6 +123,12 @@ def open_model(model: Model, views: Views, device: str, *, for_features: bool = 
         InputError: if there is no such checkpoint, or it cannot do this.
     """
     place = choose_device(device)
+    if not isinstance(model, str | PathLike | Checkpoint):
+        raise ConfigError(
+            f"model={_shown(model)}",
+            expected="a checkpoint folder, a hub name or a videomae.Checkpoint",
+            hint="make one of a loaded model: videomae.Checkpoint(model, processor, sampling)",
+        )
     if isinstance(model, Checkpoint):
         opened = model
         if not for_features and not hasattr(opened.model, "classifier"):
@@ -114,8 +139,10 @@ def open_model(model: Model, views: Views, device: str, *, for_features: bool = 
             )
     else:
         # A classifier's features are what its head reads, so its norm is needed; of others the encoder is enough.
-        is_classifier = not for_features or stored_task(VideoMAEConfig.from_pretrained(model)) == "classification"
-        opened = Checkpoint.open(model, task="classification" if is_classifier else "features")
+        is_classifier = (
+            not for_features or stored_task(VideoMAEConfig.from_pretrained(fspath(model))) == "classification"
+        )
+        opened = Checkpoint.open(fspath(model), task="classification" if is_classifier else "features")
     opened.model.to(place)
     return replace(opened, sampling=views.applied_to(opened.sampling))
 

@@ -42,6 +42,10 @@ def public(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
             try:
                 return function(*args, **kwargs)
             except InputError as error:
-                raise in_python_words(error) from error
+                translated = in_python_words(error)
+                if str(translated) == str(error):
+                    raise
+                # The same error, so the traceback shows it once; its own cause stays.
+                raise translated.with_traceback(error.__traceback__) from error.__cause__
 
     return call

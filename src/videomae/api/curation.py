@@ -89,7 +89,7 @@ def pack(
     num_workers: int = -1,
     progress: bool = True,
 ) -> PackReport:
-    """Re-encode videos once, small and in a form that is read many times faster; `out` is then DATA like any other.
+    r"""Re-encode videos once, small and in a form that is read many times faster; `out` is then DATA like any other.
 
     Classes, splits and groups are kept, frames keep their number and order, sound is dropped. Repeat the call to
     resume; videos that have changed since are packed again.
@@ -102,8 +102,8 @@ def pack(
         shards: write tar files in the WebDataset convention, readable from URLs too, instead of a file per video.
         shard_size: size of a tar file, such as "500MB"; "1GB" by default.
         overwrite: pack everything again where `out` was packed with other settings.
-        group: as for `scan`.
-        video_root: as for `scan`.
+        group: what must stay in one split: a column, "parent" (folder), or a bracket in the path such as "(s\d+)_".
+        video_root: of lists: the folder that their paths are relative to.
         num_workers: processes that pack; -1 for one per core.
         progress: show a bar.
 

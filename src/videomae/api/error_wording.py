@@ -69,6 +69,13 @@ _OPTION = re.compile(
     r"(?<![\w/-])--([a-z][a-z0-9-]*)"
     r"(?:[ =](\d[\w.]*|[A-Z][A-Z_.]*\b|(?:auto|fp32|bf16|fp16|cpu|none|linear|dense)\b))?"
 )
+# Commands that are functions in Python; the words in capitals behind them are their arguments.
+_COMMAND = re.compile(
+    r"`?\bvideomae (pretrain|finetune|evaluate|probe|predict|embed|reconstruct|scan|pack|recipes)\b(?! --)"
+    r"((?: [A-Z]{3,}\b)*)`?"
+)
+# Parameters that are True or False.
+_FLAGS = {"count_broken_as_wrong", "overwrite", "resume_anyway", "windows"}
 _HELP = re.compile(r"\bvideomae (\w+) --help")
 
 
@@ -79,7 +86,8 @@ def in_python_words(error: InputError) -> InputError:
 
 
 def _as_parameters(text: str) -> str:
-    # Commands of a shell stay as they are: what stands in backticks, and the options of other programs.
+    # Commands of a shell stay as they are: other things in backticks, and the options of other programs.
+    text = _COMMAND.sub(_call, text)
     return "".join(
         piece if piece.startswith("`") else "; ".join(map(_clause_as_parameters, piece.split("; ")))
         for piece in re.split(r"(`[^`]*`)", text)
@@ -93,11 +101,17 @@ def _clause_as_parameters(clause: str) -> str:
     return _OPTION.sub(_parameter, clause)
 
 
+def _call(found: re.Match[str]) -> str:
+    if found[1] == "recipes":
+        return "`videomae.list_recipes()`"
+    return f"`videomae.{found[1]}({', '.join(found[2].lower().split())})`"
+
+
 def _parameter(found: re.Match[str]) -> str:
     name, value = found[1], found[2]
     if name.startswith("no-"):
         return f"{name.removeprefix('no-').replace('-', '_')}=False"
     name = name.replace("-", "_")
     if value is None:
-        return name
+        return f"{name}=True" if name in _FLAGS else name
     return f"{name}={value}" if value[0].isdigit() or value.isupper() else f'{name}="{value}"'

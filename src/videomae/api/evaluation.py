@@ -163,15 +163,15 @@ def probe(
         learning_rates: to try, all at once; empty for a range that suits the method.
         epochs: passes over the features.
         count_broken_as_wrong: count an unreadable test video as wrong instead of stopping.
-        clips: as for `evaluate`.
-        crops: as for `evaluate`.
-        frame_stride: as for `evaluate`.
-        frame_rate: as for `evaluate`.
-        video_root: as for `evaluate`.
-        device: as for `evaluate`.
-        precision: as for `evaluate`.
-        num_workers: as for `evaluate`.
-        read_limit_seconds: as for `evaluate`.
+        clips: clips in time, whose probabilities are averaged.
+        crops: crops of each clip along the longer side, averaged too.
+        frame_stride: distance between the frames of a clip; by default the checkpoint's.
+        frame_rate: frames of a clip per second, in place of a stride.
+        video_root: of lists: the folder that their paths are relative to.
+        device: "auto" (CUDA, else MPS, else the CPU) or any device of torch.
+        precision: of the matrix products; "auto" is what the hardware multiplies fast.
+        num_workers: processes that decode; -1 chooses, 0 decodes in this process.
+        read_limit_seconds: for opening one video and for reading its clips; one that takes longer is unreadable.
         progress: show a bar.
 
     Returns:

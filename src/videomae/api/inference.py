@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
+from os import PathLike
 from pathlib import Path
 from typing import overload
 
-from videomae.api._models import Model, Views, open_model, progress_bar, require_at_least
+from videomae.api._models import Model, Views, open_model, path_of, progress_bar, require_at_least
 from videomae.api._public import logger, public
 from videomae.checkpoint import Checkpoint
 from videomae.core.choices import MaskName, PrecisionName
@@ -22,6 +23,8 @@ from videomae.inference.predict import VideoPrediction, predict_videos
 from videomae.inference.reconstruct import Reconstruction, reconstruct_video
 
 Data = str | Path | Sequence[str | Path]
+# Of a table in a notebook.
+_MAX_ROWS = 200
 
 
 class Predictions(Sequence[VideoPrediction]):
@@ -55,11 +58,17 @@ class Predictions(Sequence[VideoPrediction]):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{escape(str(result.path))}</td><td>{escape(result.label or '')}</td>"
-            f"<td>{'' if result.probability is None else f'{result.probability:.1%}'}</td></tr>"
-            for result in self._results[:200]
+            f"<tr><td>{escape(str(result.path))}</td>{_cells(result)}</tr>" for result in self._results[:_MAX_ROWS]
         )
+        if len(self) > _MAX_ROWS:
+            rows += f"<tr><td colspan=3>… {len(self) - _MAX_ROWS} more</td></tr>"
         return f"<table><thead><tr><th>video</th><th>label</th><th>probability</th></tr></thead>{rows}</table>"
+
+
+def _cells(result: VideoPrediction) -> str:
+    if result.error is not None:
+        return f"<td colspan=2>{escape(str(result.error))}</td>"
+    return f"<td>{escape(result.label or '')}</td><td>{result.probability or 0:.1%}</td>"
 
 
 @public
@@ -168,7 +177,8 @@ def embed(
     """Features of videos from a frozen encoder, nothing masked: one row for each video, or for each window of it.
 
     Args:
-        data: as for `predict`.
+        data: a video file, a folder of videos or any other DATA (a CSV, a text file of paths, a packed folder), or a
+            sequence of these.
         model: any checkpoint: a folder, a hub name, or an opened `Checkpoint`.
         output: write the rows to this .npz or .parquet file as well; of a .parquet file rows are written as they come
             and not kept in memory.
@@ -180,10 +190,10 @@ def embed(
         frame_stride: distance between the frames of a clip; by default the checkpoint's.
         frame_rate: frames of a clip per second, in place of a stride.
         video_root: of lists: the folder that their paths are relative to.
-        device: as for `predict`.
-        precision: as for `predict`.
-        num_workers: as for `predict`.
-        read_limit_seconds: as for `predict`.
+        device: "auto" (CUDA, else MPS, else the CPU) or any device of torch.
+        precision: of the matrix products; "auto" is what the hardware multiplies fast.
+        num_workers: processes that decode; -1 chooses, 0 decodes in this process.
+        read_limit_seconds: for opening one video and for reading its clips; one that takes longer is unreadable.
         progress: show a bar.
 
     Returns:
@@ -248,8 +258,8 @@ def reconstruct(
         mask: "tube" hides the same places in every frame, "random" any tubelet.
         mask_ratio: share of the tubelets to hide, between 0 and 1.
         seed: of the mask, 0 or more.
-        device: as for `predict`.
-        precision: as for `predict`.
+        device: "auto" (CUDA, else MPS, else the CPU) or any device of torch.
+        precision: of the matrix products; "auto" is what the hardware multiplies fast.
 
     Returns:
         Frames before, masked and rebuilt; `.save("rebuilt.gif")` draws them, a notebook shows them.
@@ -262,7 +272,7 @@ def reconstruct(
     require_at_least(0, "--seed", seed)
     if output is not None:
         Reconstruction.check_output(output, video)
-    opened = model if isinstance(model, Checkpoint) else Checkpoint.open(model, task="pretraining")
+    opened = model if isinstance(model, Checkpoint) else Checkpoint.open(path_of(model, "model"), task="pretraining")
     result = reconstruct_video(
         opened,
         Path(video),
@@ -279,7 +289,15 @@ def reconstruct(
 
 def _read(data: Data, video_root: str | Path | None) -> list[VideoEntry]:
     """The videos of DATA, or of several; notices of what was passed over are logged."""
-    sources = [data] if isinstance(data, str | Path) else list(data)
+    if hasattr(data, "shape"):
+        raise ConfigError(
+            f"data={type(data).__name__} of shape {tuple(data.shape)}",
+            expected="paths of videos",
+            hint="give frames to the model itself: model(**processor(list(frames), return_tensors='pt'))",
+        )
+    if not isinstance(data, str | PathLike | Iterable):
+        raise ConfigError(f"data={data!r}", expected="a path, or several", hint="name files or folders")
+    sources = [data] if isinstance(data, str | PathLike) else list(data)
     if not sources:
         raise ConfigError("no video", expected="one video or more", hint="name files or folders")
     entries, notices = read_videos(sources, root=video_root)

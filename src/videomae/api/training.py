@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from videomae.api._console import stderr_console
+from videomae.api._models import path_of
 from videomae.api._public import public
 from videomae.api.progress import LogMonitor, ProgressMonitor
 from videomae.core.errors import ConfigError
@@ -20,6 +22,24 @@ from videomae.training.finetune import FinetuneResult, finetune as run_finetunin
 from videomae.training.monitor import Monitor
 from videomae.training.pretrain import PretrainResult, pretrain as run_pretraining
 
+# What other libraries call our settings.
+_COMMON_NAMES = {
+    "lr": "learning_rate",
+    "wd": "weight_decay",
+    "batch": "batch_size",
+    "workers": "num_workers",
+    "frames": "num_frames",
+    "imgsz": "image_size",
+    "img_size": "image_size",
+    "input_size": "image_size",
+    "amp": "precision",
+    "dtype": "precision",
+    "grad_clip": "clip_grad",
+    "gradient_accumulation_steps": "accumulation",
+    "model_size": "size",
+    "logger": "trackers",
+}
+
 Recipe = TypeVar("Recipe", bound=TrainingRecipe)
 
 
@@ -29,7 +49,7 @@ def pretrain(
     *,
     output: str | Path,
     recipe: str | PretrainRecipe = "pretrain",
-    init: str | Path | None = None,
+    init: str | PathLike[str] | None = None,
     video_root: str | Path | None = None,
     resume_anyway: bool = False,
     progress: bool = True,
@@ -42,11 +62,13 @@ def pretrain(
         output: folder of the run, afterwards a checkpoint with `report.html`.
         recipe: the settings that `fields` change: a name that `list_recipes` gives, a run's folder or recipe.json, or
             a recipe object.
-        init: a pre-training checkpoint to start from; its network replaces size, frames and pixels of the recipe.
+        init: a pre-training checkpoint to start from, or the result of `pretrain`; its network replaces size, frames
+            and pixels of the recipe.
         video_root: of lists: the folder that their paths are relative to; by default the list's own.
         resume_anyway: resume the run in `output` though its settings or its data were others.
         progress: show a bar in a terminal or a notebook.
-        **fields: settings by name, such as `size="base"`, `epochs=800`, `batch_size=64`; see `PretrainRecipe`.
+        **fields: settings by name, such as `size="base"`, `epochs=800`, `batch_size=64`;
+            `help(videomae.PretrainRecipe)` lists them.
 
     Returns:
         Where the checkpoint is, the last loss, and which videos could not be read.
@@ -59,10 +81,10 @@ def pretrain(
         >>> videomae.pretrain("videos", output="pretrained", size="base", epochs=800)
     """
     return run_pretraining(
-        str(data),
+        path_of(data, "data"),
         output,
         _recipe(PretrainRecipe, recipe, dict(fields), kind="pretrain"),
-        init=None if init is None else str(init),
+        init=None if init is None else path_of(init, "init"),
         video_root=video_root,
         resume_anyway=resume_anyway,
         monitor=_monitor(progress),
@@ -74,7 +96,7 @@ def finetune(
     data: str | Path,
     *,
     output: str | Path,
-    init: str | Path,
+    init: str | PathLike[str],
     recipe: str | FinetuneRecipe = "finetune",
     val: str | Path | None = None,
     val_share: float | None = None,
@@ -90,16 +112,16 @@ def finetune(
         data: labelled videos: a folder of class folders, train/ and val/ of such folders, or a list.
         output: folder of the run, afterwards a checkpoint with `report.html`: the best epoch on validation where there
             is one, else the last.
-        init: checkpoint to start from (folder or hub name), or "scratch" for new weights.
+        init: checkpoint to start from (folder, hub name, or the result of `pretrain`), or "scratch" for new weights.
         recipe: the settings that `fields` change, as for `pretrain`.
         val: labelled videos for validation, where `data` has no split `val`.
         val_share: share of the videos to hold out for validation, such as 0.2, where there is no split `val`.
         group: what stays on one side of that split: a column of the list, "parent" (folder), or a bracket in the path
             such as "(s\\d+)_".
-        video_root: as for `pretrain`.
-        resume_anyway: as for `pretrain`.
-        progress: as for `pretrain`.
-        **fields: settings by name, such as `epochs=50`, `mixup=0.8`; see `FinetuneRecipe`.
+        video_root: of lists: the folder that their paths are relative to; by default the list's own.
+        resume_anyway: resume the run in `output` though its settings or its data were others.
+        progress: show a bar in a terminal or a notebook.
+        **fields: settings by name, such as `epochs=50`, `mixup=0.8`; `help(videomae.FinetuneRecipe)` lists them.
 
     Returns:
         Where the checkpoint is, its best epoch and accuracy, and which videos could not be read.
@@ -112,10 +134,10 @@ def finetune(
         >>> videomae.finetune("clips", output="classifier", init="pretrained", epochs=50)
     """
     return run_finetuning(
-        str(data),
+        path_of(data, "data"),
         output,
         _recipe(FinetuneRecipe, recipe, dict(fields), kind="finetune"),
-        init=str(init),
+        init=path_of(init, "init"),
         val=val,
         val_share=val_share,
         group=group,
@@ -135,11 +157,12 @@ def _recipe(kind_of: type[Recipe], recipe: str | Recipe, fields: dict[str, Any],
     known = {field.name for field in dataclasses.fields(kind_of)}
     unknown = [name for name in fields if name not in known]
     if unknown:
-        close = difflib.get_close_matches(unknown[0], sorted(known), n=1)
+        meant = [_COMMON_NAMES.get(name) or "".join(difflib.get_close_matches(name, known, n=1)) for name in unknown]
+        close = " and ".join(dict.fromkeys(name for name in meant if name))
         raise ConfigError(
             ", ".join(f"{name}={fields[name]!r}" for name in unknown),
             expected=f"fields of {kind_of.__name__}",
-            hint=f"did you mean {close[0]}?" if close else f"see help(videomae.{kind})",
+            hint=f"did you mean {close}?" if close else f"help(videomae.{kind_of.__name__}) lists them",
         )
     if fields.get("frame_rate") is not None and "frame_stride" not in fields:
         fields["frame_stride"] = None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
 import shutil
 import textwrap
 from collections.abc import Mapping
-from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -83,7 +81,7 @@ def _listed(options: list[_Option]) -> list[str]:
 def _options(options: type, default: Any) -> list[_Option]:
     """All options, those of nested dataclasses among them."""
     found: list[_Option] = []
-    hints, texts = get_type_hints(options, include_extras=True), _field_texts(options)
+    hints, texts = get_type_hints(options, include_extras=True), field_texts(options)
     for field in dataclasses.fields(options):
         kind, marks = _unwrapped(hints[field.name])
         value = _default_of(field) if default is None else getattr(default, field.name)
@@ -139,23 +137,3 @@ def _unwrapped(kind: Any) -> tuple[Any, tuple[Any, ...]]:
 
 def _default_of(field: dataclasses.Field[Any]) -> Any:
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-
-
-@cache
-def _field_texts(options: type) -> dict[str, str]:
-    """The string below each field in the source of the class and of those that it derives from."""
-    texts: dict[str, str] = {}
-    for kind in reversed(options.__mro__):
-        if not dataclasses.is_dataclass(kind):
-            continue
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-        assert isinstance(tree, ast.ClassDef)
-        for statement, following in zip(tree.body, tree.body[1:], strict=False):
-            if (
-                isinstance(statement, ast.AnnAssign)
-                and isinstance(statement.target, ast.Name)
-                and isinstance(following, ast.Expr)
-                and isinstance(following.value, ast.Constant)
-            ):
-                texts[statement.target.id] = " ".join(str(following.value.value).split())
-    return texts

@@ -31,8 +31,6 @@ def run_training(train: Callable[[], Any], *, words: Sequence[str], next_command
 
     def command() -> int:
         result = train()
-        if result.was_finished:
-            console.print(f"{result.folder} holds this run, which is finished: nothing to do", markup=False)
         _print_broken(result, console)
         if result.skipped_steps:
             about = f"{result.skipped_steps} of {result.steps} steps skipped: loss or gradient was not finite"

@@ -28,7 +28,7 @@ def tube_mask(
 
     Args:
         batch_size: B, clips.
-        grid: (time, height, width) in tokens.
+        grid: (time, height, width) in tokens, or `model.config.grid`.
         ratio: share of each time step that is hidden, 0 ≤ ratio < 1; int(ratio · height · width) tokens are.
         generator: source of randomness, on any device; None uses torch's global one.
         device: where the mask is returned; None means the generator's device.
@@ -129,7 +129,7 @@ def _draw_device(generator: torch.Generator | None, device: torch.device | str |
 
 def _checked_grid(grid: Sequence[int], ratio: float) -> tuple[int, int, int]:
     try:
-        time, height, width = (operator.index(size) for size in grid)
+        time, height, width = (operator.index(size) for size in getattr(grid, "shape", grid))
     except (TypeError, ValueError):
         time = height = width = 0
     if min(time, height, width) < 1:

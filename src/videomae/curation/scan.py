@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,7 +21,7 @@ SECONDS_PER_FULL_VIDEO = 1800.0
 _LIMIT_BYTES = 4 * 2**30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScanReport:
     """What a scan found.
 
@@ -43,6 +44,11 @@ class ScanReport:
     num_frames: int
     frame_stride: int
     catalog_problem: InputError | None = None
+
+    def __repr__(self) -> str:
+        counts = Counter(finding.kind for finding in self.findings)
+        found = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing wrong"
+        return f"ScanReport({len(self.manifest)} videos, {found})"
 
     @cached_property
     def known(self) -> tuple[tuple[VideoEntry, VideoRecord], ...]:

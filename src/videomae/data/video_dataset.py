@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from videomae.core.errors import ConfigError, VideoError
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.data.clips import Crop, Sample, TrainingClips, ViewClips, label_indices, multi_hot
 from videomae.datasets.manifest import Manifest, read_manifest
+from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.processing.transforms import normalize
 from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
@@ -26,12 +27,13 @@ class ClipItem(TypedDict):
 
     Attributes:
         pixel_values: (T, C, H, W) float32, normalized.
-        labels: () int64, the place of its class in `class_names`, -1 for a video without a label; (classes,) float32
-            of zeros and ones where a video may have several labels.
+        labels: () int64, the place of its class in `class_names`, -100 for a video without a label, which losses
+            ignore; (classes,) float32 of zeros and ones where a video may have several labels. Absent where no video
+            has one.
     """
 
     pixel_values: Tensor
-    labels: Tensor
+    labels: NotRequired[Tensor]
 
 
 class VideoDataset(Dataset[ClipItem]):
@@ -63,6 +65,8 @@ class VideoDataset(Dataset[ClipItem]):
     Attributes:
         class_names: sorted; empty where the videos have no labels.
         paths: of the videos, in order.
+        processor: makes the same clips of frames, by `sampling`, `image_size`, mean and deviation; save it beside the
+            model: `dataset.processor.save_pretrained(folder)`.
 
     Raises:
         InputError: if the data or an option does not fit.
@@ -99,11 +103,18 @@ class VideoDataset(Dataset[ClipItem]):
             )
         manifest = _videos(data, split, video_root)
         self.class_names = manifest.class_names
-        self.image_mean, self.image_std = tuple(image_mean), tuple(image_std)
+        self._split = split
         self._epoch = 0
         self._on_unreadable = on_unreadable
         chosen = ClipSampling(sampling, num_frames, frame_stride=frame_stride, frame_rate=frame_rate)
         limits = ReadLimits(max_seconds=read_limit_seconds)
+        self.processor = VideoMAEImageProcessor(
+            size={"shortest_edge": image_size},
+            crop_size={"height": image_size, "width": image_size},
+            image_mean=list(image_mean),
+            image_std=list(image_std),
+            sampling=chosen.to_dict(),
+        )
         self._clips: TrainingClips | ViewClips
         if training:
             crop = Crop("center" if min_crop_area == 1 else "resized", min_area=min_crop_area, flip=flip)
@@ -121,9 +132,16 @@ class VideoDataset(Dataset[ClipItem]):
         self._labels = (
             multi_hot(manifest.entries, manifest.class_names)
             if manifest.is_multi_label
-            else torch.tensor(label_indices(manifest.entries, manifest.class_names))
+            else torch.tensor(
+                [-100 if label < 0 else label for label in label_indices(manifest.entries, self.class_names)]
+            )
         )
         self.paths = tuple(str(entry.path) for entry in manifest.entries)
+
+    def __repr__(self) -> str:
+        classes = f" of {len(self.class_names)} classes" if self.class_names else ""
+        split = f", split {self._split!r}" if self._split is not None else ""
+        return f"VideoDataset({len(self)} videos{classes}{split}, {self.processor.sampling})"
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, of which clips are drawn; with persistent workers, create a new loader."""
@@ -138,7 +156,11 @@ class VideoDataset(Dataset[ClipItem]):
             place = (index + tried) % len(self)
             sample = self._clips[(self._epoch, place)] if isinstance(self._clips, TrainingClips) else self._clips[place]
             if isinstance(sample, Sample):
-                pixel_values = normalize(sample.clips, self.image_mean, self.image_std)[0]  # (V, T, C, H, W) → one view
+                pixel_values = normalize(sample.clips, self.processor.image_mean, self.processor.image_std)[
+                    0
+                ]  # (V, T, C, H, W) → one view
+                if not self.class_names:
+                    return {"pixel_values": pixel_values}
                 return {"pixel_values": pixel_values, "labels": self._labels[place]}
             if self._on_unreadable == "raise":
                 raise sample.error

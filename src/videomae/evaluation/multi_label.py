@@ -12,7 +12,7 @@ from videomae.core.errors import VideoError
 from videomae.data.clips import multi_hot
 from videomae.datasets.entries import LABEL_SEPARATOR, VideoEntry
 from videomae.datasets.manifest import Manifest
-from videomae.evaluation.results import ClassTable, Mistake, ScoredVideos, broken_as_dicts
+from videomae.evaluation.results import ClassTable, Mistake, ScoredVideos, broken_as_dicts, html_table
 from videomae.report.html import KeyFigure
 from videomae.video.source import VideoSource
 
@@ -60,7 +60,7 @@ class MultiLabelResult:
     error: VideoError | None = None
 
     def cells(self, class_names: Sequence[str]) -> list[str]:
-        """See `results.VideoResult`; predicted are the classes with a score of 0.5 or more."""
+        """For a table of predictions: the labels, and the classes with a score of 0.5 or more."""
         predicted = [] if self.scores is None else np.flatnonzero(self.scores >= 0.5).tolist()
         return [self.entry.label_text or "", LABEL_SEPARATOR.join(class_names[index] for index in predicted)]
 
@@ -104,8 +104,11 @@ class MultiLabelEvaluation:
         """None, as for `frequent_mistakes`."""
         return 0, []
 
+    def _repr_html_(self) -> str:
+        return html_table(self)
+
     def key_figures(self) -> list[KeyFigure]:
-        """See `results.Evaluation`."""
+        """For reports; the main metric first."""
         metrics = self.metrics
         return [
             KeyFigure("mAP", f"{metrics.mean_average_precision:.1%}", "mean of the classes that have videos"),
@@ -113,7 +116,7 @@ class MultiLabelEvaluation:
         ]
 
     def class_table(self) -> ClassTable:
-        """See `results.Evaluation`."""
+        """The results of each class."""
         precisions = self.metrics.average_precision
         columns = zip(self.class_names, self.metrics.num_positives.tolist(), precisions.tolist(), strict=True)
         rows: list[tuple[str, int, *tuple[str, ...]]] = [
@@ -122,11 +125,11 @@ class MultiLabelEvaluation:
         return ClassTable(("class", "videos", "average precision"), rows, precisions)
 
     def summary_lines(self) -> list[str]:
-        """See `results.Evaluation`."""
+        """The metrics for a terminal."""
         return [f"mAP   {self.metrics.mean_average_precision:6.1%}", f"loss  {self.metrics.loss:6.3f}"]
 
     def to_dict(self) -> dict[str, Any]:
-        """See `results.Evaluation`."""
+        """All as plain data, for JSON."""
         metrics = self.metrics
         columns = zip(self.class_names, metrics.num_positives.tolist(), metrics.average_precision.tolist(), strict=True)
         classes = {

@@ -39,7 +39,7 @@ class ProbeRun:
     scores: ProbeScores
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ProbeResult:
     """The results of all probes of a checkpoint.
 
@@ -58,6 +58,11 @@ class ProbeResult:
         """Mean and standard deviation (of the sample) of the top-1 accuracy over the runs."""
         values = [run.metrics.top1 for run in self.runs]
         return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+    def __repr__(self) -> str:
+        mean, deviation = self.top1
+        several = f" ± {deviation:.1%} over {len(self.runs)} probes" if len(self.runs) > 1 else ""
+        return f"ProbeResult(top-1 {mean:.1%}{several}, {self.runs[0].metrics.num_videos} test videos)"
 
 
 @dataclass(frozen=True)

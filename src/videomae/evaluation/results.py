@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, Protocol
 
 import numpy as np
@@ -145,6 +146,15 @@ class Evaluation(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """All as plain data, for JSON."""
+
+
+def html_table(evaluation: Evaluation) -> str:
+    """The metrics as a table for a notebook."""
+    rows = "".join(
+        f"<tr><td>{escape(figure.label)}</td><td>{escape(figure.value)}</td><td>{escape(figure.note)}</td></tr>"
+        for figure in evaluation.key_figures()
+    )
+    return f"<table><thead><tr><th colspan=3>{escape(repr(evaluation))}</th></tr></thead>{rows}</table>"
 
 
 def broken_as_dicts(evaluation: Evaluation) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from videomae.core.errors import VideoError
 from videomae.data.clips import label_indices
 from videomae.datasets.manifest import Manifest, VideoEntry
 from videomae.evaluation.metrics import SingleLabelMetrics, classification_metrics, worst_mistakes
-from videomae.evaluation.results import ClassTable, Mistake, ScoredVideos, broken_as_dicts
+from videomae.evaluation.results import ClassTable, Mistake, ScoredVideos, broken_as_dicts, html_table
 from videomae.report.html import KeyFigure
 from videomae.report.text import isolated
 from videomae.video.source import VideoSource
@@ -47,7 +47,7 @@ class SingleLabelResult:
         return None if self.scores is None else float(self.scores.max())
 
     def cells(self, class_names: Sequence[str]) -> list[str]:
-        """See `results.VideoResult`."""
+        """For a table of predictions, under `Evaluation.result_header`."""
         if self.predicted is None:
             return [class_names[self.true], "", ""]
         return [class_names[self.true], class_names[self.predicted], f"{self.probability:.6g}"]
@@ -86,6 +86,16 @@ class SingleLabelEvaluation:
         return self.metrics.mean_class_accuracy
 
     @property
+    def top1_interval(self) -> tuple[float, float]:
+        """95 % confidence interval of top-1, see `metrics`."""
+        return self.metrics.top1_interval
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of the videos that could be read."""
+        return self.metrics.loss
+
+    @property
     def mean_average_precision(self) -> float:
         """Not a number: each video has one label."""
         return float("nan")
@@ -95,7 +105,7 @@ class SingleLabelEvaluation:
 
     @property
     def confusion(self) -> np.ndarray:
-        """See `results.Evaluation`."""
+        """(classes, classes) counts; rows are true classes, columns predicted ones. None where there is no such."""
         return self.metrics.confusion
 
     @property
@@ -105,7 +115,7 @@ class SingleLabelEvaluation:
         return f"{100 * low:.1f}–{high:.1%}"
 
     def frequent_mistakes(self, max_count: int) -> list[tuple[str, str, int, float]]:
-        """See `results.Evaluation`."""
+        """(true class, class predicted in its place, videos, their share of the true class), most frequent first."""
         names, totals = self.class_names, self.metrics.class_totals
         found = self.metrics.confusions()[:max_count]
         return [(names[true], names[predicted], count, count / totals[true]) for true, predicted, count in found]
@@ -120,7 +130,7 @@ class SingleLabelEvaluation:
         return [readable[row] for row in worst_mistakes(scores, labels, max_count=max_count)]
 
     def worst_mistakes(self, max_count: int) -> tuple[int, list[Mistake]]:
-        """See `results.Evaluation`."""
+        """How many predictions are wrong, and the most confident of them."""
         num_wrong = sum(result.predicted not in (None, result.true) for result in self.results)
         mistakes = []
         for result in self.worst_results(max_count):
@@ -134,8 +144,11 @@ class SingleLabelEvaluation:
             mistakes.append(Mistake(result.entry, caption))
         return num_wrong, mistakes
 
+    def _repr_html_(self) -> str:
+        return html_table(self)
+
     def key_figures(self) -> list[KeyFigure]:
-        """See `results.Evaluation`."""
+        """For reports; the main metric first."""
         metrics = self.metrics
         return [
             KeyFigure("top-1", f"{metrics.top1:.1%}", f"95 % interval {self.interval_text}"),
@@ -146,7 +159,7 @@ class SingleLabelEvaluation:
         ]
 
     def class_table(self) -> ClassTable:
-        """See `results.Evaluation`."""
+        """The results of each class."""
         names, classes = self.class_names, self.metrics.per_class()
         rows: list[tuple[str, int, *tuple[str, ...]]] = []
         for result in classes:
@@ -157,7 +170,7 @@ class SingleLabelEvaluation:
         return ClassTable(("class", "videos", "right", "most often taken for"), rows, np.array(scores))
 
     def summary_lines(self) -> list[str]:
-        """See `results.Evaluation`."""
+        """The metrics for a terminal."""
         metrics = self.metrics
         commonest = max(metrics.per_class(), key=lambda result: result.num_videos)
         share, name = commonest.num_videos / metrics.num_videos, self.class_names[commonest.index]
@@ -170,7 +183,7 @@ class SingleLabelEvaluation:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """See `results.Evaluation`; of each class also the wrong predictions, without zeros."""
+        """All as plain data, for JSON; of each class also the wrong predictions, without zeros."""
         names, metrics = self.class_names, self.metrics
         taken_for: dict[int, dict[str, int]] = {index: {} for index in range(len(names))}
         for true, predicted, count in metrics.confusions():

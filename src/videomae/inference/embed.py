@@ -50,6 +50,10 @@ class EmbedOptions(ViewOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.overlap and not self.windows:
+            raise ConfigError(
+                f"overlap={self.overlap} without windows", expected="windows, which overlap", hint="add --windows"
+            )
         if not 0 <= self.overlap < 1:
             raise ConfigError(f"overlap={self.overlap}", expected="a share from 0 to below 1", hint="change --overlap")
         if (self.dense or self.windows) and self.num_clips * self.num_crops > 1:

@@ -16,7 +16,13 @@ from videomae.video.source import VideoSource
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class and its probability, 0–1."""
+    """One class of a prediction.
+
+    Args:
+        label: the class.
+        index: its number in the model.
+        probability: 0–1.
+    """
 
     label: str
     index: int
@@ -25,7 +31,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class VideoPrediction:
-    """The most probable classes of one video, the best first; none where the video could not be read."""
+    """The prediction of one video.
+
+    Args:
+        path: the video.
+        num_views: clips × crops whose probabilities were averaged.
+        predictions: the most probable classes, the best first; none where the video could not be read.
+        error: why the video could not be read; None where it could.
+    """
 
     path: VideoSource
     num_views: int

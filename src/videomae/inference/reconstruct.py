@@ -61,10 +61,10 @@ class Reconstruction:
     def check_output(path: str | Path, video: str | Path) -> None:
         """Raise a ConfigError unless `path` can be the picture of `video`."""
         if Path(path).suffix.lower() not in FORMATS:
-            raise ConfigError(f"--output {path}", expected=" or ".join(FORMATS), hint="change the ending of its name")
+            raise ConfigError(path, expected=" or ".join(FORMATS), hint="change the ending of its name")
         if os.path.realpath(path) == os.path.realpath(video):
             raise ConfigError(
-                f"--output {path}, which is VIDEO", expected="another file", hint="the video would be replaced"
+                f"{path}, which is the video itself", expected="another file", hint="the video would be replaced"
             )
 
     def save(self, path: str | Path) -> Path:
@@ -79,7 +79,7 @@ class Reconstruction:
         """
         target = Path(path)
         if target.suffix.lower() not in FORMATS:
-            raise ConfigError(f"--output {path}", expected=" or ".join(FORMATS), hint="change the ending of its name")
+            raise ConfigError(path, expected=" or ".join(FORMATS), hint="change the ending of its name")
         if target.suffix.lower() == ".png":
             save_png(target, self._sheet())
             return target
@@ -135,7 +135,7 @@ def reconstruct_video(
     hidden = MASKS[mask](1, grid.shape, mask_ratio, generator=generator, device="cpu")
     checkpoint.model.to(device)
     return reconstruct_clip(
-        checkpoint, clip[0].to(device), hidden, frame_indices=tuple(frame_indices[0]), precision=precision
+        checkpoint, clip[0].to(device), hidden, frame_indices=tuple(frame_indices[0].tolist()), precision=precision
     )
 
 

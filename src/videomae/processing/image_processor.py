@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -58,6 +59,8 @@ class VideoMAEImageProcessor:
     """
 
     model_input_names = ("pixel_values",)
+    # Where a file has none, as those of transformers: what all published models were pre-trained with.
+    sampling: Mapping[str, Any] = MappingProxyType({"method": "dense", "num_frames": 16, "frame_stride": 4})
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ What each means stands with the field of the same name in `TrainingRecipe`, `Pre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 from videomae.core.choices import MaskName, PrecisionName, TrackerName
@@ -45,7 +46,7 @@ class TrainingFields(TypedDict, total=False):
     save_minutes: float
     keep_states: int
     log_every: int
-    trackers: tuple[TrackerName, ...]
+    trackers: TrackerName | Sequence[TrackerName]
 
 
 class PretrainFields(TrainingFields, total=False):

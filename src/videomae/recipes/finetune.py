@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from videomae.core.errors import ConfigError
+from videomae.core.field_texts import documented
 from videomae.recipes.recipe import TrainingRecipe, out_of_range
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class FinetuneRecipe(TrainingRecipe):
     """Fine-tuning in the manner of VideoMAE (Tong et al. 2022, table 9), at a batch that fits one machine.

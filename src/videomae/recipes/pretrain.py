@@ -8,9 +8,11 @@ from typing import Literal
 
 from videomae.core.choices import MaskName
 from videomae.core.errors import ConfigError
+from videomae.core.field_texts import documented
 from videomae.recipes.recipe import TrainingRecipe, out_of_range
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class PretrainRecipe(TrainingRecipe):
     """Pre-training as VideoMAE does it (Tong et al. 2022, table 8), at a batch that fits one machine.

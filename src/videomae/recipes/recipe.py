@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from videomae.core.choices import PrecisionName, TrackerName
@@ -19,6 +20,14 @@ _NEW_NETWORK: dict[str, Any] = {
     "sampling": "dense",
     "frame_stride": 4,
 }
+
+# Types of fields, what else fits them (also NumPy's numbers), and what errors call them.
+_SCALARS: tuple[tuple[type, type, str], ...] = (
+    (int, Integral, "a whole number"),
+    (float, Real, "a number"),
+    (bool, bool, "True or False"),
+    (str, str, "text"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +109,16 @@ class TrainingRecipe:
     """Where else the metrics of metrics.jsonl are logged; auto is tensorboard where it is installed."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "trackers", tuple(self.trackers))  # a list in JSON
+        names = (self.trackers,) if isinstance(self.trackers, str) else tuple(self.trackers)  # a list in JSON
+        object.__setattr__(self, "trackers", names)
 
     def validate(self) -> None:
         """Check the ranges.
 
         Raises:
-            ConfigError: names all fields that are out of range.
+            ConfigError: names all fields that are of the wrong type or out of range.
         """
-        faults = list(self.faults())
+        faults = list(self._type_faults()) or list(self.faults())
         if len(faults) > 1:
             raise ConfigError(
                 ", ".join(fault.value for fault in faults),
@@ -117,6 +127,18 @@ class TrainingRecipe:
             )
         if faults:
             raise faults[0]
+
+    def _type_faults(self) -> Iterator[ConfigError]:
+        """Every field whose value cannot be compared with its range."""
+        for name, kind in get_type_hints(type(self)).items():
+            kinds, value = {kind, *get_args(kind)}, getattr(self, name)
+            if value is None and type(None) in kinds:
+                continue
+            for type_, abstract, expected in _SCALARS:
+                if type_ in kinds:
+                    is_bool = isinstance(value, bool)
+                    fits = isinstance(value, abstract) and is_bool == (type_ is bool)
+                    yield from out_of_range(self, name, fits, expected)
 
     def faults(self) -> Iterator[ConfigError]:
         """Every field that is out of range."""
@@ -164,7 +186,7 @@ class TrainingRecipe:
             ]
             if get_origin(kind) is tuple:
                 yield from out_of_range(
-                    self, name, set(getattr(self, name)) <= set(choices), "of " + ", ".join(choices)
+                    self, name, set(getattr(self, name)) <= set(choices), "one or more of " + ", ".join(choices)
                 )
             elif choices:
                 may_be_left_out = type(None) in get_args(kind)

@@ -45,6 +45,10 @@ class FinetuneResult:
     best_mean_average_precision: float | None = None
     skipped_steps: int = 0
 
+    def __fspath__(self) -> str:
+        """The folder: the result can be given wherever a checkpoint can."""
+        return str(self.folder)
+
 
 def finetune(
     data: str | Path,

@@ -35,6 +35,10 @@ class PretrainResult:
     broken: dict[str, str] = field(default_factory=dict)
     skipped_steps: int = 0
 
+    def __fspath__(self) -> str:
+        """The folder: the result can be given wherever a checkpoint can."""
+        return str(self.folder)
+
 
 def pretrain(
     data: str | Path,

@@ -153,7 +153,9 @@ def run_to_end(trainer: Trainer) -> bool:
     with folder.opened():
         resumed = _resume(trainer)
         was_finished = trainer.step >= trainer.total_steps and not trainer.is_epoch_end_due
-        if not was_finished:
+        if was_finished:
+            note(f"{folder.path} holds this run, which is finished: nothing to do")
+        else:
             if resumed:
                 note(f"resuming at step {trainer.step}/{trainer.total_steps}")
             note(summary(trainer))
@@ -185,10 +187,11 @@ def summary(trainer: Trainer) -> str:
     """What is trained on what, and the length, device and learning rate of the run, in one line."""
     recipe = trainer.recipe
     epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
+    steps = "1 step" if trainer.total_steps == 1 else f"{trainer.total_steps} steps"
     wanted, used = recipe.warmup_epochs, trainer.warmup_epochs
     cut = "" if used == wanted else f"; warm-up cut from {wanted:g} to {used:.3g} epochs, half of the run"
     return (
-        f"{trainer.task.summary()}; {epochs} = {trainer.total_steps} steps of {recipe.batch_size} clips, "
+        f"{trainer.task.summary()}; {epochs} = {steps} of {recipe.batch_size} clips, "
         f"on {trainer.device.type} in {trainer.precision or recipe.precision}; "
         f"learning rate {recipe.learning_rate:g} × {recipe.batch_size} / 256 = {trainer.schedule.peak:.3g}{cut}"
     )

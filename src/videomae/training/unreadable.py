@@ -54,9 +54,7 @@ class UnreadableVideos:
             if record is not None and record.problem is not None and record.is_problem_certain:
                 self._scanned.add(index)
                 self.excluded[index] = VideoError(
-                    f"{path} ({record.problem})",
-                    expected="a video that can be read",
-                    hint="a scan found this; leave the file out, or replace it",
+                    str(path), expected=f"a video that can be read; a scan found: {record.problem}", hint="replace it"
                 )
         self.add([Broken(index, self.excluded[index]) for index in sorted(self._scanned)])
 

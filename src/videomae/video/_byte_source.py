@@ -156,7 +156,7 @@ def _check_file(path: Path, name: str) -> int:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise VideoError(name, expected="an existing video file", hint="check the path") from None
+        raise VideoError(name, expected="an existing file or folder", hint="check the path") from None
     except (OSError, ValueError) as error:
         raise VideoError(
             name, expected="a readable video file", hint=f"it cannot be opened: {error_reason(error)}"

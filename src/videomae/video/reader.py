@@ -91,6 +91,12 @@ class VideoReader:
             self.close()
             raise
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._video.name!r}, {self.num_frames} frames)"
+
+    def __len__(self) -> int:
+        return self.num_frames
+
     @property
     def num_frames(self) -> int:
         """How many frames can be read."""

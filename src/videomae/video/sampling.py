@@ -110,6 +110,8 @@ def sample_frame_indices(
     frame_stride: int = 1,
     method: str = "dense",
     generator: torch.Generator | np.random.Generator | None = None,
+    frame_rate: float | None = None,
+    video_frame_rate: float | None = None,
 ) -> np.ndarray:
     """Choose the frames of one training clip.
 
@@ -131,6 +133,9 @@ def sample_frame_indices(
         method: one of the above.
         generator: the source of randomness. Without one the choice is deterministic: the clip in the video's center,
             the frame in each segment's center.
+        frame_rate: frames of the clip per second, in place of a stride; for `dense`, of a video of constant rate (for
+            others see `sample_frames_in_time`).
+        video_frame_rate: frames of the video per second, `VideoInfo.frames_per_second`; used only with `frame_rate`.
 
     Returns:
         int64 indices (num_frames,), non-decreasing, each in [0, num_video_frames).
@@ -140,6 +145,17 @@ def sample_frame_indices(
         ConfigError: an unknown method, a number below 1 or not whole, or a generator of another kind.
     """
     check_clip(num_video_frames, num_frames=num_frames, frame_stride=frame_stride, method=method)
+    if frame_rate is not None:
+        if not video_frame_rate:
+            raise ConfigError(
+                f"frame_rate={frame_rate} with video_frame_rate={video_frame_rate}",
+                expected="the frames per second of the video",
+                hint="pass video_frame_rate=info.frames_per_second, of probe_video",
+            )
+        by_rate = ClipSampling(method, num_frames, frame_rate=frame_rate)
+        return by_rate.training_indices(
+            num_video_frames, generator, frame_times=np.arange(num_video_frames) / video_frame_rate
+        )
     if method == "uniform":
         return _uniform(num_video_frames, num_frames, generator)
     slack = num_video_frames - _span(num_frames, frame_stride, method)

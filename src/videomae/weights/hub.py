@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -66,6 +67,11 @@ def resolve_file(name_or_path: str | Path, filename: str, **options: Unpack[HubO
         # No VideoMAE on the hub lacks an owner, and asking for a mistyped folder costs half a minute without a network.
         raise CheckpointError(
             name_or_path, expected="a folder on this machine, or owner/name on the hub", hint="there is no such folder"
+        )
+    siblings = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
+    if close := difflib.get_close_matches(path.name, siblings, n=1):
+        raise CheckpointError(
+            name_or_path, expected="a folder on this machine", hint=f"did you mean {path.parent / close[0]}?"
         )
     return _download(str(name_or_path), filename, options)
 

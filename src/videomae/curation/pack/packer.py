@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from videomae.core.errors import ConfigError, DataError, InputError, VideoError
 from videomae.core.machine import usable_cores
 from videomae.core.text import readable
@@ -78,7 +80,7 @@ class BrokenSource:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PackReport:
     """What came out.
 
@@ -101,6 +103,11 @@ class PackReport:
     num_packed: int
     num_dropped: int
     seconds: float
+
+    def __repr__(self) -> str:
+        broken = f", {len(self.broken)} unreadable" if self.broken else ""
+        sizes = f"{decimal(self.source_num_bytes)} → {decimal(self.num_bytes)}"
+        return f"PackReport({len(self.records)} videos in {self.out}, {sizes}{broken})"
 
     @property
     def source_num_bytes(self) -> int:

@@ -239,8 +239,7 @@ class ClassificationTask:
         counts = ", ".join(f"{name} {count}" for name, count in list(manifest.class_counts().items())[:10])
         start = "new weights" if self._init == SCRATCH else f"the encoder of {self._init}"
         videos = f"{len(manifest)} training, {0 if validation is None else len(validation)} validation videos"
-        splits = f" ({manifest.used})" if manifest.used else ""
-        return f"fine-tuning {start} on {len(manifest.class_names)} classes ({counts}); {videos}{splits}"
+        return f"fine-tuning {start} on {len(manifest.class_names)} classes ({counts}); {manifest.used or videos}"
 
     def write_report(
         self, folder: RunFolder, *, unreadable: Mapping[str, str], best: BestEpoch, processes: ProcessGroup
