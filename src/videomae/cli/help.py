@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from videomae.core.field_texts import field_texts
+
 # Group → (a line about it, its options). The training commands have some fifty options; `--help` shows these, and
 # `--help-all` the others too, in the group "more".
 Groups = Mapping[str, tuple[str, tuple[str, ...]]]
