@@ -18,6 +18,7 @@ import transformers
 from results import write_results
 
 import videomae
+from videomae.core.precision import choose_precision
 
 ROWS = ("forward fp32", "forward bf16", "pre-training step fp32", "pre-training step bf16")
 
@@ -31,6 +32,9 @@ def main() -> None:
     device = torch.device(options.device)
     rows = []
     for row in ROWS:
+        if row.endswith("bf16") and choose_precision("auto", device).name != "bf16":
+            print(f"{row:<24} not run: this {device.type} does not multiply bf16", flush=True)
+            continue
         job = row.removesuffix(" fp32").removesuffix(" bf16")
         steps = {name: _job(module, job, row.endswith("bf16"), options.batch_size, device) for name, module in PEERS}
         seconds = _interleaved(steps, options.rounds, device)

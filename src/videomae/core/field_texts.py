@@ -8,6 +8,7 @@ import inspect
 import sys
 import textwrap
 from functools import cache
+from itertools import pairwise
 from typing import TypeVar
 
 Kind = TypeVar("Kind", bound=type)
@@ -29,7 +30,7 @@ def _own_texts(kind: type) -> dict[str, str]:
     body = next(node.body for node in ast.walk(module) if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
     return {
         statement.target.id: " ".join(str(following.value.value).split())
-        for statement, following in zip(body, body[1:], strict=False)
+        for statement, following in pairwise(body)
         if isinstance(statement, ast.AnnAssign)
         and isinstance(statement.target, ast.Name)
         and isinstance(following, ast.Expr)
