@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,9 @@ def test_keywords_are_the_fields_of_the_recipe(kind: str) -> None:
     listed = typing.get_type_hints(getattr(fields, f"{kind}Fields"))
     declared = typing.get_type_hints(recipe)
     declared.pop("recipe")
+    # One tracker may be given by its name alone.
+    trackers = typing.get_args(declared.pop("trackers"))[0]
+    assert listed.pop("trackers") == trackers | Sequence[trackers]
     assert listed == declared
 
 
@@ -267,3 +271,103 @@ def test_a_users_script_passes_strict_mypy(tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in lines] == ["bad.py", "bad.py"], found.stdout
     assert 'Unexpected keyword argument "epoch"' in lines[0]
     assert "Incompatible types in assignment" in lines[1]
+
+
+def test_a_dataset_without_labels_and_its_processor(colors: Path, tmp_path: Path) -> None:
+    settings: dict[str, typing.Any] = {"num_frames": 4, "frame_stride": 1, "image_size": 32}
+    clips = [colors / "val" / name / f"{name}_0.mp4" for name in ("red", "blue")]
+    (tmp_path / "paths.txt").write_text("".join(f"{path}\n" for path in clips))
+    dataset = videomae.VideoDataset(tmp_path / "paths.txt", **settings)
+    assert dataset[0].keys() == {"pixel_values"}
+    assert repr(dataset).startswith("VideoDataset(2 videos, {'method': 'dense'")
+    (tmp_path / "some.csv").write_text(f"path,label\n{clips[0]},red\n{clips[1]},\n")
+    some = videomae.VideoDataset(tmp_path / "some.csv", **settings)
+    assert [int(some[index]["labels"]) for index in range(2)] == [0, -100]
+    dataset.processor.save_pretrained(tmp_path)
+    again = videomae.VideoMAEImageProcessor.from_pretrained(tmp_path)
+    assert again == dataset.processor
+    center = videomae.VideoDataset(tmp_path / "paths.txt", training=False, **settings)
+    indices = videomae.sample_frame_indices(8, **again.sampling)
+    made = again(list(videomae.read_video(clips[0], indices)), return_tensors="pt").pixel_values[0]
+    assert (made - center[0]["pixel_values"]).abs().max() < 0.02
+
+
+def test_results_are_checkpoints(pretrained: PretrainResult, finetuned: FinetuneResult, colors: Path) -> None:
+    clip = colors / "val" / "red" / "red_0.mp4"
+    assert videomae.predict(clip, model=finetuned, **CPU)[0].label == "red"
+    assert len(videomae.embed(clip, model=pretrained, **CPU)) == 1
+    assert videomae.reconstruct(clip, model=pretrained, device="cpu").original.shape[0] == 4
+    assert type(videomae.load_checkpoint(pretrained)) is videomae.VideoMAEForPreTraining
+
+
+def test_values_of_a_wrong_kind(finetuned: FinetuneResult, colors: Path, tmp_path: Path) -> None:
+    model: typing.Any = videomae.load_checkpoint(finetuned.folder)
+    clip: typing.Any = colors / "val" / "red" / "red_0.mp4"
+    calls: list[tuple[typing.Any, str]] = [
+        (
+            lambda: videomae.predict(clip, model=finetuned, crops="three"),
+            "crops.*three.*: expected a whole number",
+        ),
+        (lambda: videomae.predict(clip, model=finetuned, top_k=2.5), "top_k=2.5: expected a whole number"),
+        (lambda: videomae.predict(clip, model=model), "model=a VideoMAEForVideoClassification: expected a checkpoint"),
+        (lambda: videomae.predict(clip, model=None), "model=None: expected a checkpoint folder"),
+        (lambda: videomae.predict(3, model=finetuned), "data=3: expected a path"),
+        (lambda: videomae.predict(np.zeros((4, 8, 8, 3)), model=finetuned), r"data=ndarray of shape \(4, 8, 8, 3\)"),
+        (lambda: videomae.pretrain([clip], output=tmp_path / "x"), "data=.*: expected a path"),
+        (lambda: videomae.pretrain(colors, output=tmp_path / "x", epochs="3"), "epochs='3': expected a whole number"),
+        (lambda: videomae.pretrain(colors, output=tmp_path / "x", trackers="foo"), "trackers=.*: expected one or more"),
+        (lambda: videomae.pretrain(colors, output=tmp_path / "x", lr=1e-3, imgsz=64), "learning_rate and image_size"),
+        (lambda: videomae.embed(clip, model=finetuned, overlap=0.5), "overlap=0.5 without windows"),
+    ]
+    for call, message in calls:
+        with pytest.raises(videomae.InputError, match=message):
+            call()
+    assert not (tmp_path / "x").exists()
+    assert videomae.PretrainRecipe(trackers="none").trackers == ("none",)  # type: ignore[arg-type]
+
+
+def test_an_error_is_shown_once(colors: Path, tmp_path: Path) -> None:
+    ran = run_python(f"import videomae; videomae.predict({str(tmp_path / 'none.mp4')!r}, model='x', clips=0)")
+    assert ran.stderr.count("clips=0: expected 1 or more") == 1
+    assert "--clips" not in ran.stderr.splitlines()[-1]
+    with pytest.raises(videomae.CheckpointError, match="did you mean"):
+        videomae.load_checkpoint("tests/core".replace("core", "corre"))
+
+
+def test_results_read_well(
+    pretrained: PretrainResult, finetuned: FinetuneResult, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDEOMAE_CACHE", str(tmp_path / "cache"))
+    report = videomae.scan(colors, num_workers=0, num_frames=4, frame_stride=1, progress=False)
+    assert repr(report) == "ScanReport(24 videos, 6 leak)"
+    packed = videomae.pack(colors, tmp_path / "packed", num_workers=0, progress=False)
+    assert repr(packed).startswith(f"PackReport(24 videos in {tmp_path}/packed, ")
+    probed = videomae.probe(colors, model=pretrained, method="knn", **CPU)
+    assert repr(probed).startswith("ProbeResult(top-1 ")
+    evaluation: typing.Any = videomae.evaluate(colors, model=finetuned, clips=1, crops=1, **CPU)
+    assert evaluation.top1_interval[0] < evaluation.top1 <= evaluation.top1_interval[1]
+    assert evaluation.loss == evaluation.metrics.loss
+    assert "<td>top-1</td><td>100.0%</td>" in evaluation._repr_html_()
+    with videomae.open_video(colors / "val" / "red" / "red_0.mp4") as reader:
+        assert "8 frames" in repr(reader)
+    (tmp_path / "text.mp4").write_text("no video")
+    failed = videomae.predict([tmp_path / "text.mp4", colors / "val"], model=finetuned, **CPU)
+    assert "<td colspan=2>" in failed._repr_html_()
+    assert "expected a video file" in failed._repr_html_()
+
+
+def test_help_explains_each_field() -> None:
+    for recipe in (videomae.PretrainRecipe, videomae.FinetuneRecipe):
+        for name in typing.get_type_hints(recipe):
+            assert f"\n    {name}: " in (recipe.__doc__ or ""), name
+    assert not {"Any", "import_module", "annotations"} & set(dir(videomae))
+
+
+def test_a_rate_needs_the_rate_of_the_video() -> None:
+    sampling = {"method": "dense", "num_frames": 4, "frame_stride": 4, "frame_rate": 5.0}
+    assert videomae.sample_frame_indices(100, video_frame_rate=25.0, **sampling).tolist() == [42, 47, 52, 57]
+    with pytest.raises(videomae.ConfigError, match="video_frame_rate"):
+        videomae.sample_frame_indices(100, **sampling)
+    grid = videomae.VideoMAEConfig().grid
+    masks = [videomae.tube_mask(2, g, 0.9, generator=torch.Generator().manual_seed(0)) for g in (grid, grid.shape)]
+    assert torch.equal(*masks)

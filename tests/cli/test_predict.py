@@ -99,7 +99,7 @@ def test_the_stride_changes_the_answer(commands: Commands, finetuned: FinetuneRe
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("missing", "expected an existing video file; check the path"),
+        ("missing", "expected an existing file or folder; check the path"),
         ("empty", "(empty, 0 bytes): expected a video file"),
         ("text", "expected a video file; the file is damaged or no video"),
         ("audio", "expected"),

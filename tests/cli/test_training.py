@@ -97,7 +97,7 @@ def test_finetune_json_and_the_best_epoch_is_what_evaluate_reports(
 
 def test_finetune_from_scratch(commands: Commands, colors: Path, tmp_path: Path) -> None:
     assert commands("finetune", colors / "train", "--output", tmp_path, "--init", "scratch", *RUN, "--val", colors) == 0
-    assert "fine-tuning new weights on 3 classes (blue 6, green 6, red 6); 18 training, 6 validation videos" in (
+    assert "fine-tuning new weights on 3 classes (blue 6, green 6, red 6); 18 training videos, 6 validation videos" in (
         commands.err
     )
     model = videomae.VideoMAEForVideoClassification.from_pretrained(tmp_path)

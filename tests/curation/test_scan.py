@@ -160,5 +160,5 @@ def test_a_damaged_catalog_is_begun_anew(data: Path, catalog: Catalog, caplog: p
 def test_a_missing_file_is_broken_and_not_kept(data: Path, catalog: Catalog) -> None:
     entry = VideoEntry(data / "missing.mp4")
     report = scan_videos(Manifest(data, (entry,), ()), catalog=catalog, num_workers=0)
-    assert report.broken[0].reason == "expected an existing video file; check the path"
+    assert report.broken[0].reason == "expected an existing file or folder; check the path"
     assert catalog.find(entry.path) is None

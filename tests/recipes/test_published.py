@@ -290,7 +290,7 @@ def test_damaged_stored_recipes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="epochs=0"):
         find_recipe(str(tmp_path))
     _stored(tmp_path, FinetuneRecipe(), epochs="many")
-    with pytest.raises(ConfigError, match="wrong type"):
+    with pytest.raises(ConfigError, match="epochs='many': expected a whole number"):
         find_recipe(str(tmp_path))
     for text in ("{", "[]", "{}", '{"command": "evaluate", "recipe": {}}', '{"command": "finetune", "recipe": 3}'):
         (tmp_path / "recipe.json").write_text(text)

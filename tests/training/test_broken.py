@@ -88,7 +88,7 @@ def test_what_a_scan_found_broken_is_said_first_and_not_opened(data: Path, tmp_p
     result = pretrain(data, tmp_path / "run", tiny_pretrain_recipe(batch_size=2, epochs=1), monitor=monitor)
 
     place = next(number for number, note in enumerate(monitor.notes) if note.startswith("skipping"))
-    assert "3.mp4 (moov atom not found): expected a video that can be read; a scan found this" in monitor.notes[place]
+    assert "3.mp4: expected a video that can be read; a scan found: moov atom not found" in monitor.notes[place]
     assert len(monitor.reports) == 3
     assert result.num_broken == 1
     with pytest.raises(VideoError, match="1 of 6 videos cannot be read"):

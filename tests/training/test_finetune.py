@@ -185,7 +185,7 @@ def test_splits_by_a_column_of_a_table(colors: Path, tmp_path: Path) -> None:
     result = finetune(tmp_path / "clips.csv", tmp_path / "run", recipe, init="scratch", monitor=monitor)
     assert result.num_videos == 6
     summary = next(note for note in monitor.notes if "on 3 classes (blue 2, green 2, red 2)" in note)
-    assert "6 training, 3 validation videos" in summary
+    assert "6 training videos, 3 validation videos" in summary
 
 
 @pytest.mark.parametrize("val_every", [1, 2])

@@ -175,7 +175,7 @@ def test_limits(tmp_path):
     folder = write(tmp_path / "video", ["1.png"])
     with pytest.raises(VideoError, match="20x16 pixels are more than the 100 allowed"):
         FrameFolderReader(folder, limits=ReadLimits(max_pixels=100)).read([0])
-    with pytest.raises(VideoError, match="still at work"):
+    with pytest.raises(VideoError, match="still being read"):
         FrameFolderReader(folder, limits=ReadLimits(max_seconds=1e-9)).read([0])
 
 

@@ -371,7 +371,7 @@ def test_files_that_are_no_video(folder, tmp_path, monkeypatch):
         assert "\n" not in str(caught.value)
         assert path.name in str(caught.value)
 
-    check(tmp_path / "missing.mp4", "expected an existing video file")
+    check(tmp_path / "missing.mp4", "expected an existing file or folder")
     (tmp_path / "folder.mp4").mkdir()
     check(tmp_path / "folder.mp4", "a directory")
     (tmp_path / "empty.mp4").touch()

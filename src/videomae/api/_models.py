@@ -127,7 +127,7 @@ def open_model(model: Model, views: Views, device: str, *, for_features: bool = 
         raise ConfigError(
             f"model={_shown(model)}",
             expected="a checkpoint folder, a hub name or a videomae.Checkpoint",
-            hint="make one of a loaded model: videomae.Checkpoint(model, processor, sampling)",
+            hint="put a loaded model into a Checkpoint, with its processor and sampling",
         )
     if isinstance(model, Checkpoint):
         opened = model

@@ -72,7 +72,7 @@ _OPTION = re.compile(
 # Commands that are functions in Python; the words in capitals behind them are their arguments.
 _COMMAND = re.compile(
     r"`?\bvideomae (pretrain|finetune|evaluate|probe|predict|embed|reconstruct|scan|pack|recipes)\b(?! --)"
-    r"((?: [A-Z]{3,}\b)*)`?"
+    r"((?: [A-Z]{3,}\b)*+)(?! --)`?"
 )
 # Parameters that are True or False.
 _FLAGS = {"count_broken_as_wrong", "overwrite", "resume_anyway", "windows"}

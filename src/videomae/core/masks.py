@@ -14,11 +14,12 @@ from torch import Tensor
 
 from videomae.core.choices import MaskName
 from videomae.core.errors import ConfigError
+from videomae.core.grid import TubeletGrid
 
 
 def tube_mask(
     batch_size: int,
-    grid: Sequence[int],
+    grid: Sequence[int] | TubeletGrid,
     ratio: float = 0.9,
     *,
     generator: torch.Generator | None = None,
@@ -46,7 +47,7 @@ def tube_mask(
 
 def random_mask(
     batch_size: int,
-    grid: Sequence[int],
+    grid: Sequence[int] | TubeletGrid,
     ratio: float = 0.9,
     *,
     generator: torch.Generator | None = None,
@@ -60,7 +61,7 @@ def random_mask(
 
 def running_cell_mask(
     batch_size: int,
-    grid: Sequence[int],
+    grid: Sequence[int] | TubeletGrid,
     ratio: float = 0.5,
     *,
     generator: torch.Generator | None = None,
@@ -127,9 +128,9 @@ def _draw_device(generator: torch.Generator | None, device: torch.device | str |
     return generator.device if generator is not None else torch.device(device or "cpu")
 
 
-def _checked_grid(grid: Sequence[int], ratio: float) -> tuple[int, int, int]:
+def _checked_grid(grid: Sequence[int] | TubeletGrid, ratio: float) -> tuple[int, int, int]:
     try:
-        time, height, width = (operator.index(size) for size in getattr(grid, "shape", grid))
+        time, height, width = (operator.index(size) for size in (grid.shape if isinstance(grid, TubeletGrid) else grid))
     except (TypeError, ValueError):
         time = height = width = 0
     if min(time, height, width) < 1:

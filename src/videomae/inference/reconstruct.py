@@ -61,10 +61,10 @@ class Reconstruction:
     def check_output(path: str | Path, video: str | Path) -> None:
         """Raise a ConfigError unless `path` can be the picture of `video`."""
         if Path(path).suffix.lower() not in FORMATS:
-            raise ConfigError(path, expected=" or ".join(FORMATS), hint="change the ending of its name")
+            raise ConfigError(f"--output {path}", expected=" or ".join(FORMATS), hint="change the ending of its name")
         if os.path.realpath(path) == os.path.realpath(video):
             raise ConfigError(
-                f"{path}, which is the video itself", expected="another file", hint="the video would be replaced"
+                f"--output {path}, which is VIDEO", expected="another file", hint="the video would be replaced"
             )
 
     def save(self, path: str | Path) -> Path:

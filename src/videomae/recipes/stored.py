@@ -67,12 +67,7 @@ def _read(path: Path) -> tuple[str, TrainingRecipe]:
                 hint=f"did you mean {close[0]}?" if close else f"see videomae {kind} --help",
             )
     recipe = made(**values)
-    try:
-        recipe.validate()
-    except TypeError as error:  # a value that cannot be compared with numbers
-        raise ConfigError(
-            f"{path} with a value of the wrong type ({error})", expected="numbers and words", hint="correct it"
-        ) from error
+    recipe.validate()
     return kind, recipe
 
 

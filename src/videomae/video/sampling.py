@@ -150,7 +150,7 @@ def sample_frame_indices(
             raise ConfigError(
                 f"frame_rate={frame_rate} with video_frame_rate={video_frame_rate}",
                 expected="the frames per second of the video",
-                hint="pass video_frame_rate=info.frames_per_second, of probe_video",
+                hint="pass video_frame_rate=info.frames_per_second",
             )
         by_rate = ClipSampling(method, num_frames, frame_rate=frame_rate)
         return by_rate.training_indices(
