@@ -21,6 +21,9 @@ _HOMES = {
     "CheckpointError": "videomae.core.errors",
     "ConfigError": "videomae.core.errors",
     "DataError": "videomae.core.errors",
+    "DryRun": "videomae.training.dry_run",
+    "dry_run_finetune": "videomae.api.training",
+    "dry_run_pretrain": "videomae.api.training",
     "embed": "videomae.api.inference",
     "evaluate": "videomae.api.evaluation",
     "Features": "videomae.inference.features",
@@ -71,6 +74,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "DryRun",
     "Features",
     "FinetuneRecipe",
     "FinetuneResult",
@@ -92,6 +96,8 @@ __all__ = [
     "VideoMAEModel",
     "VideoMAEPreTrainedModel",
     "VideoPrediction",
+    "dry_run_finetune",
+    "dry_run_pretrain",
     "embed",
     "evaluate",
     "finetune",
@@ -119,7 +125,7 @@ if TYPE_CHECKING:
     from videomae.api.evaluation import evaluate, probe
     from videomae.api.inference import Predictions, embed, predict, reconstruct
     from videomae.api.recipes import get_recipe, list_recipes
-    from videomae.api.training import finetune, pretrain
+    from videomae.api.training import dry_run_finetune, dry_run_pretrain, finetune, pretrain
     from videomae.checkpoint import load_checkpoint
     from videomae.core.errors import CheckpointError, ConfigError, DataError, InputError, ShapeError, VideoError
     from videomae.core.masks import random_mask, running_cell_mask, tube_mask
@@ -137,6 +143,7 @@ if TYPE_CHECKING:
     )
     from videomae.recipes.finetune import FinetuneRecipe
     from videomae.recipes.pretrain import PretrainRecipe
+    from videomae.training.dry_run import DryRun
     from videomae.training.finetune import FinetuneResult
     from videomae.training.pretrain import PretrainResult
     from videomae.training.trainer import TrainingStopped

@@ -371,3 +371,20 @@ def test_a_rate_needs_the_rate_of_the_video() -> None:
     grid = videomae.VideoMAEConfig().grid
     masks = [videomae.tube_mask(2, g, 0.9, generator=torch.Generator().manual_seed(0)) for g in (grid, grid.shape)]
     assert torch.equal(*masks)
+
+
+def test_a_dry_run(colors: Path, tmp_path: Path) -> None:
+    steps: list[str] = []
+    settings: dict[str, typing.Any] = {
+        "size": "tiny",
+        "epochs": 2,
+        "batch_size": 6,
+        "mask_ratio": 0.75,
+        **CLIP,
+        **SPEED,
+    }
+    found = videomae.dry_run_pretrain(colors, output=tmp_path / "dry", progress=steps.append, **settings)
+    assert isinstance(found, videomae.DryRun)
+    assert (found.num_videos, found.total_steps) == (18, 6)
+    assert [path.name for path in (tmp_path / "dry").iterdir()] == ["inputs.png"]
+    assert steps[0] == "preparing the run"

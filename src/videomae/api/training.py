@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
@@ -18,9 +19,12 @@ from videomae.recipes.finetune import FinetuneRecipe
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.recipes.stored import find_recipe
+from videomae.training.dry_run import DryRun, dry_run
 from videomae.training.finetune import FinetuneResult, finetune as run_finetuning
 from videomae.training.monitor import Monitor
 from videomae.training.pretrain import PretrainResult, pretrain as run_pretraining
+from videomae.training.tasks.classification import ClassificationTask
+from videomae.training.tasks.pretraining import PretrainingTask
 
 # What other libraries call our settings.
 _COMMON_NAMES = {
@@ -145,6 +149,83 @@ def finetune(
         resume_anyway=resume_anyway,
         monitor=_monitor(progress),
     )
+
+
+@public
+def dry_run_pretrain(
+    data: str | Path,
+    *,
+    output: str | Path | None = None,
+    recipe: str | PretrainRecipe = "pretrain",
+    init: str | PathLike[str] | None = None,
+    video_root: str | Path | None = None,
+    progress: Callable[[str], object] | None = None,
+    **fields: Unpack[PretrainFields],
+) -> DryRun:
+    """What `pretrain` with these arguments would be: steps, time and memory, measured in a few real steps.
+
+    Args:
+        data: as for `pretrain`.
+        output: where `inputs.png` is drawn, the model's inputs; None draws it in the current folder.
+        recipe: as for `pretrain`.
+        init: as for `pretrain`.
+        video_root: as for `pretrain`.
+        progress: called with a few words on what is being measured.
+        **fields: as for `pretrain`.
+
+    Raises:
+        InputError: if data or settings do not fit.
+    """
+    task = PretrainingTask(
+        path_of(data, "data"),
+        _recipe(PretrainRecipe, recipe, dict(fields), kind="pretrain"),
+        init=None if init is None else path_of(init, "init"),
+        video_root=video_root,
+    )
+    return dry_run(task, output, monitor=_monitor(True), progress=progress or (lambda text: None))
+
+
+@public
+def dry_run_finetune(
+    data: str | Path,
+    *,
+    init: str | PathLike[str],
+    output: str | Path | None = None,
+    recipe: str | FinetuneRecipe = "finetune",
+    val: str | Path | None = None,
+    val_share: float | None = None,
+    group: str | None = None,
+    video_root: str | Path | None = None,
+    progress: Callable[[str], object] | None = None,
+    **fields: Unpack[FinetuneFields],
+) -> DryRun:
+    """What `finetune` with these arguments would be: steps, time and memory, measured in a few real steps.
+
+    Args:
+        data: as for `finetune`.
+        init: as for `finetune`.
+        output: where `inputs.png` is drawn, the model's inputs; None draws it in the current folder.
+        recipe: as for `finetune`.
+        val: as for `finetune`.
+        val_share: as for `finetune`.
+        group: as for `finetune`.
+        video_root: as for `finetune`.
+        progress: called with a few words on what is being measured.
+        **fields: as for `finetune`.
+
+    Raises:
+        InputError: if data, checkpoint or settings do not fit.
+    """
+    task = ClassificationTask(
+        path_of(data, "data"),
+        _recipe(FinetuneRecipe, recipe, dict(fields), kind="finetune"),
+        init=path_of(init, "init"),
+        val=val,
+        val_share=val_share,
+        group=group,
+        video_root=video_root,
+    )
+    return dry_run(task, output, monitor=_monitor(True), progress=progress or (lambda text: None))
 
 
 def _recipe(kind_of: type[Recipe], recipe: str | Recipe, fields: dict[str, Any], *, kind: str) -> Recipe:

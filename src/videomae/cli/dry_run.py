@@ -3,44 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from collections.abc import Callable
 
 from videomae.api._console import duration, stderr_console
-from videomae.api.progress import ProgressMonitor
 from videomae.cli.console import EXIT_DONE, print_json
 from videomae.recipes.recipe import TrainingRecipe
-from videomae.training.dry_run import DryRun, dry_run
-from videomae.training.tasks.task import Task
+from videomae.training.dry_run import DryRun
 
 _MAX_CLASSES = 10
 # A run without a GPU that takes longer was hardly meant to.
 _LONG_SECONDS = 2 * 3600.0
 
 
-def run_dry(
-    task: Task,
-    output: Path | None,
-    recipe: TrainingRecipe,
-    *,
-    as_json: bool,
-) -> int:
+def run_dry(measure: Callable[[Callable[[str], object]], DryRun], recipe: TrainingRecipe, *, as_json: bool) -> int:
     """Print what the run would be.
 
     Args:
-        task: what would be trained.
-        output: of the run, for the picture; None for the current folder, or where that is DATA a temporary one.
+        measure: the dry run, which reports what it is doing to its argument.
         recipe: as the user gave it.
         as_json: print the result on stdout.
     """
     console = stderr_console()
-    monitor = ProgressMonitor(console)
     with console.status("dry run") as status:  # nothing but on a terminal
-        found = dry_run(
-            task,
-            output,
-            monitor=monitor,
-            progress=lambda text: status.update(f"dry run: {text}"),
-        )
+        found = measure(lambda text: status.update(f"dry run: {text}"))
     if as_json:
         values = {**dataclasses.asdict(found), "total_bytes": found.total_bytes, "picture": str(found.picture)}
         print_json(values)

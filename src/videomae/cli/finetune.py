@@ -73,20 +73,21 @@ def run(arguments: list[str]) -> int:
 
 
 def _run_dry(options: FinetuneOptions) -> int:
+    from videomae.api.training import dry_run_finetune
     from videomae.cli.dry_run import run_dry
-    from videomae.training.tasks.classification import ClassificationTask
 
     return run_dry(
-        ClassificationTask(
+        lambda progress: dry_run_finetune(
             options.data,
-            options.recipe,
+            output=options.output,
+            recipe=options.recipe,
             init=options.init,
             val=options.val,
             val_share=options.split.val_share,
             group=options.split.group,
             video_root=options.split.video_root,
+            progress=progress,
         ),
-        options.output,
         options.recipe,
         as_json=options.json,
     )

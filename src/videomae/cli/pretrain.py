@@ -68,12 +68,18 @@ def run(arguments: list[str]) -> int:
 
 
 def _run_dry(options: PretrainOptions) -> int:
+    from videomae.api.training import dry_run_pretrain
     from videomae.cli.dry_run import run_dry
-    from videomae.training.tasks.pretraining import PretrainingTask
 
     return run_dry(
-        PretrainingTask(options.data, options.recipe, init=options.init, video_root=options.lists.video_root),
-        options.output,
+        lambda progress: dry_run_pretrain(
+            options.data,
+            output=options.output,
+            recipe=options.recipe,
+            init=options.init,
+            video_root=options.lists.video_root,
+            progress=progress,
+        ),
         options.recipe,
         as_json=options.json,
     )
