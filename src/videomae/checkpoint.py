@@ -30,7 +30,7 @@ TASKS: dict[str, type[VideoMAEPreTrainedModel]] = {
     "pretraining": VideoMAEForPreTraining,
     "classification": VideoMAEForVideoClassification,
 }
-# Tensors that a model for another task has beside the encoder: that they are not used is no news.
+# Tensors that a model for another task has beside the encoder: ignored without a message.
 _HEADS = (
     "decoder.",
     "encoder_to_decoder.",

@@ -21,7 +21,7 @@ SOURCE = Path(videomae.__file__).parent
 # Errors of one file: they stand in notes, reports and JSON, which no command rewrites.
 OF_FILES = (
     "video/_limits",
-    "video/_open_file",
+    "video/_decoder_session",
     "video/_picture",
     "video/frame_folder",
     "video/opening",

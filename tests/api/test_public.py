@@ -348,6 +348,10 @@ def test_results_read_well(
     assert evaluation.top1_interval[0] < evaluation.top1 <= evaluation.top1_interval[1]
     assert evaluation.loss == evaluation.metrics.loss
     assert "<td>top-1</td><td>100.0%</td>" in evaluation._repr_html_()
+    videomae.evaluate(colors, model=finetuned, clips=1, crops=1, report=tmp_path / "report.html", **CPU)
+    assert str(finetuned.folder) in (tmp_path / "report.html").read_text()
+    with pytest.raises(videomae.ConfigError, match="expected a path"):
+        videomae.evaluate([colors], model=finetuned, **CPU)  # type: ignore[arg-type]
     with videomae.open_video(colors / "val" / "red" / "red_0.mp4") as reader:
         assert "8 frames" in repr(reader)
     (tmp_path / "text.mp4").write_text("no video")

@@ -15,7 +15,7 @@ from videomae.core.errors import VideoError
 from videomae.video import (
     PacketIndex,
     VideoReader,
-    _open_file as open_module,
+    _decoder_session as open_module,
     probe_video,
     read_video,
     reader as reader_module,

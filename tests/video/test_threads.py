@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from videomae.core.errors import VideoError
-from videomae.video import _open_file
+from videomae.video import _decoder_session
 from videomae.video.reader import VideoReader, read_video
 from videomae.video.writer import write_video
 
@@ -26,8 +26,8 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_as_many_threads_as_suit_the_size(large: Path) -> None:
-    assert _open_file._threads_for(640 * 360) == 3
-    assert _open_file._threads_for(480 * 360) == 1
+    assert _decoder_session._threads_for(640 * 360) == 3
+    assert _decoder_session._threads_for(480 * 360) == 1
     with VideoReader(large, num_threads=None) as reader:
         assert reader._video.stream.codec_context.thread_count == 3
     with VideoReader(large) as reader:

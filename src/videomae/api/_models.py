@@ -110,6 +110,16 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
 
 
+def require_model(model: object) -> None:
+    """Raise a ConfigError for what is neither a name nor a checkpoint."""
+    if not isinstance(model, str | PathLike | Checkpoint):
+        raise ConfigError(
+            f"model={_shown(model)}",
+            expected="a checkpoint folder, a hub name or a videomae.Checkpoint",
+            hint="put a loaded model into a Checkpoint, with its processor and sampling",
+        )
+
+
 def open_model(model: Model, views: Views, device: str, *, for_features: bool = False) -> Checkpoint:
     """The model on its device, with the sampling that is asked for.
 
@@ -123,12 +133,7 @@ def open_model(model: Model, views: Views, device: str, *, for_features: bool = 
         InputError: if there is no such checkpoint, or it cannot do this.
     """
     place = choose_device(device)
-    if not isinstance(model, str | PathLike | Checkpoint):
-        raise ConfigError(
-            f"model={_shown(model)}",
-            expected="a checkpoint folder, a hub name or a videomae.Checkpoint",
-            hint="put a loaded model into a Checkpoint, with its processor and sampling",
-        )
+    require_model(model)
     if isinstance(model, Checkpoint):
         opened = model
         if not for_features and not hasattr(opened.model, "classifier"):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from videomae.api._console import stderr_console
-from videomae.api._models import require_at_least
+from videomae.api._models import path_of, require_at_least
 from videomae.api._public import logger, public
 from videomae.api.file_progress import FileProgress, PackProgress
 from videomae.core.errors import ConfigError
@@ -57,7 +57,7 @@ def scan(
         raise ConfigError(
             f"--limit-seconds {limit_seconds:g}", expected="more than 0", hint="leave it out for 60 seconds"
         )
-    manifest = read_manifest(data, root=video_root, group=group)
+    manifest = read_manifest(path_of(data, "data"), root=video_root, group=group)
     num_files = len({entry.path for entry in manifest.entries})
     with FileProgress(stderr_console(), verb="scanning", total=num_files, done="scanned", shown=progress) as bar:
         return scan_videos(
@@ -120,7 +120,7 @@ def pack(
         )
     shard_bytes = _num_bytes(shard_size or "1GB") if shards else None
     settings = PackSettings(short_side=short_side, crf=crf, shard_bytes=shard_bytes)
-    manifest = read_manifest(data, root=video_root, group=group)
+    manifest = read_manifest(path_of(data, "data"), root=video_root, group=group)
     for notice in manifest.notices:
         logger.info("%s", notice)
     num_jobs = len({(entry.path, entry.part) for entry in manifest.entries})

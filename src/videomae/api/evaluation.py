@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from os import fspath
 from pathlib import Path
 from typing import Literal
 
-from videomae.api._models import Model, Views, open_model, progress_bar
+from videomae.api._models import Model, Views, open_model, path_of, progress_bar
 from videomae.api._public import logger, public
+from videomae.checkpoint import Checkpoint
 from videomae.core.choices import PrecisionName
 from videomae.core.distributed import joined_process_group
 from videomae.core.errors import ConfigError
@@ -90,7 +91,7 @@ def evaluate(
         for file in (report, predictions):
             if file is not None:
                 require_writable(Path(file))
-        whole = read_manifest(data, root=video_root)
+        whole = read_manifest(path_of(data, "data"), root=video_root)
         manifest = whole.take_split("test", "val")
         checkpoint = open_model(model, views, str(processes.device(device)))
         for notice in filter(None, (*manifest.notices, evaluated_split(whole, manifest))):
@@ -114,8 +115,13 @@ def evaluate(
                 file = write_predictions(Path(predictions), evaluation, with_scores=scores)
                 logger.info("predictions: %s", file)
             if report is not None:
+                name = "an opened checkpoint" if isinstance(model, Checkpoint) else fspath(model)
                 file = write_evaluation_report(
-                    Path(report), evaluation, data=str(data), model=_name_of(model), views=f"{views.text} each"
+                    Path(report),
+                    evaluation,
+                    data=str(data),
+                    model=name,
+                    views=f"{views.text} each",
                 )
                 logger.info("report: %s", file)
     return evaluation
@@ -210,7 +216,6 @@ def probe(
             count_broken_as_wrong=count_broken_as_wrong,
             on_video=lambda: bar.advance(task),
         )
-    logger.info("%s", train.used)
     for _, error in result.broken:
         logger.warning("unreadable video: %s", error)
     return result
@@ -219,8 +224,8 @@ def probe(
 def _train_and_test(
     data: str | Path, val: str | Path | None, video_root: str | Path | None
 ) -> tuple[Manifest, Manifest]:
-    whole = read_manifest(data, root=video_root)
-    other = whole if val is None else read_manifest(val, root=video_root)
+    whole = read_manifest(path_of(data, "data"), root=video_root)
+    other = whole if val is None else read_manifest(path_of(val, "val"), root=video_root)
     if val is None and not {"test", "val"} & set(whole.splits):
         raise ConfigError(
             f"{data} without a split to test on",
@@ -228,10 +233,6 @@ def _train_and_test(
             hint="give --val DATA, or put the videos into train/ and val/",
         )
     train, test = whole.take_split("train"), other.take_split("test", "val")
-    for notice in dict.fromkeys((*whole.notices, *other.notices)):
+    for notice in dict.fromkeys((*whole.notices, *other.notices, used_splits(whole, train, test, purpose="test"))):
         logger.info("%s", notice)
-    return replace(train, used=used_splits(whole, train, test, purpose="test")), test
-
-
-def _name_of(model: Model) -> str:
-    return str(model) if isinstance(model, str | Path) else "an opened checkpoint"
+    return train, test

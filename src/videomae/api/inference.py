@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import overload
 
-from videomae.api._models import Model, Views, open_model, path_of, progress_bar, require_at_least
+from videomae.api._models import Model, Views, open_model, progress_bar, require_at_least, require_model
 from videomae.api._public import logger, public
 from videomae.checkpoint import Checkpoint
 from videomae.core.choices import MaskName, PrecisionName
@@ -113,7 +113,7 @@ def predict(
 
     Raises:
         InputError: if data, checkpoint or options do not fit.
-        VideoError: if `data` is a single video and it cannot be read.
+        VideoError: if there is only one video, and it cannot be read.
 
     Example:
         >>> videomae.predict("holiday.mp4", model="classifier")[0].label
@@ -272,7 +272,8 @@ def reconstruct(
     require_at_least(0, "--seed", seed)
     if output is not None:
         Reconstruction.check_output(output, video)
-    opened = model if isinstance(model, Checkpoint) else Checkpoint.open(path_of(model, "model"), task="pretraining")
+    require_model(model)
+    opened = model if isinstance(model, Checkpoint) else Checkpoint.open(fspath(model), task="pretraining")
     result = reconstruct_video(
         opened,
         Path(video),

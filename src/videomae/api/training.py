@@ -142,7 +142,7 @@ def finetune(
         output,
         _recipe(FinetuneRecipe, recipe, dict(fields), kind="finetune"),
         init=path_of(init, "init"),
-        val=val,
+        val=None if val is None else path_of(val, "val"),
         val_share=val_share,
         group=group,
         video_root=video_root,

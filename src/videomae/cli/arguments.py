@@ -111,7 +111,7 @@ def parse(options: type[Options], arguments: list[str], *, command: str, default
 
 
 def _usage_error(box: str, command: str, options: type) -> UsageError:
-    """What tyro's box says in our three parts; a saying that is not known is passed on as it is."""
+    """tyro's error box as one of our errors; an unknown message is passed through."""
     lines = _inside(box)
     paragraphs = _paragraphs(lines)
     said = paragraphs[0] if paragraphs else "unreadable arguments"

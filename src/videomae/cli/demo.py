@@ -12,7 +12,7 @@ from videomae.cli.console import EXIT_DONE, print_json
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
-    """The whole main job on generated clips: a few minutes on two cores, no data needed.
+    """The whole pipeline on generated clips: a few minutes on two cores, no data needed.
 
     Writes short clips whose class is their motion alone, pre-trains a small model on unlabelled ones, fine-tunes it
     on a few labelled ones, and compares with the same network from scratch. Repeat the command to go on after an
@@ -22,7 +22,7 @@ class DemoOptions:
     output: Path = Path("demo-run")
     """Folder for clips, models and report."""
     seed: int = 0
-    """Of clips and training."""
+    """Seed of clips and training."""
     device: str = "auto"
     """Where to compute: auto (CUDA, else MPS, else the CPU) or any device of torch, such as cpu, cuda:1 or mps."""
     json: bool = False
@@ -30,7 +30,7 @@ class DemoOptions:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse, do the main job, sum it up."""
+    """Parse, run the demonstration, print its results."""
     options = parse(DemoOptions, arguments, command="demo")
     require_at_least(0, "--seed", options.seed)
 

@@ -16,7 +16,7 @@ from videomae.core.machine import is_main_process
 
 # name → (one line for the list, example)
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("the whole main job on generated clips, in a few minutes", "videomae demo"),
+    "demo": ("the whole pipeline on generated clips, in a few minutes", "videomae demo"),
     "pretrain": ("pre-train on videos without labels", "videomae pretrain VIDEOS --output pretrained"),
     "finetune": (
         "train a classifier on labelled videos",
@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status of the contract."""
+    """Run the command line; returns the exit status: 0, 1, 2 or 130."""
     arguments = sys.argv[1:] if arguments is None else arguments
     accept_any_text()
     # Threads that wait spin by default. Where loader workers or neighbors share the cores, spinning threads keep them
@@ -101,8 +101,9 @@ def _help() -> str:
         + "\n".join(lines)
         + "\n\n"
         "DATA is a folder of class folders, a folder of videos, train/ val/ test/ folders of either, a CSV or TSV\n"
-        "with path,label[,split], or a text file of paths. A model is a checkpoint folder or a name on the hub.\n"
-        "--json prints one JSON document on stdout; exit status 0 done, 2 your input, 1 our fault, 130 interrupted."
+        "or JSON with path,label[,split], a text file of paths, a published list, or packed data.\n"
+        "A model is a checkpoint folder or a name on the hub.\n"
+        "--json prints one JSON document on stdout; exit status: 0 done, 2 your input, 1 internal error, 130 stopped."
     )
 
 

@@ -38,7 +38,7 @@ class ProbeCommandOptions:
     seed: int = 0
     """The first seed."""
     neighbors: int = 20
-    """Of knn."""
+    """Number of neighbors of knn."""
     learning_rates: tuple[float, ...] = ()
     """To try, all at once; by default a range that suits the method."""
     epochs: int = 100

@@ -31,7 +31,7 @@ class ReconstructOptions:
     mask: MaskName = "tube"
     """tube hides the same places in every frame, random any tubelet."""
     seed: int = 0
-    """Of the mask."""
+    """Seed of the mask."""
     run: OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
     json: bool = False
     """Print one JSON document on stdout."""

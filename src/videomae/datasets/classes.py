@@ -12,7 +12,7 @@ from pathlib import Path
 from videomae.core.errors import DataError
 from videomae.core.files import read_json
 from videomae.datasets.entries import Place, VideoEntry, is_number
-from videomae.datasets.tables import read_lines
+from videomae.datasets.list_lines import read_lines
 
 CLASS_LIST_NAMES = ("classInd.txt", "labels.json", "classes.txt", "class_names.txt", "label_map.txt")
 _NUMBERED = re.compile(r"(\d{1,9})[\s,:]+(\S.*)")

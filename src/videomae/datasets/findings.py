@@ -83,7 +83,7 @@ def frames_of(entry: VideoEntry, record: VideoRecord) -> int:
         return record.num_frames
     until = float("inf") if entry.end_seconds is None else entry.end_seconds
     share = (min(until, record.duration_seconds) - (entry.start_seconds or 0.0)) / record.duration_seconds
-    return round(record.num_frames * share)
+    return max(0, round(record.num_frames * share))
 
 
 # --- single videos -----------------------------------------------------------------------------------------------

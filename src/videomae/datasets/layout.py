@@ -66,8 +66,9 @@ def split_folder(name: str) -> str | None:
 def read_layout(folder: Path, paths: Sequence[Parts]) -> Layout:
     """Decide what the folders mean.
 
-    Split folders in any company are splits, and what lies beside them is in none. One name of a split alone may be a
-    class (`train` beside `bus` and `car`): then what lies inside decides. Ambiguous cases give a notice.
+    Folders with names of splits are splits, whatever lies beside them; other folders are in no split. One name of a
+    split alone may be a class (`train` beside `bus` and `car`): then what lies inside decides. Ambiguous cases give a
+    notice.
 
     Args:
         folder: the data set, for messages.

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from videomae.core.errors import DataError
+from videomae.datasets.bare_lists import bare_entries
 from videomae.datasets.classes import CLASS_LIST_NAMES, ClassList, find_class_list, name_classes
 from videomae.datasets.entries import LABEL_SEPARATOR, Place, VideoEntry, split_in_file_name
 from videomae.datasets.folders import NamedVideos
-from videomae.datasets.header_tables import headed_entries, table_rows
 from videomae.datasets.labels import LABELS_COLUMN, tidy_labels
 from videomae.datasets.line_errors import LineErrors
+from videomae.datasets.list_lines import TABLE_SUFFIXES, Listed, Paths, Row, read_lines, split_header
 from videomae.datasets.published_lists import (
     Finder,
     hmdb51_entries,
@@ -25,7 +26,7 @@ from videomae.datasets.published_lists import (
     something_entries,
     ucf101_entries,
 )
-from videomae.datasets.tables import TABLE_SUFFIXES, Listed, Paths, Row, bare_entries, read_lines, split_header
+from videomae.datasets.tables import headed_entries, table_rows
 from videomae.video import FrameFolder
 
 LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json")

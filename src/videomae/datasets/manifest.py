@@ -15,9 +15,9 @@ from videomae.datasets.entries import COMMON_SUFFIXES, SPLITS, VIDEO_SUFFIXES, V
 from videomae.datasets.folders import folder_entries
 from videomae.datasets.groups import assign_groups, leaking_groups
 from videomae.datasets.labels import tidy_labels
+from videomae.datasets.list_lines import Listed
 from videomae.datasets.lists import LIST_SUFFIXES, is_list, lists_in_folder, read_lists
 from videomae.datasets.shards import INDEX_NAME, is_packed, read_shard_entries
-from videomae.datasets.tables import Listed
 from videomae.video import is_url
 
 _FORMS = (

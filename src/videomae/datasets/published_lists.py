@@ -12,9 +12,9 @@ from videomae.core.files import read_json
 from videomae.datasets.classes import ClassList
 from videomae.datasets.entries import Place, VideoEntry, bare_name, read_split
 from videomae.datasets.folders import NamedVideos
-from videomae.datasets.header_tables import read_seconds
 from videomae.datasets.labels import one_label
-from videomae.datasets.tables import Listed, Row, read_lines
+from videomae.datasets.list_lines import Listed, Row, read_lines
+from videomae.datasets.tables import read_seconds
 from videomae.video import VideoSource
 
 # Folders in which videos lie beside the folder of their lists.

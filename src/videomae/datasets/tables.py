@@ -1,289 +1,213 @@
-"""Lists without a header, and what all readers of lists share; tables with a header are in `header_tables`."""
+"""Tables of videos whose first line names the columns."""
 
 from __future__ import annotations
 
 import csv
-import os
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from videomae.core.errors import DataError
-from videomae.datasets.entries import Place, VideoEntry, has_video_suffix
-from videomae.datasets.folders import Files, is_frame
-from videomae.datasets.labels import is_missing, one_label
+from videomae.datasets.entries import Place, VideoEntry, read_split
+from videomae.datasets.labels import LABELS_COLUMN, is_missing, one_label, reader_of_labels
 from videomae.datasets.line_errors import LineErrors
-from videomae.video import FrameFolder, VideoSource
+from videomae.datasets.list_lines import Listed, Paths, Row, about_missing
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".list")
-# What people call the columns of their tables.
-_HEADER_NAMES = frozenset(
-    (
-        *("path", "paths", "file", "files", "filename", "file_name", "filepath", "file_path", "clip", "clip_path"),
-        *("video", "videos", "video_path", "video_name", "video_id", "name", "id", "label", "labels", "class"),
-        *("class_name", "category", "action", "target", "split"),
-    )
-)
-_WHOLE_NUMBER = re.compile(r"-?\d{1,9}")
-# How many folders are looked into to learn what the columns mean.
-_NUM_ASKED = 20
+_LABEL_COLUMNS = ("label", "class", "class_name", "category", "action")
+_START_COLUMNS = ("start_seconds", "start", "time_start")
+_END_COLUMNS = ("end_seconds", "end", "time_end")
+_START_FRAME_COLUMNS = ("start_frame",)
+_END_FRAME_COLUMNS = ("end_frame", "stop_frame")
+_NUM_SHOWN = 8
 
 
-@dataclass(frozen=True)
-class Listed:
-    """What was read from a list.
+def table_rows(
+    lines: Sequence[tuple[int, str]], header: Sequence[str], delimiter: str, errors: LineErrors
+) -> Iterator[Row]:
+    """The rows below a header; those with another number of cells are left to `errors`."""
+    reader = csv.reader((line for _, line in lines), delimiter=delimiter)
+    for position, (number, _) in enumerate(lines, start=1):
+        place = Place(errors.file, number)
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            wrong = DataError(f"{place} ({error})", expected="a line of a table", hint="correct the line")
+            errors.add(place, wrong)
+            return
+        if reader.line_num != position:  # it has swallowed the lines after it
+            wrong = DataError(f"{place}: a quote without its end", expected='pairs of "', hint="close or remove it")
+            errors.add(place, wrong)
+            return
+        if len(cells) != len(header):
+            wrong = DataError(
+                f"{place}: {len(cells)} columns",
+                expected=f"{len(header)} columns, as in the first line: {', '.join(header)}",
+                hint="quote a path that holds the delimiter",
+            )
+            errors.add(place, wrong)
+            continue
+        yield Row(place, [cell.strip() for cell in cells])
 
-    Args:
-        entries: its videos, in its order.
-        notices: what its user should know, one line each.
-        columns: names of its columns; none where it has no header.
-    """
 
-    entries: tuple[VideoEntry, ...]
-    notices: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
+def headed_entries(rows: Iterable[Row], header: Sequence[str], paths: Paths, group_column: str) -> Listed:
+    """The videos of a table with `path`, and whichever of label or labels, split, start, end and group it has.
 
-
-class Row(NamedTuple):
-    """The cells of a line that is not empty."""
-
-    place: Place
-    cells: list[str]
-
-
-def read_lines(file: Path) -> list[tuple[int, str]]:
-    """The lines that are not empty, with their numbers from 1.
+    Cells with nan or similar are empty. What is wrong with lines is kept in `paths`.
 
     Raises:
-        DataError: if the file cannot be read as UTF-8 text.
+        DataError: if the table has both label and labels.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} ({error.reason})", expected="UTF-8 text", hint="save the file as UTF-8") from error
-    except OSError as error:
+    columns = _Columns(header, group_column)
+    one = columns.first(_LABEL_COLUMNS)
+    is_multi_label = LABELS_COLUMN in header
+    if is_multi_label and one is not None:
         raise DataError(
-            f"{file} ({error.strerror})", expected="a list that can be read", hint="change its permissions"
-        ) from error
-    # Only what ends a line in a file: `splitlines` would also break at characters that a path may hold.
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return [(number, line) for number, line in enumerate(lines, start=1) if line and not line.isspace()]
+            f"{paths.file} with the columns {one} and {LABELS_COLUMN}",
+            expected="one of the two",
+            hint=f"keep {LABELS_COLUMN} where a video may have several classes, and rename the other",
+        )
+    rows = list(rows)
+    label_of, labels_of = columns.reader(_LABEL_COLUMNS), columns.reader((LABELS_COLUMN,))
+    several_of, separator_notice = (
+        reader_of_labels([labels_of(row.cells) for row in rows]) if is_multi_label else (None, "")
+    )
+    entry_of = _row_reader(columns)
+    path_at = header.index("path")
+    entries = []
+    num_missing = 0
+    for row in rows:
+        source = paths.find(row.cells[path_at], row.place)
+        cell = labels_of(row.cells) if is_multi_label else label_of(row.cells)
+        num_missing += bool(cell) and is_missing(cell)
+        try:
+            about = entry_of(row)
+            label = one_label(label_of(row.cells), row.place)
+        except DataError as error:
+            paths.errors.add(row.place, error)
+            continue
+        if source is not None:
+            labels = several_of(cell) if several_of is not None else None
+            entries.append(VideoEntry(source, label=label, labels=labels, place=row.place, **about))
+    notices = [
+        *about_missing(paths.file, num_missing),
+        *([f"{paths.file}: {separator_notice}"] if separator_notice else []),
+    ]
+    return Listed(tuple(entries), (*notices, *columns.notices(paths.file)), tuple(header))
 
 
-def split_header(line: str) -> tuple[list[str], str]:
-    """The cells of the first line in lower case, and the delimiter."""
-    delimiter = "\t" if "\t" in line else ","
-    try:
-        cells = next(csv.reader([line], delimiter=delimiter))
-    except csv.Error:  # a line longer than any header
-        return [], delimiter
-    return [name.strip().lower() for name in cells], delimiter
-
-
-class Paths:
-    """Turns the paths of a list into videos that exist.
+class _Columns:
+    """Which columns of a table are read, and which are not.
 
     Args:
-        file: the list.
-        root: what its paths are relative to; None for the folder that holds it.
-
-    Attributes:
-        errors: what is wrong with the list's lines; `finish` reports it with the paths that are not there.
+        header: their names.
+        group_column: that of the groups.
     """
 
-    def __init__(self, file: Path, root: Path | None) -> None:
-        self.file = file
-        self.base = root or file.parent
-        self._prefix = os.path.join(str(self.base), "")
-        self._files = Files()
-        self._folders: dict[str, Path] = {}
-        self._missing: list[tuple[Place, str]] = []
-        self.num_found = 0
-        self.errors = LineErrors(file)
+    def __init__(self, header: Sequence[str], group_column: str) -> None:
+        self.header = header
+        self.group_column = group_column
+        self._used = {"path", group_column, LABELS_COLUMN}
 
-    def find(self, path: str, place: Place) -> VideoSource | None:
-        """The file, or the folder of numbered frames; None for what is not there, which `finish` reports."""
-        found = self.look_up(path)
-        if found is None:
-            self._missing.append((place, path))
-        else:
-            self.num_found += 1
+    def first(self, names: Sequence[str]) -> str | None:
+        """The first of these columns that there is."""
+        return next((name for name in names if name in self.header), None)
+
+    def reader(self, names: Sequence[str]) -> Callable[[list[str]], str]:
+        """What gives the cell of the first of these columns that there is, "" without one."""
+        name = self.first(names)
+        if name is None:
+            return lambda cells: ""
+        self._used.add(name)
+        index = self.header.index(name)
+        return lambda cells: cells[index]
+
+    def notices(self, file: object) -> list[str]:
+        """One line about columns that are not read, and one about what frames mean."""
+        unused = [name for name in self.header if name and name not in self._used]
+        found = []
+        if self._used & {*_START_FRAME_COLUMNS, *_END_FRAME_COLUMNS}:
+            found.append(f"{file}: frames count from 0, and the end is the first that no longer belongs to the part")
+        if unused:
+            shown = ", ".join(unused[:_NUM_SHOWN]) + (", …" if len(unused) > _NUM_SHOWN else "")
+            found.append(
+                f"{file}: the column{'s' * (len(unused) > 1)} {shown} {'are' if unused[1:] else 'is'} not used"
+            )
         return found
 
-    def look_up(self, path: str) -> VideoSource | None:
-        """The file, or the folder of numbered frames, or None."""
-        # Joining keeps an absolute path as it is.
-        joined = os.path.join(self._prefix, path)
-        folder, name = os.path.split(joined)
-        if self._files.is_file(folder, name):
-            parent = self._folders.get(folder)
-            if parent is None:
-                parent = self._folders[folder] = Path(folder)
-            return parent / name  # half the cost of a path from text, for lists of a million lines
-        return FrameFolder(Path(joined)) if path and self._files.is_frame_folder(joined) else None
 
-    def finish(self) -> None:
-        """Report what was not found, and the other errors of the list, in the order of its lines.
+def _row_reader(columns: _Columns) -> Callable[[Row], dict[str, Any]]:
+    """What gives split, part and group of a row."""
+    split_of, group_of = columns.reader(("split",)), columns.reader((columns.group_column,))
+    start_of, end_of = columns.reader(_START_COLUMNS), columns.reader(_END_COLUMNS)
+    start_frame_of, end_frame_of = columns.reader(_START_FRAME_COLUMNS), columns.reader(_END_FRAME_COLUMNS)
 
-        Raises:
-            DataError: if there are any.
-        """
-        hint = "correct the path or remove the line"
-        if not self.num_found and len(self._missing) > 1:
-            hint = "give the folder that the paths are relative to with --video-root"
-        longest = 500 if len(self._missing) == 1 else 100
-        for place, path in self._missing:
-            error = DataError(
-                f"{place}: {path[:longest]!r}",
-                expected=f"a path of an existing file or folder of frames, relative to {self.base}",
-                hint=hint,
+    def read(row: Row) -> dict[str, Any]:
+        place, cells = row
+        start, end = read_seconds(start_of(cells), end_of(cells), place)
+        start_frame, end_frame = read_frames(start_frame_of(cells), end_frame_of(cells), place)
+        if (start, end) != (None, None) and (start_frame, end_frame) != (None, None):
+            raise DataError(
+                f"{place}: a part in seconds and in frames", expected="one of the two", hint="leave two cells empty"
             )
-            self.errors.add(place, error)
-        self.errors.finish()
+        split, group = split_of(cells), group_of(cells)
+        return {
+            "split": None if is_missing(split) else read_split(split, place),
+            "start_seconds": start,
+            "end_seconds": end,
+            "start_frame": start_frame,
+            "end_frame": end_frame,
+            "group": None if is_missing(group) else group,
+        }
+
+    return read
 
 
-def bare_entries(file: Path, lines: Sequence[tuple[int, str]], paths: Paths) -> Listed:
-    """The videos of a list without a header: a path in each line, `path label`, or three columns for frames.
-
-    What is wrong with lines is kept in `paths`.
+def read_seconds(start: str, end: str, place: Place) -> tuple[float | None, float | None]:
+    """Where a part of a video begins and ends; None for cells that are missing.
 
     Raises:
-        DataError: if the first line is the header of a table without the column path.
+        DataError: if they are no numbers of seconds, or in the wrong order.
     """
-    entries: list[VideoEntry] = []
-    framed: list[_FramedLine] = []
-    num_missing = 0
-    for number, line in lines:
-        place, line = Place(file, number), line.strip()
-        cells = line.rsplit(None, 2)
-        if len(cells) == 3 and all(map(_WHOLE_NUMBER.fullmatch, cells[1:])) and not has_video_suffix(line):
-            framed.append(_FramedLine(place, cells[0], int(cells[1]), int(cells[2]), len(entries)))
-            entries.append(VideoEntry(Path(cells[0]), place=place))  # replaced below, when all are known
-            continue
-        path, label = _split_line(line, paths)
-        if path is None:
-            hint = _column_hint(line) if number == lines[0][0] else ""
-            error = DataError(
-                f"{place}: {line[:120]!r}",
-                expected="a video's path, or a path and a label",
-                hint=hint or "write path,label,split in the first line if the file has columns",
-            )
-            if hint:  # the header of a table, whose other lines would all be wrong
-                raise error
-            paths.errors.add(place, error)
-            continue
-        source = paths.find(path, place)
-        try:
-            known = one_label(label, place)
-        except DataError as error:
-            paths.errors.add(place, error)
-            continue
-        num_missing += bool(label) and is_missing(label)
-        if source is not None:
-            entries.append(VideoEntry(source, label=known, place=place))
-    notices = _fill_in_frames(entries, framed, paths) if framed else ()
-    return Listed(tuple(entries), (*notices, *about_missing(file, num_missing)))
+    if is_missing(start) and is_missing(end):
+        return None, None
+    try:
+        begins, ends = (None if is_missing(text) else float(text) for text in (start, end))
+    except ValueError:
+        begins = ends = math.nan
+    if not (0 <= (begins or 0) < (math.inf if ends is None else ends)) or ends == math.inf:
+        raise DataError(
+            f"{place}: from {start or 'the beginning'!r} to {end or 'the end'!r}",
+            expected="seconds, the end after the start",
+            hint="write both as numbers such as 12.5, or leave them empty",
+        )
+    return begins, ends
 
 
-def about_missing(file: Path, count: int) -> tuple[str, ...]:
-    """A notice about cells that hold nan or similar."""
-    labels = "1 label" if count == 1 else f"{count} labels"
-    return (f"{file}: {labels} (nan, None, null or N/A) treated as missing",) if count else ()
+def read_frames(start: str, end: str, place: Place) -> tuple[int | None, int | None]:
+    """The first frame of a part of a video, counted from 0, and the first one after it; None for missing cells.
 
-
-def _split_line(line: str, paths: Paths) -> tuple[str | None, str]:
-    """Path and label of a line; a path may hold spaces and commas, so what is a video or exists decides."""
-    if has_video_suffix(line):
-        return line, ""
-    for separator in ("\t", ",", " "):
-        if separator not in line:
-            continue
-        path, _, label = (part.strip() for part in line.rpartition(separator))
-        if path.startswith('"') and path.endswith('"'):  # as spreadsheets write a path that holds a comma
-            path = path[1:-1].replace('""', '"')
-        if has_video_suffix(path):
-            return path, label
-    for separator in ("", "\t", ",", " "):  # folders of frames, and files of other suffixes
-        path, _, label = line.rpartition(separator) if separator else (line, "", "")
-        if path.strip() and paths.look_up(path.strip()) is not None:
-            return path.strip(), label.strip()
-    return None, ""
-
-
-def _column_hint(line: str) -> str:
-    """What to do about a first line that seems the header of a table whose columns we do not know; "" for others."""
-    names = {cell.strip(' "').lower() for cell in re.split(r"[,;|\t]", line)}
-    is_header = not names.isdisjoint(_HEADER_NAMES)
-    name_it = ["name the column of the videos path"] if is_header and "path" not in names else []
-    split_it = ["separate the columns by commas or tabs"] if ";" in line or "|" in line else []
-    return " and ".join(name_it + split_it)
-
-
-class _FramedLine(NamedTuple):
-    """`path first second`, and which entry it becomes."""
-
-    place: Place
-    path: str
-    first: int
-    second: int
-    entry_index: int
-
-
-def _fill_in_frames(entries: list[VideoEntry], framed: Sequence[_FramedLine], paths: Paths) -> tuple[str, ...]:
-    """Replace the entries of lines with three columns; these are `start total` or `total label`, the same in all.
-
-    A total of -1 stands for a video file, or for all frames.
+    Raises:
+        DataError: if they are no whole numbers, or in the wrong order.
     """
-    sources = [paths.find(line.path, line.place) for line in framed]
-    has_labels = _second_is_label(framed, sources)
-    for line, source in zip(framed, sources, strict=True):
-        start, total = (0, line.first) if has_labels else (line.first, line.second)
-        if isinstance(source, FrameFolder):
-            num_frames = total if total >= 0 else None
-            source = FrameFolder(source.path, _images_before(source.path, start), num_frames)
-        elif source is not None and (start, total) != (0, -1):
-            error = DataError(
-                f"{line.place}: {line.first} {line.second} after a video file",
-                expected="0 -1, which stands for the whole of a video file",
-                hint="write `path label`, or path,label,start_frame,end_frame with a header",
-            )
-            paths.errors.add(line.place, error)
-        label = str(line.second) if has_labels else None
-        # What was not found stays as it is: the error comes after all lines.
-        entries[line.entry_index] = VideoEntry(source or Path(line.path), label=label, place=line.place)
-    meaning = "folder, number of frames, class" if has_labels else "folder, first frame, number of frames"
-    folders = any(isinstance(source, FrameFolder) for source in sources)
-    return (f"{framed[0].place.file}: its three columns are read as {meaning}",) if folders else ()
+    if is_missing(start) and is_missing(end):
+        return None, None
+    try:
+        begins, ends = (None if is_missing(text) else _whole(text) for text in (start, end))
+        is_part = (begins or 0) >= 0 and (ends is None or ends > (begins or 0))
+    except ValueError:
+        begins, ends, is_part = None, None, False
+    if not is_part:
+        raise DataError(
+            f"{place}: from frame {start or 'the first'!r} to {end or 'the last'!r}",
+            expected="whole numbers from 0, the end after the start",
+            hint="start_frame is the first frame, end_frame the first that no longer belongs to it",
+        )
+    return begins, ends
 
 
-def _second_is_label(framed: Sequence[_FramedLine], sources: Sequence[VideoSource | None]) -> bool:
-    """Whether the columns are `total label`: then the first is how many images the folders hold."""
-    if all(line.first <= 1 for line in framed) or any(line.second < 0 for line in framed):
-        return False  # no video of one frame, no class below 0
-    pairs = zip(framed, sources, strict=True)
-    asked = [(line, source.path) for line, source in pairs if isinstance(source, FrameFolder) and line.first > 1]
-    counts = [(line, len(_frame_numbers(folder))) for line, folder in asked[:_NUM_ASKED]]
-    for line, num_images in counts:
-        if line.first > num_images:
-            raise DataError(
-                f"{line.place}: {line.first} {line.second} for a folder of {num_images} images",
-                expected="first frame and number of frames, or number of frames and class",
-                hint="correct the numbers",
-            )
-    # One image more or less than counted: some tools number from 0 and some from 1.
-    num_whole = sum(abs(line.first - num_images) <= 1 for line, num_images in counts)
-    num_parts = sum(line.first + line.second - 1 <= num_images for line, num_images in counts)
-    return 2 * num_whole >= len(counts) or num_parts < len(counts)
-
-
-def _frame_numbers(folder: Path) -> list[int]:
-    """The number that each image's name ends with."""
-    names = [os.path.splitext(name)[0] for name in os.listdir(folder) if is_frame(name)]
-    return [int(re.findall(r"\d+", name)[-1]) for name in names]
-
-
-def _images_before(folder: Path, start: int) -> int:
-    # Lists count from 0 or from 1 for the first image, however the images themselves are numbered.
-    return 0 if start <= 1 else sum(number < start for number in _frame_numbers(folder))
+def _whole(text: str) -> int:
+    """The number; pandas writes whole ones as `12.0` where some are missing."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(number)

@@ -96,12 +96,17 @@ class MultiLabelEvaluation:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.metrics.num_videos} videos, mAP {self.mean_average_precision:.1%})"
 
+    @property
+    def loss(self) -> float:
+        """Mean loss of the videos that could be read."""
+        return self.metrics.loss
+
     def frequent_mistakes(self, max_count: int) -> list[tuple[str, str, int, float]]:
-        """None: no class is predicted in the place of another."""
+        """Empty: no class is predicted in the place of another."""
         return []
 
     def worst_mistakes(self, max_count: int) -> tuple[int, list[Mistake]]:
-        """None, as for `frequent_mistakes`."""
+        """Empty, as `frequent_mistakes`."""
         return 0, []
 
     def _repr_html_(self) -> str:
@@ -168,7 +173,8 @@ def multi_label_metrics(scores: np.ndarray, targets: np.ndarray, *, broken_targe
 
     Args:
         scores: (videos, classes) float, 0–1; one video or more.
-        targets: (videos, classes) bool: which classes each has; any class must have a video, here or among the broken.
+        targets: (videos, classes) bool: which classes each has; at least one class must have a video, here or among
+            the broken.
         broken_targets: (broken, classes) bool: the classes of videos that could not be read.
     """
     missed = broken_targets.sum(axis=0, dtype=np.int64)

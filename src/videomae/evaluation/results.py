@@ -114,6 +114,10 @@ class Evaluation(Protocol):
         """Share of the videos whose most probable class is right; not a number where videos may have several labels."""
 
     @property
+    def loss(self) -> float:
+        """Mean loss of the videos that could be read."""
+
+    @property
     def mean_average_precision(self) -> float:
         """Mean over the classes of their average precision; not a number where each video has one label."""
 

@@ -59,7 +59,7 @@ def evaluate_classifier(
         raise ConfigError(
             f"a model with problem_type={config.problem_type!r}",
             expected="a classifier of one label or several labels per video",
-            hint="the scores of other models are to be had with predict",
+            hint="use predict for the scores of other models",
         )
     class_names = tuple(config.id2label[index] for index in range(config.num_labels))
     manifest = manifest.require_classes(class_names, multi_label=is_multi_label)

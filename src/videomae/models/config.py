@@ -60,7 +60,7 @@ class VideoMAEConfig:
         norm_pix_loss: rebuild each tubelet normalized to zero mean and unit variance per channel.
         **kwargs: what every transformers configuration has (`num_labels`, `id2label`, `label2id`, `problem_type`,
             `output_attentions`, `output_hidden_states`, `return_dict`, `attn_implementation`: "sdpa" or "eager");
-            `drop_path_rate` of the last encoder layer and `classifier_dropout`, 0–1, both ours, heeded in training;
+            `drop_path_rate` of the last encoder layer and `classifier_dropout`, 0–1, both ours, used only in training;
             any other key is kept as an attribute and saved.
 
     Raises:

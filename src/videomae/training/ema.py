@@ -47,7 +47,7 @@ class WeightAverage:
 
         Args:
             model: as it is after the step.
-            skipped: without dimensions, on the device: where it is 1, the step was skipped and the average stays.
+            skipped: 0-dim, on the device: where it is 1, the step was skipped and the average stays.
 
         Raises:
             RuntimeError: inside `swapped_in`, where the model holds the average.

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 def classification_loss(logits: Tensor, targets: Tensor, *, is_multi_label: bool) -> Tensor:
-    """The sum over the clips of cross entropy, or of binary cross entropy's mean over the classes; without dimensions.
+    """The sum over the clips of cross entropy, or of binary cross entropy's mean over the classes; 0-dim.
 
     Args:
         logits: (B, classes), of any precision.

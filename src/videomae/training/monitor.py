@@ -13,7 +13,7 @@ class StepReport:
         step: steps done, from 1.
         epoch: epoch of this step, from 1.
         loss: mean loss since the last report that had one; None where reading it would make the device wait.
-        learning_rate: the peak group's rate.
+        learning_rate: that of parameter groups without a factor of their own.
         clips_per_second: of the whole run so far, see `training.metrics_log.Speed`.
         data_wait_share: of the whole run so far, 0–1.
         skipped_steps: steps of the run so far that changed nothing, because loss or gradient was not finite; on a GPU

@@ -70,7 +70,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """The norm of all gradients together, without dimensions, on the device; not finite where any of them is not."""
+    """The norm of all gradients together, a 0-dim tensor on the device; not finite where any of them is not."""
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if all(type(grad) is Tensor and grad.device.type == "cpu" for grad in grads):
         # The dot products of a BLAS take half the time of torch's norms there.
@@ -84,8 +84,8 @@ def apply_gradients(optimizer: torch.optim.Optimizer, *, divisor: Tensor | None,
 
     Args:
         optimizer: a fused one decides on the device; any other one makes the CPU wait for the device.
-        divisor: without dimensions, on the device; None for 1.
-        skipped: float32 without dimensions, on the device: 1 takes no step.
+        divisor: 0-dim, on the device; None for 1.
+        skipped: 0-dim float32, on the device: 1 takes no step.
     """
     if not all(group.get("fused") for group in optimizer.param_groups):
         if bool(skipped):

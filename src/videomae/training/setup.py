@@ -61,7 +61,7 @@ def settle_precision(
 
 
 def new_config(recipe: TrainingRecipe, **more: Any) -> VideoMAEConfig:
-    """The configuration of a new network; the recipe leaves nothing open (`TrainingRecipe.for_new_network`)."""
+    """The configuration of a new network; the recipe is fully resolved (`TrainingRecipe.for_new_network`)."""
     assert recipe.size is not None
     clip = {"image_size": recipe.image_size, "num_frames": recipe.num_frames}
     return VideoMAEConfig(**{**size_keywords(recipe.size), **clip, **more})
@@ -80,7 +80,7 @@ def fit_to_checkpoint(recipe: AnyRecipe, config: VideoMAEConfig, sampling: ClipS
 
 
 def clip_sampling(recipe: TrainingRecipe) -> ClipSampling:
-    """Which frames make a clip, of a recipe that leaves nothing open."""
+    """Which frames make a clip, of a fully resolved recipe."""
     assert recipe.sampling is not None
     assert recipe.num_frames is not None
     stride = {} if recipe.frame_stride is None else {"frame_stride": recipe.frame_stride}

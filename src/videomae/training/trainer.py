@@ -83,7 +83,7 @@ class Trainer:
     """Trains the model of a task.
 
     Args:
-        task: built; its recipe leaves nothing open.
+        task: built; its recipe is fully resolved.
         folder: where the run is kept.
         monitor: receives steps and notes.
         parallel: the processes that share each step.

@@ -14,8 +14,8 @@ import numpy as np
 
 from videomae.core.text import error_reason
 
+from ._decoder_session import DecoderSession
 from ._index import NO_STAMP, PacketIndex
-from ._open_file import DecoderSession
 
 MAX_REFERENCES = 16  # frames that any codec keeps to refer to
 # A decoder that could not be opened raises ValueError when it is asked again, with PyAV 19.

@@ -12,8 +12,8 @@ from videomae.core.text import error_reason
 
 from ._bitstream import inspector_for, needs_first_packet
 from ._decode import MAX_REFERENCES, IndexMismatchError, decode_all, shown_between
+from ._decoder_session import DecoderSession
 from ._index import NO_STAMP, PacketIndex, facts_of, frames_of_packets
-from ._open_file import DecoderSession
 
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 _NO_FRAME = -1  # decoded frames that the decoder does not assign to a packet

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import av
 
+from ._decoder_session import DecoderSession
 from ._limits import ReadLimits
-from ._open_file import DecoderSession
 
 
 def hash_packets(file: Path | BinaryIO, *, name: str | None, limits: ReadLimits) -> str:

@@ -21,12 +21,12 @@ from ._decode import (
     decode_run,
     is_sound,
 )
+from ._decoder_session import DecoderSession
 from ._frame_numbers import check_indices, size_text
 from ._index import PacketIndex
 from ._index_building import index_by_decoding, index_from_packets, repair_index
 from ._info import VideoInfo
 from ._limits import ReadLimits, faults_of
-from ._open_file import DecoderSession
 from ._picture import HDR_TRANSFERS, Converter, picture_shape, rotation_degrees, to_rgb
 
 __all__ = ["PacketIndex", "ReadLimits", "VideoInfo", "VideoReader", "read_video"]

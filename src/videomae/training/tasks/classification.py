@@ -159,7 +159,7 @@ class ClassificationTask:
     def _build_model(
         self, recipe: FinetuneRecipe, note: Callable[[str], object]
     ) -> tuple[Any, FinetuneRecipe, Any | None]:
-        """The model with its new head, the recipe with nothing left open, and the checkpoint's processor if any."""
+        """The model with its new head, the fully resolved recipe, and the checkpoint's processor if any."""
         names = self.manifest.class_names
         if self._init == SCRATCH:
             recipe = recipe.for_new_network()

@@ -108,7 +108,7 @@ class PretrainingTask:
         )
 
     def _build_model(self, recipe: PretrainRecipe) -> tuple[VideoMAEForPreTraining, PretrainRecipe]:
-        """The model, and the recipe with nothing left open."""
+        """The model, and the fully resolved recipe."""
         if self._init is not None:
             opened = Checkpoint.open(self._init, task="pretraining", norm_pix_loss=recipe.norm_pix_loss)
             return opened.model, fit_to_checkpoint(recipe, opened.model.config, opened.sampling)
@@ -141,11 +141,11 @@ class PretrainingTask:
         hidden, not_rebuilt = self._masks_of(micro_batch)
         pixel_values = normalize(micro_batch.clips, IMAGENET_MEAN, IMAGENET_STD)
         counted = hidden if not_rebuilt is None else hidden & ~not_rebuilt
-        weight = float(counted.sum()) / hidden.shape[1]  # clips, as far as their tokens count
+        weight = float(counted.sum()) / hidden.shape[1]  # clips, weighted by the share of tokens in the loss
         return network(pixel_values, hidden, decoder_masked_pos=not_rebuilt).loss * weight, weight
 
     def _masks_of(self, micro_batch: MicroBatch) -> tuple[Tensor, Tensor | None]:
-        """Those of a micro-batch, out of the masks that are drawn for the whole batch."""
+        """The rows of this micro-batch of the masks that are drawn for the whole batch."""
         grid = self.checkpoint.model.config.grid.shape
         hidden, not_rebuilt = draw_masks(self.recipe, grid, micro_batch.num_rows, micro_batch.step)
         return hidden[micro_batch.rows], None if not_rebuilt is None else not_rebuilt[micro_batch.rows]

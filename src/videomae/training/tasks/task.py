@@ -40,7 +40,7 @@ class Task(Protocol):
 
     @property
     def recipe(self) -> TrainingRecipe:
-        """The settings: as the user gave them, after `build` with nothing left open."""
+        """The settings: as the user gave them, after `build` fully resolved."""
 
     @property
     def manifest(self) -> Manifest:
@@ -96,7 +96,7 @@ class Task(Protocol):
         """Indices of the clips of an epoch (from 0), in order: a pure function of seed and epoch."""
 
     def loss(self, network: Callable[..., Any], micro_batch: MicroBatch) -> tuple[Tensor, Tensor | float]:
-        """Forward pass: (total, weight), without dimensions.
+        """Forward pass: (total, weight), 0-dim tensors.
 
         The micro-batch's mean loss is total / weight, the whole batch's the sum of all totals / the sum of all weights.
         A weight is about 1 for each clip.
