@@ -47,7 +47,9 @@ def test_damaged() -> None:
     ]
 
 
-@pytest.mark.parametrize(("part", "frames"), [((), 100), ((0.0, 5.0), 50), ((9.0, 20.0), 10), ((4.0,), 60), ((12.0,), 0)])
+@pytest.mark.parametrize(
+    ("part", "frames"), [((), 100), ((0.0, 5.0), 50), ((9.0, 20.0), 10), ((4.0,), 60), ((12.0,), 0)]
+)
 def test_frames_of_a_part(part: tuple[float, ...], frames: int) -> None:
     assert frames_of(entry("a", None, None, *part), record()) == frames
 

@@ -66,6 +66,13 @@ def test_another_run_is_refused_and_the_difference_named(tmp_path: Path, changes
     assert json.loads((tmp_path / RECIPE_NAME).read_text()) == DESCRIPTION
 
 
+def test_a_field_that_is_newer_than_the_run_had_its_default(tmp_path: Path) -> None:
+    _saved(tmp_path)
+    assert RunFolder(tmp_path, _changed(recipe={"mixup": 0.0})).differences == []
+    with pytest.raises(ConfigError, match="mixup=0.0, not 0.8"):
+        RunFolder(tmp_path, _changed(recipe={"mixup": 0.8}))
+
+
 def test_another_run_goes_on_where_the_user_says_so(tmp_path: Path) -> None:
     _saved(tmp_path)
     run = RunFolder(tmp_path, _changed(num_videos=19, recipe={"seed": 1}), resume_anyway=True)

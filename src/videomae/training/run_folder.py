@@ -13,6 +13,7 @@ from videomae.core.errors import ConfigError, InputError
 from videomae.core.files import append_text, write_text
 from videomae.core.lock import FolderLock
 from videomae.datasets.manifest import Manifest
+from videomae.recipes.registry import KINDS
 from videomae.recipes.stored import drop_removed_fields
 from videomae.training.states import RunStates
 
@@ -114,13 +115,15 @@ class RunFolder:
         if not isinstance(stored, dict):
             return [f"a damaged {RECIPE_NAME}, not a JSON object"]
         drop_removed_fields(stored.get("recipe"), self.path / RECIPE_NAME)
+        # What fields had in a run that is older than they are.
+        defaults = KINDS[self.description["command"]]().to_dict()
         found = []
         for key in [name for name in self.description if name not in _PLACES]:
             before = _precision_of(stored) if key == "precision" else stored.get(key)
             now = self.description[key]
             if isinstance(before, dict) and isinstance(now, dict):
                 names = [name for name in {**before, **now} if name not in _FREE_FIELDS]
-                found += [_differs(name, before.get(name), now.get(name)) for name in names]
+                found += [_differs(name, before.get(name, defaults.get(name)), now.get(name)) for name in names]
             else:
                 found.append(_differs(key, before, now))
         return [difference for difference in found if difference]
