@@ -69,7 +69,7 @@ def test_another_run_is_refused_and_the_difference_named(tmp_path: Path, changes
 def test_a_field_that_is_newer_than_the_run_had_its_default(tmp_path: Path) -> None:
     _saved(tmp_path)
     assert RunFolder(tmp_path, _changed(recipe={"mixup": 0.0})).differences == []
-    with pytest.raises(ConfigError, match="mixup=0.0, not 0.8"):
+    with pytest.raises(ConfigError, match=r"mixup=0\.0, not 0\.8"):
         RunFolder(tmp_path, _changed(recipe={"mixup": 0.8}))
 
 
