@@ -20,6 +20,7 @@ _HOMES = {
     "Checkpoint": "videomae.api.checkpoint",
     "CheckpointError": "videomae.core.errors",
     "ConfigError": "videomae.core.errors",
+    "convert": "videomae.api.checkpoint",
     "DataError": "videomae.core.errors",
     "DryRun": "videomae.training.dry_run",
     "dry_run_finetune": "videomae.api.training",
@@ -96,6 +97,7 @@ __all__ = [
     "VideoMAEModel",
     "VideoMAEPreTrainedModel",
     "VideoPrediction",
+    "convert",
     "dry_run_finetune",
     "dry_run_pretrain",
     "embed",
@@ -120,7 +122,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from videomae.api.checkpoint import Checkpoint
+    from videomae.api.checkpoint import Checkpoint, convert
     from videomae.api.curation import pack, scan
     from videomae.api.evaluation import evaluate, probe
     from videomae.api.inference import Predictions, embed, predict, reconstruct

@@ -15,16 +15,19 @@ from torch import Tensor
 
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
-from videomae.models.config import VideoMAEConfig
+from videomae.models.config import CONFIG_NAME, VideoMAEConfig
+from videomae.models.from_shapes import config_of_tensors
 from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
 from videomae.models.pretrained import VideoMAEPreTrainedModel
 from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.video.sampling import ClipSampling
-from videomae.weights import files, hub, names
+from videomae.weights import files, hub, names, original
 
 logger = logging.getLogger("videomae")
 
 PROCESSOR_NAME = "preprocessor_config.json"
+LAYOUTS = ("hf", "original")
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 TASKS: dict[str, type[VideoMAEPreTrainedModel]] = {
     "features": VideoMAEModel,
     "pretraining": VideoMAEForPreTraining,
@@ -115,7 +118,9 @@ def load_checkpoint(
     the mean of the tokens. Weights of the encoder are never drawn anew: a checkpoint that lacks them is refused.
 
     Args:
-        source: a checkpoint folder or hub name, as transformers 4.x and 5.x and we write.
+        source: a checkpoint folder or hub name, as transformers 4.x and 5.x and we write; or a file of weights
+            (.pth, .pt, .bin, .safetensors) of these or of the original code (MCG-NJU/VideoMAE, VideoMAEv2). What such a
+            file does not tell must be among `options`: `num_frames` and `image_size`, unless its `args` have them.
         task: "features", "pretraining" or "classification"; None takes the checkpoint's own.
         class_names: for "classification": the classes to learn. None keeps the checkpoint's head, which must exist;
             other names than the checkpoint's, or another order, start a fresh head.
@@ -129,12 +134,11 @@ def load_checkpoint(
         CheckpointError: if it is missing, damaged, or lacks weights that the task needs.
         ConfigError: if there is no such task.
     """
-    hub_options, overrides = hub.split_hub_options(options)
-    config = VideoMAEConfig.from_pretrained(source, **hub_options, **overrides)
+    _, overrides = hub.split_hub_options(options)
+    config, state = _config_and_weights(source, options)
     task = task or stored_task(config)
     if task not in TASKS:
         raise ConfigError(f"task={task!r}", expected=" or ".join(TASKS), hint="leave it out for the checkpoint's own")
-    state = names.to_current(files.read_weights(source, **hub_options))
     may_be_new: tuple[str, ...] = ()
     if task == "classification":
         _check_labels(source, config)
@@ -155,6 +159,43 @@ def load_checkpoint(
     if unexpected:
         logger.info("%s: not used for %s: %s", source, task, ", ".join(sorted(unexpected)[:5]))
     return model
+
+
+def _config_and_weights(source: str | Path, options: Mapping[str, Any]) -> tuple[VideoMAEConfig, dict[str, Tensor]]:
+    """The configuration, with the overrides among `options`, and the tensors under our names."""
+    hub_options, overrides = hub.split_hub_options(options)
+    file = weights_without_config(source)
+    if file is None:
+        config = VideoMAEConfig.from_pretrained(source, **hub_options, **overrides)
+        return config, names.to_current(files.read_weights(source, **hub_options))
+    found, about = files.read_checkpoint_file(file)
+    state = original.without_prefixes(found)
+    known: dict[str, Any] = {}
+    if original.is_original(state):
+        state = original.to_current(state)
+        known = {"layer_norm_eps": original.LAYER_NORM_EPS, "final_norm_eps": original.LAYER_NORM_EPS}
+    known |= original.known_settings(about.get("args"))
+    state = names.fit_prefix(names.to_current(state), bare=False)
+    if isinstance(about.get("config"), dict):
+        return VideoMAEConfig.from_dict(about["config"], **overrides), state
+    return config_of_tensors(state, str(source), {**known, **overrides}), state
+
+
+def weights_without_config(source: str | Path) -> Path | None:
+    """The file of weights that `source` is, or holds without a config.json (a trainer's `checkpoint-N`); else None."""
+    path = Path(source)
+    if path.is_file():
+        return path if path.suffix.lower() in WEIGHTS_SUFFIXES else None
+    if not path.is_dir() or (path / CONFIG_NAME).exists():
+        return None
+    return next((path / name for name in files.WEIGHT_NAMES[::2] if (path / name).is_file()), None)
+
+
+def read_config(source: str | Path, **options: Any) -> VideoMAEConfig:
+    """The configuration of a checkpoint of any kind; options and errors as in `load_checkpoint`."""
+    if weights_without_config(source) is not None:
+        return _config_and_weights(source, options)[0]
+    return VideoMAEConfig.from_pretrained(source, **options)
 
 
 def _check_labels(source: str | Path, config: VideoMAEConfig) -> None:
@@ -199,6 +240,43 @@ def new_processor(config: VideoMAEConfig, sampling: ClipSampling) -> VideoMAEIma
     )
 
 
+def convert_checkpoint(source: str | Path, destination: str | Path, *, layout: str, **options: Any) -> None:
+    """Write a checkpoint of any kind as a folder of ours, or as a file of the original code; no number changes.
+
+    Args:
+        source: as for `load_checkpoint`.
+        destination: a folder for "hf", a `.pth` file for "original".
+        layout: "hf" (transformers' and ours) or "original" (MCG-NJU/VideoMAE, VideoMAEv2).
+        **options: as for `load_checkpoint`.
+
+    Raises:
+        CheckpointError: if the source is missing, damaged, or not whole.
+        ConfigError: if there is no such layout, or the destination does not fit it.
+    """
+    suffix = Path(destination).suffix.lower()
+    if layout not in LAYOUTS:
+        raise ConfigError(f"--layout {layout}", expected=" or ".join(LAYOUTS), hint="choose one of them")
+    if (layout == "original") != (suffix in (".pth", ".pt")):
+        raise ConfigError(
+            str(destination),
+            expected="a file that ends in .pth" if layout == "original" else "a folder",
+            hint=f"change its name, or --layout {LAYOUTS[layout == 'hf']}",
+        )
+    if layout == "hf":
+        Checkpoint.open(source, dtype=None, **options).save(destination)
+        return
+    model = load_checkpoint(source, dtype=None, **options)
+    state = names.fit_prefix(model.state_dict(), bare=False)
+    if model.config.layer_norm_eps != original.LAYER_NORM_EPS:
+        logger.warning(
+            "the original code computes LayerNorm with ε = %g, this model with %g: outputs differ slightly there",
+            original.LAYER_NORM_EPS,
+            model.config.layer_norm_eps,
+        )
+    config = {**model.config.to_diff_dict(), "architectures": [type(model).__name__]}
+    files.write_original(destination, original.to_original(state), config)
+
+
 def stored_task(config: VideoMAEConfig) -> str:
     """The task that a checkpoint was trained for, by its `architectures`; features where it names none."""
     for task, model_class in TASKS.items():
@@ -207,19 +285,22 @@ def stored_task(config: VideoMAEConfig) -> str:
     return "features"
 
 
-def describe_checkpoint(source: str | Path, **hub_options: Any) -> dict[str, Any]:
-    """What a checkpoint is, as plain data: task, network, clip, sampling, classes, weights.
+def describe_checkpoint(source: str | Path, **options: Any) -> dict[str, Any]:
+    """What a checkpoint is, as plain data: layout, task, network, clip, sampling, classes, weights.
+
+    Options as for `load_checkpoint`.
 
     Raises:
         CheckpointError: if it is missing or damaged.
     """
-    config = VideoMAEConfig.from_pretrained(source, **hub_options)
-    state = files.read_weights(source, **hub_options)
+    hub_options, _ = hub.split_hub_options(options)
+    config, state = _config_and_weights(source, options)
     processor = _stored_processor(source, config, **hub_options)
     num_frames, num_channels, height, width = config.grid.clip_shape
     task = stored_task(config)
     return {
         "checkpoint": str(source),
+        "layout": _layout(source),
         "task": task,
         "num_parameters": sum(tensor.numel() for tensor in state.values()),
         "num_tensors": len(state),
@@ -248,9 +329,17 @@ def describe_checkpoint(source: str | Path, **hub_options: Any) -> dict[str, Any
     }
 
 
+def _layout(source: str | Path) -> str:
+    file = weights_without_config(source)
+    if file is None:
+        return "hf"
+    is_original = original.is_original(original.without_prefixes(files.read_tensor_file(file)))
+    return "original" if is_original else "hf, weights alone"
+
+
 def _stored_processor(source: str | Path, config: VideoMAEConfig, **hub_options: Any) -> VideoMAEImageProcessor:
     """The checkpoint's processor; a checkpoint without one gets the one that all published weights go with."""
-    if hub.resolve_file(source, PROCESSOR_NAME, **hub_options) is None:
+    if weights_without_config(source) is not None or hub.resolve_file(source, PROCESSOR_NAME, **hub_options) is None:
         return new_processor(config, ClipSampling(num_frames=config.num_frames))
     return _from_unit_pixels(VideoMAEImageProcessor.from_pretrained(source, **hub_options), config.num_channels)
 

@@ -11,13 +11,12 @@ from typing import Any
 from rich.progress import Progress
 
 from videomae.api._console import can_show_bars, stderr_console
-from videomae.checkpoint import Checkpoint, stored_task
+from videomae.checkpoint import Checkpoint, read_config, stored_task
 from videomae.core.choices import PrecisionName
 from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError
 from videomae.inference.embed import EmbedOptions
 from videomae.inference.scores import ViewOptions
-from videomae.models.config import VideoMAEConfig
 from videomae.video.sampling import ClipSampling
 
 Model = str | PathLike[str] | Checkpoint
@@ -144,9 +143,7 @@ def open_model(model: Model, views: Views, device: str, *, for_features: bool = 
             )
     else:
         # A classifier's features are what its head reads, so its norm is needed; of others the encoder is enough.
-        is_classifier = (
-            not for_features or stored_task(VideoMAEConfig.from_pretrained(fspath(model))) == "classification"
-        )
+        is_classifier = not for_features or stored_task(read_config(fspath(model))) == "classification"
         opened = Checkpoint.open(fspath(model), task="classification" if is_classifier else "features")
     opened.model.to(place)
     return replace(opened, sampling=views.applied_to(opened.sampling))

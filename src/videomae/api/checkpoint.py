@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 
@@ -44,11 +44,12 @@ class Checkpoint(checkpoint.Checkpoint):
         """Open a checkpoint.
 
         Args:
-            source: a folder or a hub name.
+            source: a folder, a hub name, or a file of weights of this or the original code.
             task: "features", "pretraining" or "classification"; None takes the checkpoint's own.
             class_names: for "classification": the classes of a fresh head.
             dtype: type of the weights; None keeps the file's.
-            **options: hub options (`revision`, `token`, …); all others override the configuration.
+            **options: hub options (`revision`, `token`, …); all others override the configuration, such as `num_frames`
+                and `image_size`, which a file of weights may not tell.
 
         Raises:
             CheckpointError: if it is missing, damaged, or lacks weights that the task needs.
@@ -72,3 +73,30 @@ class Checkpoint(checkpoint.Checkpoint):
     def reconstruct(self, video: str | Path, **options: Any) -> Reconstruction:
         """As `videomae.reconstruct` with this model."""
         return reconstruct(video, model=self, **options)
+
+
+@public
+def convert(
+    source: str | Path, destination: str | Path, *, layout: Literal["hf", "original"] = "hf", **options: Any
+) -> Path:
+    """Write a checkpoint in another layout; no number changes.
+
+    Args:
+        source: a checkpoint folder, a hub name, or a file of weights of this or the original code.
+        destination: a folder for "hf", a file that ends in .pth for "original".
+        layout: "hf" is what this package and transformers read; "original" what MCG-NJU/VideoMAE and VideoMAEv2 read.
+        **options: hub options; all others override the configuration, such as `num_frames` and `image_size`, which a
+            file of weights may not tell.
+
+    Returns:
+        The destination.
+
+    Raises:
+        CheckpointError: if the source is missing, damaged, or not whole.
+        ConfigError: if the destination does not fit the layout, or a value is missing.
+
+    Example:
+        >>> videomae.convert("vit_b_k400.pth", "classifier", num_frames=16, image_size=224)
+    """
+    checkpoint.convert_checkpoint(source, destination, layout=layout, **options)
+    return Path(destination)

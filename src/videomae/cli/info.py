@@ -15,10 +15,14 @@ _MAX_CLASSES = 12
 
 @dataclass(frozen=True, kw_only=True)
 class InfoOptions:
-    """Tell what a checkpoint is: task, network, clips, classes, weights."""
+    """Print what a checkpoint is: task, network, clips, classes, weights."""
 
     checkpoint: Annotated[Positional[str], arg(metavar="CKPT")]
-    """Checkpoint folder or hub name."""
+    """Checkpoint folder, hub name or file of weights."""
+    num_frames: int | None = None
+    """Frames in a clip, where a file of weights does not tell."""
+    image_size: int | None = None
+    """Pixels, where a file of weights does not tell."""
     json: bool = False
     """Print one JSON document on stdout."""
 
@@ -29,7 +33,10 @@ def run(arguments: list[str]) -> int:
 
     from videomae.checkpoint import describe_checkpoint
 
-    about = describe_checkpoint(options.checkpoint)
+    given = {name: getattr(options, name) for name in ("num_frames", "image_size")}
+    about = describe_checkpoint(
+        options.checkpoint, **{name: value for name, value in given.items() if value is not None}
+    )
     if options.json:
         print_json(about)
     else:
@@ -41,6 +48,7 @@ def _print(about: dict[str, Any]) -> None:
     clip, network, sampling = about["clip"], about["network"], about["sampling"]
     rows = {
         "checkpoint": about["checkpoint"],
+        "layout": about["layout"],
         "task": about["task"],
         "weights": f"{about['num_parameters']:,} in {about['num_tensors']} tensors ({', '.join(about['dtypes'])})",
         "encoder": f"width {network['width']}, depth {network['depth']}, {network['heads']} heads",

@@ -33,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scan": ("find broken, copied and leaking videos of a data set", "videomae scan VIDEOS"),
     "pack": ("re-encode videos once, to read them many times faster", "videomae pack VIDEOS packed"),
     "recipes": ("all settings of published runs and of presets", "videomae recipes show v1-finetune-ucf101-base"),
+    "convert": (
+        "write a checkpoint in another layout, from and to the original code",
+        "videomae convert vit_b_k400.pth classifier --num-frames 16 --image-size 224",
+    ),
     "info": ("what a checkpoint is", "videomae info pretrained"),
     "bench-data": ("clips per second of your videos on this machine, and what to set", "videomae bench-data VIDEOS"),
 }

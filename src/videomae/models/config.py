@@ -61,6 +61,8 @@ class VideoMAEConfig:
         **kwargs: what every transformers configuration has (`num_labels`, `id2label`, `label2id`, `problem_type`,
             `output_attentions`, `output_hidden_states`, `return_dict`, `attn_implementation`: "sdpa" or "eager");
             `drop_path_rate` of the last encoder layer and `classifier_dropout`, 0–1, both ours, used only in training;
+            `final_norm_eps`, ours: epsilon of the classifier's `fc_norm` and of the decoder's norm, 1e-5 as in
+            transformers, 1e-6 in weights of the original code;
             any other key is kept as an attribute and saved.
 
     Raises:
@@ -129,6 +131,7 @@ class VideoMAEConfig:
         self.attn_implementation: str = kwargs.pop("attn_implementation", None) or "sdpa"
         self.drop_path_rate: float = kwargs.pop("drop_path_rate", 0.0)
         self.classifier_dropout: float = kwargs.pop("classifier_dropout", None) or 0.0
+        self.final_norm_eps: float = kwargs.pop("final_norm_eps", 1e-5)
         for key in _WRITER_KEYS:
             kwargs.pop(key, None)
         num_labels, id2label, label2id = (kwargs.pop(key, None) for key in ("num_labels", "id2label", "label2id"))
@@ -396,4 +399,5 @@ _COMMON_DEFAULTS: dict[str, Any] = {
     "problem_type": None,
     "drop_path_rate": 0.0,
     "classifier_dropout": 0.0,
+    "final_norm_eps": 1e-5,
 }

@@ -32,6 +32,7 @@ _RANGES = {
     "classifier_dropout": (0.0, 1.0),
     "initializer_range": (0.0, math.inf),
     "layer_norm_eps": (math.nextafter(0.0, 1.0), math.inf),
+    "final_norm_eps": (math.nextafter(0.0, 1.0), math.inf),
 }
 
 

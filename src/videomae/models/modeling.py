@@ -232,7 +232,7 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.videomae = VideoMAEModel(config)
-        self.fc_norm = nn.LayerNorm(config.hidden_size) if config.use_mean_pooling else None
+        self.fc_norm = nn.LayerNorm(config.hidden_size, config.final_norm_eps) if config.use_mean_pooling else None
         self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels else nn.Identity()
         self.init_weights()
 

@@ -320,7 +320,7 @@ class Decoder(LayerStack):
         super().__init__()
         block = BlockConfig.decoder(config)
         self.decoder_layers = nn.ModuleList(Layer(block, config.attn_implementation) for _ in range(block.num_layers))
-        self.norm = nn.LayerNorm(block.width)
+        self.norm = nn.LayerNorm(block.width, config.final_norm_eps)
         self.head = nn.Linear(block.width, config.grid.values_per_tubelet)
 
     def forward(self, tokens: Tensor, num_rebuilt: int, keep: Recording = Recording()) -> VideoMAEDecoderOutput:

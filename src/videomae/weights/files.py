@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import pickle
 import re
@@ -26,6 +27,9 @@ WEIGHT_NAMES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+
+# Where trainers keep the weights in a pickled dictionary; V1 and V2, DeepSpeed, Lightning.
+_CONTAINERS = ("model", "module", "state_dict")
 
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -91,23 +95,39 @@ def read_tensor_file(path: str | Path) -> StateDict:
     Raises:
         CheckpointError: if the file is damaged or holds something else.
     """
+    return read_checkpoint_file(path)[0]
+
+
+def read_checkpoint_file(path: str | Path) -> tuple[StateDict, dict[str, Any]]:
+    """The tensors of a file, and what else it tells: `args`, those of the original code's training, or our `config`.
+
+    Of a pickled dictionary the tensors may also be under `model`, `module` or `state_dict`.
+
+    Raises:
+        CheckpointError: if the file is damaged or holds something else.
+    """
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
+            return load_file(path), {}
         import torch
 
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # plain values, as the original code saves
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     # Every reader has its own kinds of errors for a damaged file; each means the same to the user.
     except Exception as error:
         raise _unreadable(path, error) from error
+    state = found
+    if isinstance(found, dict):
+        state = next((found[key] for key in _CONTAINERS if isinstance(found.get(key), dict)), found)
     if not isinstance(state, dict) or not all(hasattr(value, "shape") for value in state.values()):
         raise CheckpointError(
             str(path), expected="a file that maps names to tensors", hint="save the model's state_dict() alone"
         )
-    return state
+    about = {key: found[key] for key in ("args", "config") if key in found and state is not found}
+    return state, {key: vars(value) if isinstance(value, argparse.Namespace) else value for key, value in about.items()}
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
@@ -127,6 +147,14 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
     if isinstance(error, pickle.UnpicklingError | KeyError):
         reason = "not a file of torch.save"
     return CheckpointError(f"{path} ({reason})", expected="an undamaged weights file", hint="copy or download it again")
+
+
+def write_original(path: str | Path, state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:
+    """Write a `.pth` file as the original code reads it: the tensors under `model`; `config` is for our own reader."""
+    import torch
+
+    document = {"model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, "config": config}
+    files.write_atomically(path, lambda aside: torch.save(document, aside))
 
 
 def write_safetensors(path: str | Path, state: Mapping[str, torch.Tensor]) -> None:

@@ -45,6 +45,13 @@ def without_prefixes(state: Mapping[str, Any]) -> dict[str, Any]:
     return names
 
 
+def known_settings(arguments: Any) -> dict[str, Any]:
+    """What the `args` of a file of the original code tell about its network, as keywords of `VideoMAEConfig`."""
+    keys = {"num_frames": "num_frames", "input_size": "image_size", "normlize_target": "norm_pix_loss"}
+    given = arguments if isinstance(arguments, dict) else {}
+    return {ours: given[theirs] for theirs, ours in keys.items() if isinstance(given.get(theirs), int)}
+
+
 def is_original(state: Mapping[str, Any]) -> bool:
     """Whether the names, without prefixes, are those of the original code bases."""
     return any(_THEIR_BLOCK.fullmatch(name) for name in state)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomae.checkpoint import Checkpoint, new_processor, stored_task
+from videomae.checkpoint import Checkpoint, new_processor, read_config, stored_task
 from videomae.core.distributed import ProcessGroup
 from videomae.core.errors import ConfigError, DataError, VideoError
 from videomae.data.augmentation import Augmentation
@@ -22,7 +22,6 @@ from videomae.datasets.output_check import require_apart
 from videomae.datasets.splitting import read_train_and_val
 from videomae.evaluation.results import Evaluation
 from videomae.evaluation.validate import MULTI_LABEL
-from videomae.models.config import VideoMAEConfig
 from videomae.models.initialization import init_classifier, init_for_finetuning
 from videomae.models.modeling import VideoMAEForVideoClassification
 from videomae.processing.rand_augment import RandAugment
@@ -291,7 +290,7 @@ def _keeps_head(
     init: str, class_names: tuple[str, ...], note: Callable[[str], object], *, several_labels: bool
 ) -> bool:
     """Whether the checkpoint is a classifier of these very classes; notes where it is one of others."""
-    config = VideoMAEConfig.from_pretrained(init)
+    config = read_config(init)
     if stored_task(config) != "classification":
         return False
     known = tuple(config.id2label[index] for index in range(config.num_labels))

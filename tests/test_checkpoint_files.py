@@ -1,0 +1,203 @@
+"""Files of weights without a configuration, of transformers' layout and of the original code's."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import Commands
+from torch.nn import functional as F
+
+import videomae
+from videomae.checkpoint import describe_checkpoint
+from videomae.core.errors import CheckpointError, ConfigError, InputError
+from videomae.core.tubelets import position_table
+from videomae.weights import original
+
+SIZES: dict[str, Any] = {
+    "image_size": 32,
+    "patch_size": 8,
+    "num_frames": 4,
+    "hidden_size": 128,  # a width of the size table, so that the heads follow
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 256,
+    "decoder_hidden_size": 128,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 4,
+    "decoder_intermediate_size": 256,
+    "layer_norm_eps": 1e-6,
+    "final_norm_eps": 1e-6,
+}
+CLIP = {"num_frames": 4, "image_size": 32}
+
+
+def made(kind: type, **config: Any) -> Any:
+    torch.manual_seed(0)
+    model = kind(videomae.VideoMAEConfig(**{**SIZES, **config})).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def classifier(**config: Any) -> Any:
+    return made(videomae.VideoMAEForVideoClassification, id2label={0: "run", 1: "jump", 2: "sit"}, **config)
+
+
+def pretrained() -> Any:
+    return made(videomae.VideoMAEForPreTraining, use_mean_pooling=False)
+
+
+def original_logits(state: Mapping[str, torch.Tensor], clips: torch.Tensor) -> torch.Tensor:
+    """What the original code computes from a fine-tuned file, by its formulas: (B, C, T, H, W) to (B, classes)."""
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], 1e-6)
+
+    def linear(x: torch.Tensor, name: str) -> torch.Tensor:
+        return F.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    weight = state["patch_embed.proj.weight"]
+    x = F.conv3d(clips, weight, state["patch_embed.proj.bias"], stride=weight.shape[2:]).flatten(2).transpose(1, 2)
+    x = x + position_table(x.shape[1], x.shape[2])
+    for block in range(2):
+        name = f"blocks.{block}"
+        q_bias, v_bias = state[f"{name}.attn.q_bias"], state[f"{name}.attn.v_bias"]
+        bias = torch.cat((q_bias, torch.zeros_like(v_bias), v_bias))
+        qkv = F.linear(norm(x, f"{name}.norm1"), state[f"{name}.attn.qkv.weight"], bias)
+        q, k, v = qkv.unflatten(-1, (3, 4, -1)).permute(2, 0, 3, 1, 4)
+        attention = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
+        x = x + linear(attention.transpose(1, 2).flatten(2), f"{name}.attn.proj")
+        x = x + linear(F.gelu(linear(norm(x, f"{name}.norm2"), f"{name}.mlp.fc1")), f"{name}.mlp.fc2")
+    return linear(norm(x.mean(1), "fc_norm"), "head")
+
+
+@pytest.mark.parametrize("prefixes", [(), ("module.",), ("backbone.", "module."), ("_orig_mod.", "module.")])
+@pytest.mark.parametrize("container", ["model", "module", "state_dict", ""])
+def test_a_file_of_the_original_code(prefixes: tuple[str, ...], container: str, tmp_path: Path) -> None:
+    state = original.to_original(classifier().state_dict())
+    for prefix in prefixes:
+        state = {prefix + name: tensor for name, tensor in state.items()}
+    arguments = argparse.Namespace(num_frames=4, input_size=32, lr=1e-3, model="vit", opt_betas=[0.9, 0.95])
+    torch.save({container: state, "epoch": 3, "args": arguments} if container else state, tmp_path / "v1.pth")
+    loaded = videomae.load_checkpoint(tmp_path / "v1.pth", **({} if container else CLIP))
+    assert (loaded.config.layer_norm_eps, loaded.config.final_norm_eps) == (1e-6, 1e-6)
+    clips = torch.randn(2, 4, 3, 32, 32)
+    bare = original.without_prefixes(state)
+    with torch.no_grad():
+        logits = loaded(clips).logits
+        assert torch.equal(logits, classifier()(clips).logits)
+        assert (logits - original_logits(bare, clips.transpose(1, 2))).abs().max() < 1e-5
+
+
+def test_pretraining_and_what_it_becomes(tmp_path: Path) -> None:
+    model = pretrained()
+    videomae.convert(_saved(model, tmp_path / "hf"), tmp_path / "v1.pth", layout="original")
+    loaded = videomae.load_checkpoint(tmp_path / "v1.pth")
+    assert type(loaded) is videomae.VideoMAEForPreTraining
+    clips, mask = torch.randn(1, 4, 3, 32, 32), videomae.tube_mask(1, model.config.grid, 0.75)
+    with torch.no_grad():
+        assert torch.equal(loaded(clips, mask).logits, model(clips, mask).logits)
+    fresh = videomae.load_checkpoint(tmp_path / "v1.pth", task="classification", class_names=["a", "b"])
+    assert fresh.config.id2label == {0: "a", 1: "b"}
+    assert fresh.fc_norm.eps == 1e-6
+    assert type(videomae.Checkpoint.open(tmp_path / "v1.pth", task="features").model) is videomae.VideoMAEModel
+
+
+def _saved(model: Any, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    videomae.VideoMAEImageProcessor(size=32, crop_size=32, sampling={"num_frames": 4}).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("make", [classifier, pretrained])
+def test_there_and_back_bit_for_bit(make: Any, tmp_path: Path) -> None:
+    model = make(layer_norm_eps=1e-12, final_norm_eps=1e-5) if make is classifier else make()
+    first = _saved(model, tmp_path / "first")
+    assert videomae.convert(first, tmp_path / "there.pth", layout="original") == tmp_path / "there.pth"
+    videomae.convert(tmp_path / "there.pth", tmp_path / "back")
+    videomae.convert(tmp_path / "back", tmp_path / "again.pth", layout="original")
+    assert (first / "config.json").read_bytes() == (tmp_path / "back" / "config.json").read_bytes()
+    assert (first / "model.safetensors").read_bytes() == (tmp_path / "back" / "model.safetensors").read_bytes()
+    there, again = (torch.load(tmp_path / name, weights_only=True) for name in ("there.pth", "again.pth"))
+    assert there["model"].keys() == again["model"].keys()
+    assert all(torch.equal(again["model"][name], tensor) for name, tensor in there["model"].items())
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors", "weights.pt"])
+def test_weights_of_transformers_alone(name: str, tmp_path: Path) -> None:
+    model = classifier()
+    if name.endswith("safetensors"):
+        model.save_pretrained(tmp_path)
+        (tmp_path / "config.json").unlink()
+    else:
+        torch.save(model.state_dict(), tmp_path / name)
+    sources = [tmp_path / name] if name == "weights.pt" else [tmp_path / name, tmp_path]
+    for source in sources:
+        loaded = videomae.load_checkpoint(source, **CLIP, layer_norm_eps=1e-6, final_norm_eps=1e-6)
+        clips = torch.randn(1, 4, 3, 32, 32)
+        with torch.no_grad():
+            assert torch.equal(loaded(clips).logits, model(clips).logits)
+
+
+def test_what_a_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
+    state = original.to_original(classifier().state_dict())
+    torch.save(state, tmp_path / "bare.pth")
+    with pytest.raises(ConfigError, match=r"without num_frames and image_size: .* give num_frames=16 image_size=224"):
+        videomae.Checkpoint.open(tmp_path / "bare.pth")
+    odd = made(videomae.VideoMAEForVideoClassification, hidden_size=96, num_attention_heads=3)
+    torch.save(original.to_original(odd.state_dict()), tmp_path / "odd.pth")
+    with pytest.raises(ConfigError, match="without num_attention_heads"):
+        videomae.load_checkpoint(tmp_path / "odd.pth", **CLIP)
+    assert videomae.load_checkpoint(tmp_path / "odd.pth", **CLIP, num_attention_heads=3).config.num_attention_heads == 3
+
+
+class Foreign:
+    """Not a type that may come out of a pickle."""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: {"model": state, "args": Foreign()}, "Python objects .*Foreign"),
+        (lambda state: {name: state[name] for name in state if "blocks.0." not in name}, "layers 1, …"),
+        (lambda state: {**state, "blocks.0.attn.qkv.weight": torch.zeros(10, 128)}, r"\(3 · width, width\)"),
+        (lambda state: {"a.weight": torch.zeros(2)}, "the tensors of a VideoMAE model"),
+        (lambda state: {name: state[name] for name in state if name != "blocks.1.norm1.bias"}, "all weights"),
+        (lambda state: [1, 2], "a file that maps names to tensors"),
+    ],
+)
+def test_files_that_are_refused(change: Any, message: str, tmp_path: Path) -> None:
+    torch.save(change(original.to_original(classifier().state_dict())), tmp_path / "x.pth")
+    with pytest.raises(InputError, match=message) as caught:
+        videomae.load_checkpoint(tmp_path / "x.pth", **CLIP)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_cut_off(tmp_path: Path) -> None:
+    torch.save(original.to_original(classifier().state_dict()), tmp_path / "x.pth")
+    whole = (tmp_path / "x.pth").read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "x.pth").write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match="undamaged weights file"):
+            videomae.load_checkpoint(tmp_path / "x.pth", **CLIP)
+
+
+def test_the_commands(commands: Commands, tmp_path: Path) -> None:
+    torch.save({"module": original.to_original(classifier().state_dict())}, tmp_path / "v1.pth")
+    line = commands.refused("convert", tmp_path / "v1.pth", tmp_path / "hf")
+    assert "give --num-frames 16 --image-size 224" in line
+    line = commands.refused("predict", "x.mp4", "--model", tmp_path / "v1.pth")
+    assert "videomae convert SRC DST" in line
+    assert commands("convert", tmp_path / "v1.pth", tmp_path / "hf", "--num-frames", 4, "--image-size", 32) == 0
+    assert commands("info", tmp_path / "hf") == 0
+    assert "layout      hf" in commands.out
+    assert commands("info", tmp_path / "v1.pth", "--num-frames", 4, "--image-size", 32) == 0
+    assert "layout      original" in commands.out
+    assert "an .pth" not in commands.refused("convert", tmp_path / "hf", tmp_path / "x", "--layout", "original")
+    assert "a folder" in commands.refused("convert", tmp_path / "hf", tmp_path / "x.pth")
+    assert describe_checkpoint(tmp_path / "hf")["layout"] == "hf"
