@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_runs import Commands
@@ -17,6 +18,7 @@ from videomae.checkpoint import describe_checkpoint
 from videomae.core.errors import CheckpointError, ConfigError, InputError
 from videomae.core.tubelets import position_table
 from videomae.weights import original
+from videomae.weights.files import write_safetensors
 
 SIZES: dict[str, Any] = {
     "image_size": 32,
@@ -144,6 +146,13 @@ def test_weights_of_transformers_alone(name: str, tmp_path: Path) -> None:
             assert torch.equal(loaded(clips).logits, model(clips).logits)
 
 
+def test_a_file_from_before_torch_1_6(tmp_path: Path) -> None:
+    state = original.to_original(classifier().state_dict())
+    torch.save({"module": state}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    loaded = videomae.load_checkpoint(tmp_path / "old.pth", **CLIP)
+    assert torch.equal(loaded.classifier.weight, state["head.weight"])
+
+
 def test_what_a_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
     state = original.to_original(classifier().state_dict())
     torch.save(state, tmp_path / "bare.pth")
@@ -201,3 +210,37 @@ def test_the_commands(commands: Commands, tmp_path: Path) -> None:
     assert "an .pth" not in commands.refused("convert", tmp_path / "hf", tmp_path / "x", "--layout", "original")
     assert "a folder" in commands.refused("convert", tmp_path / "hf", tmp_path / "x.pth")
     assert describe_checkpoint(tmp_path / "hf")["layout"] == "hf"
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
+@pytest.mark.parametrize("name", ["x.pth", "old.pth", "x.safetensors"])
+def test_damaged_files_load_or_are_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    small = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 16}
+    model = made(videomae.VideoMAEForVideoClassification, **small, image_size=16)
+    if name.endswith("safetensors"):
+        write_safetensors(tmp_path / name, model.state_dict())
+    else:
+        state = {"model": original.to_original(model.state_dict()), "args": argparse.Namespace(num_frames=4)}
+        torch.save(state, tmp_path / name, _use_new_zipfile_serialization=name == "x.pth")
+    whole = (tmp_path / name).read_bytes()
+    random = np.random.default_rng(0)
+    refusals: list[str] = []
+    for _ in range(60):
+        damaged = bytearray(whole)
+        place = int(random.integers(len(whole)))
+        match int(random.integers(4)):
+            case 0:
+                damaged[place] ^= 1 << int(random.integers(8))
+            case 1:
+                del damaged[place:]
+            case 2:
+                del damaged[place : place + int(random.integers(1, 64))]
+            case 3:
+                damaged[place % 4000] = int(random.integers(256))
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            videomae.load_checkpoint(tmp_path / name, num_frames=4, image_size=16, num_attention_heads=2)
+        except InputError as error:
+            refusals.append(str(error))
+    assert 10 < len(refusals) < 60
+    assert not [text for text in refusals if "\n" in text]

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from videomae.core.errors import CheckpointError
-from videomae.weights.files import read_json, read_tensor_file, read_weights, write_safetensors
+from videomae.weights.files import read_checkpoint_file, read_json, read_tensor_file, read_weights, write_safetensors
 
 STATE = {
     "a.weight": torch.arange(6.0).reshape(2, 3),
@@ -178,12 +178,14 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path
 
 
 def test_a_pickle_with_the_arguments_of_a_training_script(tmp_path: Path) -> None:
-    torch.save({"model": {"a": torch.zeros(1)}, "args": Namespace(lr=1)}, tmp_path / "pytorch_model.bin")
+    torch.save({"model": {"a": torch.zeros(1)}, "args": Namespace(lr=1)}, tmp_path / "x.pth")
 
-    refused(tmp_path, r"with Python objects \(argparse.Namespace\)")
+    state, about = read_checkpoint_file(tmp_path / "x.pth")
+    assert state == {"a": torch.zeros(1)}
+    assert about == {"args": {"lr": 1}}
 
 
-@pytest.mark.parametrize("content", [[torch.zeros(1)], torch.zeros(1), {"epoch": 3}, {"model": {"a": torch.zeros(1)}}])
+@pytest.mark.parametrize("content", [[torch.zeros(1)], torch.zeros(1), {"epoch": 3}, {"model": {"epoch": 3}}])
 def test_pickles_that_are_no_state_dict(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "pytorch_model.bin")
 

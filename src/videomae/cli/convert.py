@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from videomae.cli.arguments import parse
-from videomae.cli.console import EXIT_DONE
+from videomae.cli.console import EXIT_DONE, print_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,8 @@ class ConvertOptions:
     """Heads of an encoder of an unusual width."""
     decoder_num_attention_heads: int | None = None
     """Heads of a decoder of an unusual width."""
+    json: bool = False
+    """Print one JSON document on stdout."""
 
 
 def run(arguments: list[str]) -> int:
@@ -44,5 +46,8 @@ def run(arguments: list[str]) -> int:
     names = ("num_frames", "image_size", "num_attention_heads", "decoder_num_attention_heads")
     given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     convert(options.source, options.destination, layout=options.layout, **given)
-    print(f"written: {options.destination}")
+    if options.json:
+        print_json({"destination": str(options.destination), "layout": options.layout})
+    else:
+        print(f"written: {options.destination}")
     return EXIT_DONE

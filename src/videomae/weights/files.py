@@ -6,6 +6,7 @@ import argparse
 import errno
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -115,7 +116,8 @@ def read_checkpoint_file(path: str | Path) -> tuple[StateDict, dict[str, Any]]:
         import torch
 
         with torch.serialization.safe_globals([argparse.Namespace]):  # plain values, as the original code saves
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            # Files from before torch 1.6 are no ZIP archives, and cannot be mapped.
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     # Every reader has its own kinds of errors for a damaged file; each means the same to the user.
     except Exception as error:
         raise _unreadable(path, error) from error
