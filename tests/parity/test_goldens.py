@@ -40,7 +40,10 @@ def test_same_cases(made_anew):
 
 @pytest.mark.parametrize("case", CASES)
 def test_model_golden(case, made_anew):
-    """Drawn numbers are bit-equal; computed ones may differ by the last bits of another processor or torch."""
+    """Drawn numbers are bit-equal; computed ones may differ by the last bits of another processor or torch.
+
+    Goldens from a CPU with AMX, made anew on one with AVX2 alone, differ by up to 5e-6.
+    """
     found, about_found = read(made_anew / case)
     expected, about_expected = read(GOLDENS / "model" / case)
     assert about_found.pop("versions")["transformers"] == about_expected.pop("versions")["transformers"] == "4.34.0"
@@ -50,7 +53,7 @@ def test_model_golden(case, made_anew):
         assert found[name].dtype == value.dtype, name
         assert found[name].shape == value.shape, name
         if name.startswith("runs/"):
-            bound = 2e-6 * max(1.0, value.abs().max().item())
+            bound = 1e-5 * max(1.0, value.abs().max().item())
             assert (found[name] - value).abs().max().item() <= bound, name
         else:
             assert torch.equal(found[name], value), name
