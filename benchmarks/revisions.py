@@ -1,6 +1,6 @@
 """This checkout beside another one of this project: the same work in two processes, in turns.
 
-    python benchmarks/revisions.py CHECKOUT [--rounds 7] [--videos DIR] [--size base]
+    python benchmarks/revisions.py CHECKOUT [--rounds 7] [--videos DIR] [--size base] [--only models|videos]
 
 Prints medians and the ratio (above 1: this checkout is faster) for a forward, a pre-training step, the processor and
 random clips of each video, packet index known; writes benchmarks/results/*.json. Both use the libraries that are
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--videos", type=Path, default=HERE.parent / "shared/videos")
     parser.add_argument("--size", default="base")
+    parser.add_argument("--only", choices=("models", "videos"), help="only these rows")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
@@ -38,7 +39,8 @@ def main() -> None:
         return
     workers = {name: Worker(folder, options) for name, folder in (("this", HERE), ("other", options.checkout))}
     rows = []
-    for job in ("forward", "pre-training step", "processor", *video_files(options.videos)):
+    models = () if options.only == "videos" else ("forward", "pre-training step", "processor")
+    for job in (*models, *(() if options.only == "models" else video_files(options.videos))):
         seconds: dict[str, list[float]] = {name: [] for name in workers}
         for round_ in range(options.rounds + 1):
             for name, worker in workers.items():
@@ -52,8 +54,9 @@ def main() -> None:
         ratio = statistics.median(b / a for a, b in zip(*seconds.values(), strict=True))
         rows.append({"row": Path(job).name, "this_seconds": this, "other_seconds": other, "ratio": ratio})
         print(f"{Path(job).name:<40} this {this:9.4f} s   other {other:9.4f} s   ratio {ratio:.2f}", flush=True)
-    ratios = [row["ratio"] for row in rows[3:]]
-    print(f"videos: geometric mean {statistics.geometric_mean(ratios):.3f}, slowest {min(ratios):.2f}")
+    ratios = [row["ratio"] for row in rows[len(models) :]]
+    if ratios:
+        print(f"videos: geometric mean {statistics.geometric_mean(ratios):.3f}, slowest {min(ratios):.2f}")
     import torch
     from results import write_results
 
@@ -84,6 +87,7 @@ class Worker:
 def work(options: argparse.Namespace) -> None:
     """Do what is asked for, and answer with the seconds."""
     import videomae
+    from videomae.core.errors import VideoError
 
     assert str(Path(videomae.__file__).resolve()).startswith(str(options.checkout.resolve())), videomae.__file__
     jobs: dict[str, Callable[[int], object]] = {}
@@ -95,7 +99,7 @@ def work(options: argparse.Namespace) -> None:
             begin = time.perf_counter()
             jobs[job](round_)
             print(json.dumps(time.perf_counter() - begin), flush=True)
-        except videomae.VideoError:
+        except VideoError:
             print("null", flush=True)
 
 
