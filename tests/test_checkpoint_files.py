@@ -244,3 +244,11 @@ def test_damaged_files_load_or_are_refused_in_one_line(name: str, tmp_path: Path
             refusals.append(str(error))
     assert 10 < len(refusals) < 60
     assert not [text for text in refusals if "\n" in text]
+
+
+def test_a_tensor_too_many_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = original.to_original(classifier().state_dict())
+    torch.save({**state, "norm.weight": torch.ones(128), "norm.bias": torch.zeros(128)}, tmp_path / "x.pth")
+    with caplog.at_level("INFO", logger="videomae"):
+        videomae.load_checkpoint(tmp_path / "x.pth", **CLIP)
+    assert "not used for classification: videomae.layernorm.bias, videomae.layernorm.weight" in caplog.text

@@ -155,7 +155,9 @@ def load_checkpoint(
             expected=f"all weights for {task}",
             hint="part of its encoder is missing; copy or download it again" if in_encoder else _REMEDIES[task],
         )
-    unexpected = [name for name in info["unexpected_keys"] if not name.startswith(_HEADS)]
+    # For its own task a checkpoint has no tensor too many.
+    ignored = _HEADS if task != stored_task(config) else ()
+    unexpected = [name for name in info["unexpected_keys"] if not name.startswith(ignored)]
     if unexpected:
         logger.info("%s: not used for %s: %s", source, task, ", ".join(sorted(unexpected)[:5]))
     return model

@@ -326,7 +326,8 @@ def test_values_of_a_wrong_kind(finetuned: FinetuneResult, colors: Path, tmp_pat
     assert videomae.PretrainRecipe(trackers="none").trackers == ("none",)  # type: ignore[arg-type]
 
 
-def test_an_error_is_shown_once(colors: Path, tmp_path: Path) -> None:
+def test_an_error_is_shown_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     ran = run_python(f"import videomae; videomae.predict({str(tmp_path / 'none.mp4')!r}, model='x', clips=0)")
     assert ran.stderr.count("clips=0: expected 1 or more") == 1
     assert "--clips" not in ran.stderr.splitlines()[-1]

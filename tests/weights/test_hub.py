@@ -103,6 +103,16 @@ def test_a_file_is_no_checkpoint_folder(tmp_path: Path) -> None:
         resolve_file(tmp_path / "weights.bin", "config.json")
 
 
+def test_a_folder_of_a_near_name_refuses_no_name_of_the_hub(
+    tmp_path: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "team" / "tiny2").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert resolve_file("team/tiny", "config.json", cache_dir=tmp_path / "cache", endpoint=endpoint) is not None
+    with pytest.raises(CheckpointError, match=r"did you mean team/tiny2\?"):
+        resolve_file("team/tiny3", "config.json", cache_dir=tmp_path / "cache", endpoint=endpoint)
+
+
 def test_download_then_cache(tmp_path: Path, endpoint: str) -> None:
     file = resolve_file("team/tiny", "config.json", cache_dir=tmp_path, endpoint=endpoint)
     assert file is not None

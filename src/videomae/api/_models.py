@@ -65,9 +65,9 @@ class Views:
         """For scoring videos."""
         return ViewOptions(**self._shared())
 
-    def embed_options(self, **more: Any) -> EmbedOptions:
-        """For embedding videos; `more` are the fields that only `EmbedOptions` has."""
-        return EmbedOptions(**self._shared(), **more)
+    def embed_options(self, *, windows: bool = False, overlap: float = 0.0, dense: bool = False) -> EmbedOptions:
+        """For embedding videos."""
+        return EmbedOptions(**self._shared(), windows=windows, overlap=overlap, dense=dense)
 
     def _shared(self) -> dict[str, Any]:
         return {

@@ -15,11 +15,9 @@ from videomae.recipes.sizes import SIZES
 
 _PATCHES = "videomae.embeddings.patch_embeddings.projection.weight"
 _LAYER = re.compile(r"(videomae\.encoder\.layer|decoder\.decoder_layers)\.(\d+)\.(.+)")
-# Width → heads, of the published sizes; a file does not tell them.
+# Width → heads, of the published sizes; a file does not hold them.
 _ENCODER_HEADS = {size["hidden_size"]: size["num_attention_heads"] for size in SIZES.values()}
 _DECODER_HEADS = {size["decoder_hidden_size"]: size["decoder_num_attention_heads"] for size in SIZES.values()}
-# V2's published large and huge models have this decoder too; V1's are in `SIZES`.
-_DECODER_HEADS |= {512: 8}
 
 
 def config_of_tensors(state: Mapping[str, Tensor], source: str, given: Mapping[str, Any]) -> VideoMAEConfig:
@@ -28,8 +26,8 @@ def config_of_tensors(state: Mapping[str, Tensor], source: str, given: Mapping[s
     Args:
         state: the tensors.
         source: what to call the file in an error.
-        given: values of the configuration that the caller knows; they win, and must contain what no tensor tells:
-            `num_frames` and `image_size`, and the number of heads of a network of an unusual width.
+        given: values of the configuration that the caller knows; they win, and must contain what the shapes do
+            not determine: `num_frames` and `image_size`, and the number of heads of a network of an unusual width.
 
     Raises:
         CheckpointError: if the tensors are not those of a VideoMAE.
@@ -71,7 +69,7 @@ def config_of_tensors(state: Mapping[str, Tensor], source: str, given: Mapping[s
     if missing:
         raise ConfigError(
             f"{source} without {' and '.join(missing)}",
-            expected="what no tensor tells",
+            expected="values that the shapes do not determine",
             hint="give "
             + " ".join(f"--{name.replace('_', '-')} {_usual(name, width)}" for name in missing)
             + "; or make a checkpoint folder of it: videomae convert SRC DST",

@@ -100,7 +100,7 @@ def read_tensor_file(path: str | Path) -> StateDict:
 
 
 def read_checkpoint_file(path: str | Path) -> tuple[StateDict, dict[str, Any]]:
-    """The tensors of a file, and what else it tells: `args`, those of the original code's training, or our `config`.
+    """The tensors of a file, and what else it holds: `args`, those of the original code's training, or our `config`.
 
     Of a pickled dictionary the tensors may also be under `model`, `module` or `state_dict`.
 

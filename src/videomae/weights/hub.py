@@ -68,12 +68,17 @@ def resolve_file(name_or_path: str | Path, filename: str, **options: Unpack[HubO
         raise CheckpointError(
             name_or_path, expected="a folder on this machine, or owner/name on the hub", hint="there is no such folder"
         )
+    # A folder may also be named like an owner on the hub, so a near name is suggested and nothing is refused for it.
     siblings = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
-    if close := difflib.get_close_matches(path.name, siblings, n=1):
-        raise CheckpointError(
-            name_or_path, expected="a folder on this machine", hint=f"did you mean {path.parent / close[0]}?"
-        )
-    return _download(str(name_or_path), filename, options)
+    close = difflib.get_close_matches(path.name, siblings, n=1)
+    if not close:
+        return _download(str(name_or_path), filename, options)
+    near = f"did you mean {path.parent / close[0]}?"
+    logger.warning("no folder %s here, asking the hub; %s", name_or_path, near)
+    try:
+        return _download(str(name_or_path), filename, options)
+    except CheckpointError as error:
+        raise CheckpointError(error.value, expected=error.expected, hint=f"{near} {error.hint}") from error
 
 
 def upload_folder(
