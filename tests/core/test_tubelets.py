@@ -198,7 +198,7 @@ def test_position_table_against_plain_python(num_positions: int, width: int) -> 
 def test_split_mask_keeps_token_order() -> None:
     mask = torch.tensor([[True, False, True, False, False], [False, False, True, False, True]])
 
-    visible, hidden = tubelets.split_mask(mask)
+    visible, hidden, *_ = tubelets.split_mask(mask)
 
     assert visible.tolist() == [[1, 3, 4], [0, 1, 3]]
     assert hidden.tolist() == [[0, 2], [2, 4]]
@@ -209,7 +209,7 @@ def test_split_mask_of_a_long_random_mask_keeps_order() -> None:
     noise = torch.rand(16, 1568, generator=torch.Generator().manual_seed(5))
     mask = noise.argsort(dim=1) < 1408
 
-    visible, hidden = tubelets.split_mask(mask)
+    visible, hidden, *_ = tubelets.split_mask(mask)
 
     for row in range(16):
         assert visible[row].tolist() == mask[row].logical_not().nonzero()[:, 0].tolist()
@@ -218,7 +218,7 @@ def test_split_mask_of_a_long_random_mask_keeps_order() -> None:
 
 @pytest.mark.parametrize("value", [True, False])
 def test_split_mask_of_one_kind_only(value: bool) -> None:
-    visible, hidden = tubelets.split_mask(torch.full((2, 6), value))
+    visible, hidden, *_ = tubelets.split_mask(torch.full((2, 6), value))
 
     assert (visible.shape[1], hidden.shape[1]) == ((0, 6) if value else (6, 0))
 
@@ -229,6 +229,28 @@ def test_unequal_masks_are_refused_in_one_line() -> None:
     with pytest.raises(ShapeError, match=r"from 1 to 3 tokens: expected .*same number.*; draw the batch") as caught:
         tubelets.split_mask(mask)
     assert "\n" not in str(caught.value)
+
+
+def test_unequal_masks_can_be_padded() -> None:
+    mask = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]]).bool()
+
+    split = tubelets.split_mask(mask, pad=True)
+
+    assert split.visible_valid is not None
+    assert split.hidden_valid is not None
+    assert split.visible.shape == split.visible_valid.shape == split.hidden.shape == (5, 4)
+    assert ((split.visible >= 0) & (split.visible < 4) & (split.hidden >= 0) & (split.hidden < 4)).all()
+    for row, hides in enumerate(mask):
+        assert split.visible[row][split.visible_valid[row]].tolist() == (~hides).nonzero()[:, 0].tolist()
+        assert split.hidden[row][split.hidden_valid[row]].tolist() == hides.nonzero()[:, 0].tolist()
+        assert split.visible_valid[row].tolist() == sorted(split.visible_valid[row].tolist(), reverse=True)
+        assert split.hidden_valid[row].tolist() == sorted(split.hidden_valid[row].tolist(), reverse=True)
+
+
+def test_equal_masks_are_not_padded() -> None:
+    mask = torch.tensor([[True, False], [False, True]])
+
+    assert tubelets.split_mask(mask, pad=True)[2:] == (None, None)
 
 
 def test_take_tokens_of_each_clip_and_of_a_table() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from videomae.core import tubelets
 from videomae.core.errors import ShapeError
 from videomae.core.masks import random_mask, running_cell_mask, tube_mask
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
@@ -252,7 +253,7 @@ def all_of(value: bool) -> Tensor:
     ("hidden", "not_rebuilt", "message"),
     [
         (masks()[0], all_of(True), "16 visible and 0 rebuilt"),
-        (masks()[0], masks()[0], "16 visible and 16 rebuilt tokens of each clip: expected .*one hidden token"),
+        (masks()[0], masks()[0], "16 visible and 16 rebuilt tokens of a clip: expected .*one hidden token"),
         (all_of(False), masks()[1], "64 visible and 32 rebuilt tokens"),
         (all_of(True), masks()[1], "0 visible"),
         (all_of(True), None, "0 visible and 64 rebuilt"),
@@ -269,14 +270,76 @@ def test_masks_that_fit_nothing(hidden: Tensor, not_rebuilt: Tensor | None, mess
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("which", "name"), [(0, "bool_masked_pos"), (1, "decoder_masked_pos")])
-def test_unequal_masks_in_a_batch(which: int, name: str) -> None:
-    pair = [mask.clone() for mask in masks()]
-    pair[which][0, pair[which][0].nonzero()[0]] = False
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("is_dual", [False, True])
+def test_unequal_masks_give_each_clip_what_it_gets_alone(attention: str, is_dual: bool) -> None:
+    model, pixel_values = tiny_model(attn_implementation=attention), clips()
+    generator = torch.Generator().manual_seed(7)
+    hidden, other = (torch.randint(0, 2, (3, NUM_TOKENS), generator=generator).bool() for _ in range(2))
+    assert len(set(hidden.sum(dim=1).tolist())) > 1
+    dual = {"decoder_masked_pos": other} if is_dual else {}
 
-    message = f"a batch of {name} hiding from .*: expected masks that hide the same number of tokens in every clip"
-    with pytest.raises(ShapeError, match=message):
-        tiny_model()(clips(), pair[0], decoder_masked_pos=pair[1])
+    together = model(pixel_values, hidden, output_attentions=True, **dual)
+    together.loss.backward()
+    gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    counted = (hidden & ~other if is_dual else hidden).sum(dim=1)
+    loss = torch.zeros(())
+    for row in range(3):
+        one = slice(row, row + 1)
+        alone = model(pixel_values[one], hidden[one], **{name: mask[one] for name, mask in dual.items()})
+        num_rebuilt = alone.logits.shape[1]
+        torch.testing.assert_close(together.logits[one, :num_rebuilt], alone.logits, rtol=0, atol=5e-6)
+        assert not together.logits[row, num_rebuilt:].any()
+        num_visible = int((~hidden[row]).sum())
+        assert all(not weights[row, :, :, num_visible:].any() for weights in together.attentions)
+        loss = loss + alone.loss * counted[row] / counted.sum()
+    torch.testing.assert_close(together.loss, loss, rtol=1e-6, atol=0)
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=0, atol=1e-7, msg=name)
+
+
+def test_padding_leaves_no_trace_in_gradients_of_hidden_pixels() -> None:
+    """What pads a row is a real token of the clip: its pixels must not reach the encoder."""
+    model, pixel_values = tiny_model(), clips().requires_grad_()
+    hidden = torch.zeros(3, NUM_TOKENS, dtype=torch.bool)
+    hidden[0, :5], hidden[1, :40], hidden[2, 7:] = True, True, True
+    output = model(pixel_values, hidden)
+
+    (gradient,) = torch.autograd.grad(output.logits.square().sum(), pixel_values)
+    of_tokens = tubelets.patchify(gradient, model.config.grid).abs().sum(dim=-1)
+    assert torch.equal(of_tokens > 0, ~hidden)
+
+
+def test_unequal_masks_train_with_gradient_checkpointing() -> None:
+    model = tiny_model().train()
+    hidden = torch.zeros(3, NUM_TOKENS, dtype=torch.bool)
+    hidden[0, :5], hidden[1, :40], hidden[2, 7:] = True, True, True
+    model(clips(), hidden).loss.backward()
+    expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    model.gradient_checkpointing_enable()
+    model(clips(), hidden).loss.backward()
+    assert all(torch.equal(expected[name], parameter.grad) for name, parameter in model.named_parameters())
+
+
+def test_the_encoder_alone_refuses_unequal_masks() -> None:
+    hidden = masks()[0].clone()
+    hidden[0, hidden[0].nonzero()[0]] = False
+    with pytest.raises(
+        ShapeError, match=r"a batch of bool_masked_pos hiding from .*: expected masks that hide the same"
+    ):
+        tiny_model().videomae(clips(), hidden)
+
+
+@pytest.mark.parametrize("row", [0, 2])
+@pytest.mark.parametrize("hides_all", [True, False])
+def test_a_single_clip_that_hides_nothing_or_all_is_refused(row: int, hides_all: bool) -> None:
+    hidden = masks()[0].clone()
+    hidden[row] = hides_all
+    with pytest.raises(ShapeError, match="0 visible and" if hides_all else "and 0 rebuilt tokens of a clip"):
+        tiny_model()(clips(), hidden)
 
 
 def test_no_mask_at_all() -> None:
@@ -289,9 +352,9 @@ def test_each_mask_is_split_once(is_dual: bool, monkeypatch: pytest.MonkeyPatch)
     names = []
     real = checks.split_mask
 
-    def counted(mask: Tensor, name: str) -> TokenSplit:
+    def counted(mask: Tensor, name: str, *, pad: bool) -> TokenSplit:
         names.append(name)
-        return real(mask, name)
+        return real(mask, name, pad=pad)
 
     monkeypatch.setattr(checks, "split_mask", counted)
     hidden, not_rebuilt = masks()

@@ -80,13 +80,19 @@ def target_statistics(
 
 
 class TokenSplit(NamedTuple):
-    """The tokens that a mask shows and those that it hides, as indices in token order."""
+    """The tokens that a mask shows and those that it hides, as indices in token order.
+
+    Where clips hide unequal numbers of tokens, the shorter rows are padded at their end with any token, and the second
+    pair of masks is False there; None means that nothing is padded.
+    """
 
     visible: Int64[Tensor, "B K"]
     hidden: Int64[Tensor, "B M"]
+    visible_valid: Bool[Tensor, "B K"] | None = None
+    hidden_valid: Bool[Tensor, "B M"] | None = None
 
 
-def split_mask(mask: Bool[Tensor, "B N"], name: str = "masks") -> TokenSplit:
+def split_mask(mask: Bool[Tensor, "B N"], name: str = "masks", *, pad: bool = False) -> TokenSplit:
     """Token indices of a mask: `visible` where it is False, `hidden` where it is True.
 
     A mask on the CPU needs no device; counting a mask on a device waits for it.
@@ -94,21 +100,29 @@ def split_mask(mask: Bool[Tensor, "B N"], name: str = "masks") -> TokenSplit:
     Args:
         mask: one row for each clip.
         name: of the mask in an error, such as the argument that it came from.
+        pad: pad rows that hold unequal numbers of True, instead of raising.
 
     Raises:
         ShapeError: if the rows hold unequal numbers of True, because then they do not stack.
     """
+    num_tokens = mask.shape[1]
     counts = mask.sum(dim=1)
     low, high = int(counts.min()), int(counts.max())
-    if low != high:
+    order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)  # visible tokens first, then hidden ones
+    if low == high:
+        return TokenSplit(order[:, : num_tokens - low], order[:, num_tokens - low :])
+    if not pad:
         raise ShapeError(
             f"a batch of {name} hiding from {low} to {high} tokens",
             expected="masks that hide the same number of tokens in every clip of a batch",
             hint="draw the batch with tube_mask or random_mask, or run these clips one by one",
         )
-    order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)
-    num_false = mask.shape[1] - low
-    return TokenSplit(order[:, :num_false], order[:, num_false:])
+    places = torch.arange(num_tokens, device=mask.device)
+    num_visible = (num_tokens - counts).unsqueeze(1)
+    hidden = order.gather(1, (num_visible + places[:high]).clamp(max=num_tokens - 1))
+    return TokenSplit(
+        order[:, : num_tokens - low], hidden, places[: num_tokens - low] < num_visible, places[:high] < counts[:, None]
+    )
 
 
 def take_tokens(tokens: Shaped[Tensor, "#B N D"], index: Int64[Tensor, "B K"]) -> Shaped[Tensor, "B K D"]:

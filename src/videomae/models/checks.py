@@ -38,8 +38,8 @@ def check_clips(pixel_values: Tensor, grid: TubeletGrid) -> None:
         )
 
 
-def split_tokens(mask: Tensor, name: str, batch_size: int, grid: TubeletGrid) -> TokenSplit:
-    """The token indices of a mask; a ShapeError if it does not fit the batch or hides unequal numbers of tokens."""
+def split_tokens(mask: Tensor, name: str, batch_size: int, grid: TubeletGrid, *, pad: bool = False) -> TokenSplit:
+    """The token indices of a mask, as `split_mask` gives them; a ShapeError if it does not fit the batch."""
     _check_tensor(mask, name)
     if tuple(mask.shape) != (batch_size, grid.num_tokens):
         raise ShapeError(
@@ -47,7 +47,7 @@ def split_tokens(mask: Tensor, name: str, batch_size: int, grid: TubeletGrid) ->
             expected=f"({batch_size}, {grid.num_tokens}): one truth value for each token",
             hint=f"draw it with tube_mask({batch_size}, {grid.shape}, 0.9)",
         )
-    return split_mask(mask.to(torch.bool), name)
+    return split_mask(mask.to(torch.bool), name, pad=pad)
 
 
 def expand_head_mask(head_mask: Tensor | None, num_layers: int, num_heads: int) -> list[Tensor | None]:

@@ -49,7 +49,8 @@ class VideoMAEModel(VideoMAEPreTrainedModel):
         Args:
             pixel_values: (B, T, C, H, W) float, normalized.
             bool_masked_pos: (B, N) bool, True = hidden; every clip hides the same number. None hides nothing. A mask
-                on the CPU spares a device the wait for its count. Pre-training passes its `split_tokens` instead.
+                on the CPU spares a device the wait for its count. Pre-training passes its `split_tokens` instead,
+                which may be padded.
             head_mask: (heads,) or (layers, heads); 1 keeps a head, 0 silences it.
             output_attentions: also return attention weights; computed eagerly for this call.
             output_hidden_states: also return the embeddings and every layer's output.
@@ -63,7 +64,7 @@ class VideoMAEModel(VideoMAEPreTrainedModel):
         """
         grid = self.config.grid
         check_clips(pixel_values, grid)
-        visible = None
+        visible = key_mask = None
         if bool_masked_pos is not None:
             split = bool_masked_pos
             if not isinstance(split, TokenSplit):
@@ -76,13 +77,14 @@ class VideoMAEModel(VideoMAEPreTrainedModel):
                     hint="choose a mask ratio below 1",
                 )
             visible = send(visible, pixel_values.device)
+            key_mask = split.visible_valid
         keep = Recording(
             attentions=_chosen(output_attentions, self.config.output_attentions),
             hidden_states=_chosen(output_hidden_states, self.config.output_hidden_states),
         )
         embeddings = self.embeddings(pixel_values, visible)
         head_masks = expand_head_mask(head_mask, self.config.num_hidden_layers, self.config.num_attention_heads)
-        tokens, hidden_states, attentions = self.encoder(embeddings, head_masks, keep)
+        tokens, hidden_states, attentions = self.encoder(embeddings, head_masks, keep, key_mask)
         if self.layernorm is not None:
             tokens = self.layernorm(tokens)
         output = BaseModelOutput(last_hidden_state=tokens, hidden_states=hidden_states, attentions=attentions)
@@ -123,7 +125,8 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         Args:
             pixel_values: (B, T, C, H, W) float; RGB normalized with the ImageNet mean and deviation, which the target
                 undoes. Other channel counts are compared as they are.
-            bool_masked_pos: (B, N) bool, True = hidden from the encoder; every clip hides the same number.
+            bool_masked_pos: (B, N) bool, True = hidden from the encoder. Clips that hide unequal numbers are padded,
+                which changes no result and takes more time.
             head_mask: of the encoder, as in `VideoMAEModel.forward`.
             output_attentions: the encoder's.
             output_hidden_states: the encoder's.
@@ -132,7 +135,8 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
                 rebuilt; the loss counts those of them that the encoder did not see. None rebuilds the hidden ones.
 
         Returns:
-            `loss`, `logits` (B, M, P) of the M rebuilt tokens in token order, `hidden_states`, `attentions`.
+            `loss`, the mean over all hidden tokens of the batch; `logits` (B, M, P) of the M rebuilt tokens in token
+            order, of which a clip that has fewer ends with rows of 0; `hidden_states`, `attentions`.
 
         Raises:
             ShapeError: if a tensor does not fit, or the masks leave nothing to see or to rebuild.
@@ -143,7 +147,7 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
                 expected="a mask of the tokens to hide",
                 hint=f"draw it with tube_mask({len(pixel_values)}, {self.config.grid.shape}, 0.9)",
             )
-        split, rebuilt, counted = self._token_indices(pixel_values, bool_masked_pos, decoder_masked_pos)
+        split, rebuilt, valid, counted = self._token_indices(pixel_values, bool_masked_pos, decoder_masked_pos)
         encoded = self.videomae(
             pixel_values,
             bool_masked_pos=split,
@@ -156,7 +160,11 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         positions = self.position_embeddings.to(tokens.dtype)
         shown = tokens + tubelets.take_tokens(positions, split.visible)
         asked = self.mask_token.to(tokens.dtype) + tubelets.take_tokens(positions, rebuilt)
-        logits = self.decoder(torch.cat([shown, asked], dim=1), rebuilt.shape[1]).logits  # (B, M, P)
+        key_mask = None
+        if split.visible_valid is not None or valid is not None:
+            key_mask = torch.cat([_all_true(split.visible, split.visible_valid), _all_true(rebuilt, valid)], dim=1)
+        decoded = self.decoder(torch.cat([shown, asked], dim=1), rebuilt.shape[1], key_mask=key_mask)
+        logits = decoded.logits if valid is None else decoded.logits * valid.unsqueeze(-1)  # (B, M, P)
         output = VideoMAEForPreTrainingOutput(
             loss=self._loss(logits, pixel_values, rebuilt, counted),
             logits=logits,
@@ -198,27 +206,37 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
 
     def _token_indices(
         self, pixel_values: Tensor, bool_masked_pos: Tensor, decoder_masked_pos: Tensor | None
-    ) -> tuple[TokenSplit, Tensor, Tensor | None]:
-        """The encoder's split, the tokens that the decoder rebuilds, and which of these the loss counts."""
+    ) -> tuple[TokenSplit, Tensor, Tensor | None, Tensor | None]:
+        """The encoder's split, and the tokens that the decoder rebuilds: which, where they are no padding, which count.
+
+        The last two are (B, M) bool, and None where all are True.
+        """
         grid, batch_size = self.config.grid, len(pixel_values)
         check_clips(pixel_values, grid)
-        visible, hidden = split_tokens(bool_masked_pos, "bool_masked_pos", batch_size, grid)
-        rebuilt, counted = hidden, None
+        split = split_tokens(bool_masked_pos, "bool_masked_pos", batch_size, grid, pad=True)
+        rebuilt, valid = split.hidden, split.hidden_valid
+        counted = valid
         if decoder_masked_pos is not None:
-            rebuilt = split_tokens(decoder_masked_pos, "decoder_masked_pos", batch_size, grid).visible
+            asked = split_tokens(decoder_masked_pos, "decoder_masked_pos", batch_size, grid, pad=True)
+            rebuilt, valid = asked.visible, asked.visible_valid
             counted = bool_masked_pos.to(rebuilt.device, torch.bool).gather(1, rebuilt)
-        if not visible.shape[1] or not rebuilt.shape[1] or (counted is not None and not counted.any()):
+            counted = counted if valid is None else counted & valid
+        fewest_visible, fewest_rebuilt = (
+            tokens.shape[1] if mask is None else int(mask.sum(dim=1).min())
+            for tokens, mask in ((split.visible, split.visible_valid), (rebuilt, valid))
+        )
+        if not fewest_visible or not fewest_rebuilt or (counted is not None and not counted.any()):
             raise ShapeError(
-                f"masks with {visible.shape[1]} visible and {rebuilt.shape[1]} rebuilt tokens of each clip",
+                f"masks with {fewest_visible} visible and {fewest_rebuilt} rebuilt tokens of a clip",
                 expected="at least one token to see and one hidden token to rebuild",
                 hint="choose a mask ratio between 0 and 1",
             )
         device = pixel_values.device
-        return (
-            TokenSplit(send(visible, device), hidden),
-            send(rebuilt, device),
-            None if counted is None else send(counted, device),
+        visible_valid, valid, counted = (
+            None if mask is None else send(mask, device) for mask in (split.visible_valid, valid, counted)
         )
+        split = split._replace(visible=send(split.visible, device), visible_valid=visible_valid)
+        return split, send(rebuilt, device), valid, counted
 
 
 class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
@@ -307,6 +325,11 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
         if problem_type == "single_label_classification":
             return F.cross_entropy(logits, labels)
         return F.binary_cross_entropy_with_logits(logits, labels)
+
+
+def _all_true(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """The mask of `tokens` (B, K); True everywhere where there is none."""
+    return torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

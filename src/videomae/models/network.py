@@ -115,23 +115,33 @@ class SelfAttention(nn.Module):
         self.v_bias = nn.Parameter(torch.zeros(block.width)) if block.qkv_bias else None
 
     def forward(
-        self, hidden_states: Tensor, head_mask: Tensor | None = None, output_attentions: bool = False
+        self,
+        hidden_states: Tensor,
+        head_mask: Tensor | None = None,
+        output_attentions: bool = False,
+        key_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """(B, N, D) to (B, N, D), and the attention weights (B, heads, N, N) where requested."""
+        """(B, N, D) to (B, N, D), and the attention weights (B, heads, N, N) where requested.
+
+        `key_mask` (B, N) is False at padding, which no token attends to.
+        """
         query = self._heads(self._project(self.query, hidden_states, self.q_bias))  # (B, heads, N, D / heads)
         key = self._heads(self._project(self.key, hidden_states, None))
         value = self._heads(self._project(self.value, hidden_states, self.v_bias))
         dropout = self.dropout if self.training else 0.0
         attentions = None
+        keys = None if key_mask is None else key_mask[:, None, None, :]
         eager = self.implementation == "eager" or head_mask is not None or output_attentions
         if eager or _eager_is_faster(query):
             scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+            if keys is not None:
+                scores = scores.masked_fill(~keys, -torch.inf)
             attentions = F.dropout(scores.softmax(dim=-1), dropout)
             if head_mask is not None:
                 attentions = attentions * head_mask.to(attentions.dtype)
             context = attentions @ value
         else:
-            context = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+            context = F.scaled_dot_product_attention(query, key, value, attn_mask=keys, dropout_p=dropout)
         context = context.transpose(1, 2).flatten(2)  # (B, N, D)
         return context, attentions if output_attentions else None
 
@@ -179,10 +189,14 @@ class Attention(nn.Module):
         self.output = DenseDropout(block.width, block.width, block.dropout)
 
     def forward(
-        self, hidden_states: Tensor, head_mask: Tensor | None = None, output_attentions: bool = False
+        self,
+        hidden_states: Tensor,
+        head_mask: Tensor | None = None,
+        output_attentions: bool = False,
+        key_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """As `SelfAttention.forward`."""
-        context, attentions = self.attention(hidden_states, head_mask, output_attentions)
+        context, attentions = self.attention(hidden_states, head_mask, output_attentions, key_mask)
         return self.output(context), attentions
 
 
@@ -216,12 +230,15 @@ class Layer(nn.Module):
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         branch_scales: Tensor | None = None,
+        key_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """(B, N, D) to (B, N, D), and the attention weights where requested.
 
         `branch_scales` (2, B) multiplies what attention and MLP add to each sample; None adds it as it is.
+        `key_mask` as for `SelfAttention.forward`.
         """
-        attended, attentions = self.attention(self.layernorm_before(hidden_states), head_mask, output_attentions)
+        normed = self.layernorm_before(hidden_states)
+        attended, attentions = self.attention(normed, head_mask, output_attentions, key_mask)
         after_attention, after_mlp = (None, None) if branch_scales is None else branch_scales
         hidden_states = _add_branch(hidden_states, attended, after_attention)
         added = self.output(self.intermediate(self.layernorm_after(hidden_states)))
@@ -277,15 +294,17 @@ class LayerStack(nn.Module):
         head_masks: Sequence[Tensor | None],
         keep: Recording,
         branch_scales: Tensor | None = None,
+        key_mask: Tensor | None = None,
     ) -> Kept:
         """The last layer's output, all hidden states and all attentions (the latter two where `keep` asks)."""
         states, attentions = [x], []
         for index, (layer, head_mask) in enumerate(zip(layers, head_masks, strict=True)):
             scales = None if branch_scales is None else branch_scales[index]
             if self.gradient_checkpointing and self.training and index % self.checkpoint_every == 0:
-                x, weights = checkpoint(layer, x, head_mask, keep.attentions, scales, **self.checkpoint_options)
+                options = self.checkpoint_options
+                x, weights = checkpoint(layer, x, head_mask, keep.attentions, scales, key_mask, **options)
             else:
-                x, weights = layer(x, head_mask, keep.attentions, scales)
+                x, weights = layer(x, head_mask, keep.attentions, scales, key_mask)
             if keep.hidden_states:
                 states.append(x)
             if keep.attentions:
@@ -302,15 +321,21 @@ class Encoder(LayerStack):
         block = BlockConfig.encoder(config)
         self.layer = nn.ModuleList(Layer(block, config.attn_implementation) for _ in range(block.num_layers))
 
-    def forward(self, embeddings: Tensor, head_masks: Sequence[Tensor | None], keep: Recording) -> Kept:
-        """(B, N, D) to (B, N, D), and what `keep` asks for."""
+    def forward(
+        self,
+        embeddings: Tensor,
+        head_masks: Sequence[Tensor | None],
+        keep: Recording,
+        key_mask: Tensor | None = None,
+    ) -> Kept:
+        """(B, N, D) to (B, N, D), and what `keep` asks for; `key_mask` as for `SelfAttention.forward`."""
         scales = None
         # Read at each call, so that a loaded model trains with drop path once its configuration has a rate.
         # Drawn before the layers run, so that neither the attention kernel nor recomputing a layer changes the draws.
         if self.training and self.config.drop_path_rate > 0:
             rate = self.config.drop_path_rate
             scales = draw_branch_scales(rate, len(self.layer), len(embeddings), embeddings.device)
-        return self.run(self.layer, embeddings, head_masks, keep, scales)
+        return self.run(self.layer, embeddings, head_masks, keep, scales, key_mask)
 
 
 class Decoder(LayerStack):
@@ -323,8 +348,11 @@ class Decoder(LayerStack):
         self.norm = nn.LayerNorm(block.width, config.final_norm_eps)
         self.head = nn.Linear(block.width, config.grid.values_per_tubelet)
 
-    def forward(self, tokens: Tensor, num_rebuilt: int, keep: Recording = Recording()) -> VideoMAEDecoderOutput:
+    def forward(
+        self, tokens: Tensor, num_rebuilt: int, keep: Recording = Recording(), key_mask: Tensor | None = None
+    ) -> VideoMAEDecoderOutput:
         """Rebuild the last `num_rebuilt` of the tokens (B, N, D_dec): logits (B, num_rebuilt, P)."""
-        x, states, attentions = self.run(self.decoder_layers, tokens, [None] * len(self.decoder_layers), keep)
+        layers = self.decoder_layers
+        x, states, attentions = self.run(layers, tokens, [None] * len(layers), keep, key_mask=key_mask)
         logits = self.head(self.norm(x[:, -num_rebuilt:]))
         return VideoMAEDecoderOutput(logits=logits, hidden_states=states, attentions=attentions)
