@@ -104,7 +104,8 @@ def test_a_pretrained_encoder_becomes_a_classifier(tmp_path: Path, caplog: pytes
     assert loaded.classifier.bias.tolist() == [0, 0, 0]
     assert (loaded.fc_norm.weight == 1).all()
     assert (loaded.fc_norm.bias == 0).all()
-    assert caplog.text == ""  # what every classifier lacks is no news
+    dropped = "drops decoder, encoder_to_decoder, mask_token, videomae.layernorm"
+    assert caplog.messages == [f"{tmp_path} for classification: {dropped}; new classifier, fc_norm"]
     assert loaded(torch.zeros(1, 4, 3, 16, 16)).logits.shape == (1, 3)
 
 
@@ -176,10 +177,12 @@ def test_what_a_task_lacks_is_said(tmp_path: Path) -> None:
     classifier(tmp_path / "c")
     saved(VideoMAEModel, tmp_path / "e")
 
-    refused(tmp_path / "p", "without classifier.weight and 1 more.*`videomae finetune`", task="classification")
+    refused(tmp_path / "p", r"missing: classifier.\{weight,bias\} \(2\).*`videomae finetune`", task="classification")
     refused(tmp_path / "e", "a pre-trained encoder has no classifier yet", task="classification")
     refused(
-        tmp_path / "c", "all weights for pretraining; .*`videomae pretrain`; a classifier has no", task="pretraining"
+        tmp_path / "c",
+        "all weights for pretraining and no others; .*`videomae pretrain`; a class",
+        task="pretraining",
     )
     refused(tmp_path / "e", "expected all weights for pretraining", task="pretraining")
     refused(tmp_path / "p", "task='probing': expected features or pretraining or classification", task="probing")
@@ -200,7 +203,7 @@ def test_weights_of_the_encoder_are_never_drawn_anew(lost: str, arguments: dict[
     pretrained(tmp_path)
     edit_weights(tmp_path, lambda state: {name: tensor for name, tensor in state.items() if not name.endswith(lost)})
 
-    refused(tmp_path, f"without .*{lost}: expected all weights.*encoder is missing; copy or download", **arguments)
+    refused(tmp_path, f"missing: .*{lost}.*: expected all weights.*encoder is missing; copy or download", **arguments)
 
 
 def test_overrides_and_types(tmp_path: Path) -> None:

@@ -246,9 +246,31 @@ def test_damaged_files_load_or_are_refused_in_one_line(name: str, tmp_path: Path
     assert not [text for text in refusals if "\n" in text]
 
 
-def test_a_tensor_too_many_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_tensor_too_many_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     state = original.to_original(classifier().state_dict())
     torch.save({**state, "norm.weight": torch.ones(128), "norm.bias": torch.zeros(128)}, tmp_path / "x.pth")
-    with caplog.at_level("INFO", logger="videomae"):
+    with pytest.raises(CheckpointError, match=r"unexpected: videomae.layernorm.\{weight,bias\} \(2\).*no others"):
         videomae.load_checkpoint(tmp_path / "x.pth", **CLIP)
-    assert "not used for classification: videomae.layernorm.bias, videomae.layernorm.weight" in caplog.text
+    with caplog.at_level("INFO", logger="videomae"):
+        videomae.load_checkpoint(tmp_path / "x.pth", **CLIP, task="features")
+    assert "for features: drops classifier, fc_norm, layernorm" in caplog.text
+
+
+def test_all_that_does_not_fit_is_listed(tmp_path: Path) -> None:
+    model = made(videomae.VideoMAEForVideoClassification, hidden_size=16, num_hidden_layers=7, num_labels=3)
+    model.save_pretrained(tmp_path)
+    state = model.state_dict()
+    layer = "videomae.encoder.layer"
+    for index in (1, 2, 3, 5):
+        del state[f"{layer}.{index}.output.dense.weight"]
+    for index in (0, 6):
+        name = f"{layer}.{index}.intermediate.dense.bias"
+        state[name] = torch.zeros(5)
+    write_safetensors(tmp_path / "model.safetensors", {**state, "decoder.extra": torch.zeros(1)})
+    with pytest.raises(CheckpointError) as caught:
+        videomae.load_checkpoint(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} (missing: {layer}.{{1-3,5}}.output.dense.weight (4); unexpected: decoder.extra; "
+        f"misshaped: {layer}.{{0,6}}.intermediate.dense.bias (2) of shape (5,) instead of (256,)): expected all "
+        "weights for classification and no others; part of its encoder is missing; copy or download it again"
+    )

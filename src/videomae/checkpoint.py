@@ -18,10 +18,10 @@ from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.models.config import CONFIG_NAME, VideoMAEConfig
 from videomae.models.from_shapes import config_of_tensors
 from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
-from videomae.models.pretrained import VideoMAEPreTrainedModel
+from videomae.models.pretrained import LoadingInfo, VideoMAEPreTrainedModel
 from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.video.sampling import ClipSampling
-from videomae.weights import files, hub, names, original
+from videomae.weights import files, hub, listing, names, original
 
 logger = logging.getLogger("videomae")
 
@@ -33,7 +33,7 @@ TASKS: dict[str, type[VideoMAEPreTrainedModel]] = {
     "pretraining": VideoMAEForPreTraining,
     "classification": VideoMAEForVideoClassification,
 }
-# Tensors that a model for another task has beside the encoder: ignored without a message.
+# How the names begin of what a model for another task has beside the encoder.
 _HEADS = (
     "decoder.",
     "encoder_to_decoder.",
@@ -146,21 +146,54 @@ def load_checkpoint(
             may_be_new = _start_fresh_head(config, state, class_names)
             if may_be_new and "problem_type" not in overrides:
                 config.problem_type = None  # the old head's; the new labels decide
-    model, info = TASKS[task].from_state(config, state, source=str(source), dtype=dtype)
-    lacking = [name for name in info["missing_keys"] if not name.startswith(may_be_new)]
-    if lacking:
-        in_encoder = task == "features" or any(name.startswith(names.BASE_PREFIX) for name in lacking)
-        raise CheckpointError(
-            f"{source} without {lacking[0]}" + (f" and {len(lacking) - 1} more tensors" if len(lacking) > 1 else ""),
-            expected=f"all weights for {task}",
-            hint="part of its encoder is missing; copy or download it again" if in_encoder else _REMEDIES[task],
-        )
-    # For its own task a checkpoint has no tensor too many.
-    ignored = _HEADS if task != stored_task(config) else ()
-    unexpected = [name for name in info["unexpected_keys"] if not name.startswith(ignored)]
-    if unexpected:
-        logger.info("%s: not used for %s: %s", source, task, ", ".join(sorted(unexpected)[:5]))
+    # Where a configuration names no architecture, any head may be that of another task.
+    may_be_dropped = () if config.architectures and task == stored_task(config) else _HEADS
+
+    def check(info: LoadingInfo) -> None:
+        _require_exact_fit(source, task, info, may_be_new=may_be_new, may_be_dropped=may_be_dropped)
+
+    model, _ = TASKS[task].from_state(config, state, source=str(source), dtype=dtype, check=check)
     return model
+
+
+def _require_exact_fit(
+    source: str | Path,
+    task: str,
+    info: LoadingInfo,
+    *,
+    may_be_new: tuple[str, ...],
+    may_be_dropped: tuple[str, ...],
+) -> None:
+    """Raise unless each tensor is used and each weight filled but those that may be; these are logged.
+
+    Args:
+        source: what to call the checkpoint.
+        task: what it is loaded for.
+        info: of `from_state`.
+        may_be_new: how the names of weights begin that are drawn anew where the file lacks them.
+        may_be_dropped: how the names of tensors begin that another task does not use.
+    """
+    missing = [name for name in info["missing_keys"] if not name.startswith(may_be_new)]
+    unexpected = [name for name in info["unexpected_keys"] if not name.startswith(may_be_dropped)]
+    misfits = listing.misfits(missing=missing, unexpected=unexpected, mismatched=info["mismatched_keys"])
+    if misfits:
+        in_encoder = task == "features" or any(name.startswith(names.BASE_PREFIX) for name in missing)
+        if in_encoder and missing:
+            hint = "part of its encoder is missing; copy or download it again"
+        elif missing:
+            hint = _REMEDIES[task]
+        elif info["mismatched_keys"]:
+            hint = "leave the options out that change the network; else its config.json belongs to other weights"
+        else:
+            hint = f"remove what is not of the model; or use {TASKS[task].__name__}.from_pretrained, which drops it"
+        raise CheckpointError(f"{source} ({misfits})", expected=f"all weights for {task} and no others", hint=hint)
+    parts = {
+        change: [start.rstrip(".") for start in starts if any(name.startswith(start) for name in info[keys])]
+        for change, starts, keys in (("drops", may_be_dropped, "unexpected_keys"), ("new", may_be_new, "missing_keys"))
+    }
+    if any(parts.values()):
+        listed = "; ".join(f"{change} {', '.join(found)}" for change, found in parts.items() if found)
+        logger.info("%s for %s: %s", source, task, listed)
 
 
 def _config_and_weights(source: str | Path, options: Mapping[str, Any]) -> tuple[VideoMAEConfig, dict[str, Tensor]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
@@ -18,7 +18,7 @@ from videomae.core.device import choose_device
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.models.config import VideoMAEConfig
 from videomae.models.network import LayerStack
-from videomae.weights import files, hub, names
+from videomae.weights import files, hub, listing, names
 
 logger = logging.getLogger("videomae")
 
@@ -120,6 +120,8 @@ class VideoMAEPreTrainedModel(nn.Module):
 
     def init_weights(self) -> None:
         """Initialize all weights as transformers does: Linear and Conv from N(0, initializer_range), others 0 or 1."""
+        if self.device.type == "meta":  # loading fills them; on that device each draw takes as long as a layer
+            return
         for module in self.modules():
             self._init_module(module)
 
@@ -222,6 +224,7 @@ class VideoMAEPreTrainedModel(nn.Module):
         source: str,
         dtype: torch.dtype | None = torch.float32,
         ignore_mismatched_sizes: bool = False,
+        check: Callable[[LoadingInfo], None] | None = None,
     ) -> tuple[Self, LoadingInfo]:
         """A model in evaluation mode with the tensors of `state`, and what was missing, unexpected or mismatched.
 
@@ -231,6 +234,8 @@ class VideoMAEPreTrainedModel(nn.Module):
             source: what to call the checkpoint in an error.
             dtype: type of the weights; None keeps that of `state`.
             ignore_mismatched_sizes: initialize weights whose shape differs, instead of raising.
+            check: called before any weight gets memory, to raise for what the caller does not accept; replaces the
+                check of shapes.
 
         Raises:
             CheckpointError: if shapes differ, or no tensor of `state` has a name of the encoder's.
@@ -246,32 +251,31 @@ class VideoMAEPreTrainedModel(nn.Module):
             for name in expected
             if name in state and state[name].shape != expected[name].shape
         ]
-        if mismatched and not ignore_mismatched_sizes:
-            name, found, right = mismatched[0]
-            raise CheckpointError(
-                f"{source}: {name} of shape {found}"
-                + (f" (and {len(mismatched) - 1} more)" if len(mismatched) > 1 else ""),
-                expected=f"shape {right}, as in the configuration",
-                hint="use the checkpoint's own configuration, or pass ignore_mismatched_sizes=True",
-            )
         dropped = {name for name, _, _ in mismatched}
         fitting = {name: tensor for name, tensor in state.items() if name in expected and name not in dropped}
-        if not any("encoder.layer." in name or "patch_embeddings" in name for name in fitting):
-            raise CheckpointError(
-                source,
-                expected="weights under the names of a VideoMAE model",
-                hint=f"its tensors have names such as {', '.join(sorted(state)[:3]) or '(none)'}",
-            )
-        target = dtype or next(tensor.dtype for tensor in fitting.values() if tensor.is_floating_point())
-        model.load_state_dict({name: tensor.to(target) for name, tensor in fitting.items()}, strict=False, assign=True)
-        missing = [name for name in expected if name not in fitting and name not in dropped]
-        model._materialize(target)
         info: LoadingInfo = {
-            "missing_keys": missing,
+            "missing_keys": [name for name in expected if name not in fitting and name not in dropped],
             "unexpected_keys": [name for name in state if name not in expected],
             "mismatched_keys": mismatched,
             "error_msgs": [],
         }
+        if not any("encoder.layer." in name or "patch_embeddings" in name for name in expected.keys() & state.keys()):
+            raise CheckpointError(
+                source,
+                expected="weights under the names of a VideoMAE model",
+                hint=f"its tensors have names such as {listing.grouped(sorted(state)[:3]) or '(none)'}",
+            )
+        if check is not None:
+            check(info)
+        elif mismatched and not ignore_mismatched_sizes:
+            raise CheckpointError(
+                f"{source} ({listing.misfits(missing=(), unexpected=(), mismatched=mismatched)})",
+                expected="shapes as in the configuration",
+                hint="use the checkpoint's own configuration, or pass ignore_mismatched_sizes=True",
+            )
+        target = dtype or next(tensor.dtype for tensor in fitting.values() if tensor.is_floating_point())
+        model.load_state_dict({name: tensor.to(target) for name, tensor in fitting.items()}, strict=False, assign=True)
+        model._materialize(target)
         return model.eval(), info
 
     def _materialize(self, dtype: torch.dtype) -> None:
