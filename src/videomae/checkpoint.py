@@ -27,7 +27,6 @@ logger = logging.getLogger("videomae")
 
 PROCESSOR_NAME = "preprocessor_config.json"
 LAYOUTS = ("hf", "original")
-WEIGHTS_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 TASKS: dict[str, type[VideoMAEPreTrainedModel]] = {
     "features": VideoMAEModel,
     "pretraining": VideoMAEForPreTraining,
@@ -119,8 +118,9 @@ def load_checkpoint(
 
     Args:
         source: a checkpoint folder or hub name, as transformers 4.x and 5.x and we write; or a file of weights
-            (.pth, .pt, .bin, .safetensors) of these or of the original code (MCG-NJU/VideoMAE, VideoMAEv2). What such a
-            file does not tell must be among `options`: `num_frames` and `image_size`, unless its `args` have them.
+            (.pth, .pt, .bin, .safetensors) of these or of the original code (MCG-NJU/VideoMAE, VideoMAEv2), here or on
+            the hub (`owner/name/path/to/file.pth`). What such a file does not tell must be among `options`:
+            `num_frames` and `image_size`, unless its `args` have them.
         task: "features", "pretraining" or "classification"; None takes the checkpoint's own.
         class_names: for "classification": the classes to learn. None keeps the checkpoint's head, which must exist;
             other names than the checkpoint's, or another order, start a fresh head.
@@ -199,7 +199,7 @@ def _require_exact_fit(
 def _config_and_weights(source: str | Path, options: Mapping[str, Any]) -> tuple[VideoMAEConfig, dict[str, Tensor]]:
     """The configuration, with the overrides among `options`, and the tensors under our names."""
     hub_options, overrides = hub.split_hub_options(options)
-    file = weights_without_config(source)
+    file = weights_without_config(source, **hub_options)
     if file is None:
         config = VideoMAEConfig.from_pretrained(source, **hub_options, **overrides)
         return config, names.to_current(files.read_weights(source, **hub_options))
@@ -216,19 +216,24 @@ def _config_and_weights(source: str | Path, options: Mapping[str, Any]) -> tuple
     return config_of_tensors(state, str(source), {**known, **overrides}), state
 
 
-def weights_without_config(source: str | Path) -> Path | None:
-    """The file of weights that `source` is, or holds without a config.json (a trainer's `checkpoint-N`); else None."""
+def weights_without_config(source: str | Path, **hub_options: Any) -> Path | None:
+    """The file of weights that `source` is, here or on the hub, or holds without a config.json; else None.
+
+    Without a config.json is a trainer's `checkpoint-N`.
+    """
     path = Path(source)
     if path.is_file():
-        return path if path.suffix.lower() in WEIGHTS_SUFFIXES else None
-    if not path.is_dir() or (path / CONFIG_NAME).exists():
+        return path if path.suffix.lower() in hub.WEIGHTS_SUFFIXES else None
+    if not path.is_dir():
+        return hub.resolve_named_file(source, **hub_options)
+    if (path / CONFIG_NAME).exists():
         return None
     return next((path / name for name in files.WEIGHT_NAMES[::2] if (path / name).is_file()), None)
 
 
 def read_config(source: str | Path, **options: Any) -> VideoMAEConfig:
     """The configuration of a checkpoint of any kind; options and errors as in `load_checkpoint`."""
-    if weights_without_config(source) is not None:
+    if weights_without_config(source, **hub.split_hub_options(options)[0]) is not None:
         return _config_and_weights(source, options)[0]
     return VideoMAEConfig.from_pretrained(source, **options)
 
@@ -335,7 +340,7 @@ def describe_checkpoint(source: str | Path, **options: Any) -> dict[str, Any]:
     task = stored_task(config)
     return {
         "checkpoint": str(source),
-        "layout": _layout(source),
+        "layout": _layout(source, **hub_options),
         "task": task,
         "num_parameters": sum(tensor.numel() for tensor in state.values()),
         "num_tensors": len(state),
@@ -364,8 +369,8 @@ def describe_checkpoint(source: str | Path, **options: Any) -> dict[str, Any]:
     }
 
 
-def _layout(source: str | Path) -> str:
-    file = weights_without_config(source)
+def _layout(source: str | Path, **hub_options: Any) -> str:
+    file = weights_without_config(source, **hub_options)
     if file is None:
         return "hf"
     is_original = original.is_original(original.without_prefixes(files.read_tensor_file(file)))
@@ -374,7 +379,8 @@ def _layout(source: str | Path) -> str:
 
 def _stored_processor(source: str | Path, config: VideoMAEConfig, **hub_options: Any) -> VideoMAEImageProcessor:
     """The checkpoint's processor; a checkpoint without one gets the one that all published weights go with."""
-    if weights_without_config(source) is not None or hub.resolve_file(source, PROCESSOR_NAME, **hub_options) is None:
+    is_file = weights_without_config(source, **{**hub_options, "force_download": False}) is not None
+    if is_file or hub.resolve_file(source, PROCESSOR_NAME, **hub_options) is None:
         return new_processor(config, ClipSampling(num_frames=config.num_frames))
     return _from_unit_pixels(VideoMAEImageProcessor.from_pretrained(source, **hub_options), config.num_channels)
 

@@ -252,11 +252,7 @@ class VideoMAEConfig:
         else:
             path = hub.resolve_file(name_or_path, CONFIG_NAME, **hub_options)
         if path is None:
-            raise CheckpointError(
-                str(name_or_path),
-                expected=f"a checkpoint folder with {CONFIG_NAME}",
-                hint="give a folder that save_pretrained or a training command wrote",
-            )
+            raise hub.lacks_config(name_or_path, CONFIG_NAME, **hub_options)
         values = files.read_json(path)
         found = values.get("model_type", cls.model_type)
         if found != cls.model_type:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,11 @@ logger = logging.getLogger(__name__)
 
 # Where the hub library logs its attempts.
 _HUB_LOGGER = "huggingface_hub.utils._http"
+
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
+# The run state of a training folder: for resuming on this machine, several times as large as the weights.
+_NEVER_UPLOADED = ("state/*",)
+_MAX_LISTED = 5
 
 
 class HubOptions(TypedDict, total=False):
@@ -81,6 +87,56 @@ def resolve_file(name_or_path: str | Path, filename: str, **options: Unpack[HubO
         raise CheckpointError(error.value, expected=error.expected, hint=f"{near} {error.hint}") from error
 
 
+def resolve_named_file(source: str | Path, **options: Unpack[HubOptions]) -> Path | None:
+    """The file of weights on the hub that `owner/name/path/to/file.pth` names, on this machine.
+
+    Returns:
+        Its path in the hub library's cache; None for a source of another form, and for what is here.
+
+    Raises:
+        CheckpointError: no such repository or file, no access, or the hub cannot be reached.
+    """
+    text = str(source)
+    owner, name, file = (*text.split("/", 2), "", "")[:3]
+    if not text.lower().endswith(WEIGHTS_SUFFIXES) or not (owner and name and file) or Path(source).exists():
+        return None
+    repository = f"{owner}/{name}"
+    path = resolve_file(repository, file, **options)
+    if path is None:
+        raise CheckpointError(source, expected="an existing file", hint=_files_of(repository, options))
+    return path
+
+
+def lacks_config(source: str | Path, config_name: str, **options: Unpack[HubOptions]) -> CheckpointError:
+    """The error for a folder or repository without a configuration; it lists the files of weights that are there."""
+    return CheckpointError(
+        source, expected=f"a checkpoint folder with {config_name}", hint=_files_of(str(source), options)
+    )
+
+
+def _files_of(source: str, options: HubOptions) -> str:
+    """What to do where a folder or repository has not what was looked for: its files of weights, by name."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    elif _is_offline(options):
+        return "only what is cached was looked at; try again with the hub"
+    else:
+        from huggingface_hub import HfApi
+
+        api = HfApi(endpoint=options.get("endpoint"), token=options.get("token"))
+        try:
+            siblings = api.model_info(source, revision=options.get("revision")).siblings or []
+        except Exception as error:
+            raise _explained(source, error) from error
+        names = [sibling.rfilename for sibling in siblings]
+    found = [f"{source}/{name}" for name in sorted(names) if name.lower().endswith(WEIGHTS_SUFFIXES)]
+    more = f" and {len(found) - _MAX_LISTED} more" if len(found) > _MAX_LISTED else ""
+    if found:
+        return f"it has weights alone: give one of them, {' or '.join(found[:_MAX_LISTED])}{more}"
+    return "give a folder that save_pretrained or a training command wrote"
+
+
 def upload_folder(
     folder: str | Path,
     repo_id: str,
@@ -93,6 +149,8 @@ def upload_folder(
     endpoint: str | None = None,
 ) -> str:
     """Upload a folder's files to a model repository on the hub, which is made if it does not exist.
+
+    The run state of a training folder (`state/`) stays here.
 
     Returns:
         The address of the commit (or of the pull request with `create_pr`).
@@ -111,6 +169,7 @@ def upload_folder(
             commit = api.upload_folder(
                 repo_id=name,
                 folder_path=folder,
+                ignore_patterns=list(_NEVER_UPLOADED),
                 revision=revision,
                 commit_message=commit_message or f"Upload {Path(folder).resolve().name}",
                 create_pr=create_pr,
@@ -121,13 +180,20 @@ def upload_folder(
 
 
 def _download(repo_id: str, filename: str, options: HubOptions) -> Path | None:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    if options.get("force_download") and _is_offline(options):
+        raise CheckpointError(
+            f"{repo_id} with force_download=True, offline", expected="one of the two", hint="leave force_download out"
+        )
     keywords: dict[str, Any] = {name: value for name, value in options.items() if value not in (None, "")}
+    place = f"{options.get('subfolder') or ''}/{filename}".removeprefix("/")
+    cache = {name: keywords[name] for name in ("cache_dir", "revision") if name in keywords}
     try:
+        known = None if options.get("force_download") else try_to_load_from_cache(repo_id, place, **cache)
         with _retries_in_one_line(repo_id):
-            return Path(hf_hub_download(repo_id, filename, **keywords))
+            path = hf_hub_download(repo_id, filename, **keywords)
     except LocalEntryNotFoundError as error:
         # Raised both without a connection and for a file that the cache lacks. Only a cached repository that was
         # asked for offline, on purpose, shows that the file does not exist.
@@ -138,6 +204,30 @@ def _download(repo_id: str, filename: str, options: HubOptions) -> Path | None:
         return None
     except Exception as error:
         raise _explained(repo_id, error) from error
+    if path != known:
+        _require_announced_bytes(f"{repo_id}/{place}", Path(path))
+    return Path(path)
+
+
+def _require_announced_bytes(source: str, path: Path) -> None:
+    """Remove a file that has just arrived, and raise, if its bytes are not those that the hub announced.
+
+    The hub library looks at the size alone. A large file is stored under its SHA-256, as the hub announced it; on
+    systems without symbolic links it is not, and cannot be compared.
+    """
+    blob = path.resolve()
+    if not re.fullmatch("[0-9a-f]{64}", blob.name):
+        return
+    with blob.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == blob.name:
+            return
+    path.unlink(missing_ok=True)
+    blob.unlink(missing_ok=True)
+    raise CheckpointError(
+        f"{source} with other bytes than the hub announced",
+        expected=f"the SHA-256 {blob.name[:16]}…",
+        hint="it was spoilt on its way and has been removed; try again",
+    )
 
 
 @contextmanager
@@ -184,6 +274,12 @@ def _explained(repo_id: str, error: Exception) -> Exception:
     from huggingface_hub import errors
 
     folder = "a folder on this machine or a repository on the hub"
+    # What the hub answered is the cause of the error where nothing is cached either, all was to be downloaded anew
+    # (ValueError), or one of several files cannot be uploaded (RuntimeError).
+    cause = error.__cause__
+    is_wrapped = type(error) in (ValueError, RuntimeError) and _is_transport_error(cause)
+    if isinstance(cause, Exception) and (isinstance(cause, errors.HfHubHTTPError) or is_wrapped):
+        error = cause
     if isinstance(error, errors.HFValidationError):
         return CheckpointError(repo_id, expected=folder, hint="there is no such folder, and the hub has no such names")
     if isinstance(error, errors.GatedRepoError):
@@ -203,12 +299,14 @@ def _explained(repo_id: str, error: Exception) -> Exception:
             hint="there is no such folder, it is not in the local cache, and the hub was not reached; check the path "
             "and the network, or pass local_files_only=True to use only what is cached",
         )
-    if isinstance(error, errors.HfHubHTTPError | OSError) or _is_transport_error(error):
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, errors.HfHubHTTPError) or _is_transport_error(error):
         return CheckpointError(repo_id, expected="an answer from the hub", hint=f"it failed with: {reason}")
+    if isinstance(error, OSError):  # fewer bytes than announced, a full disk, no token stored
+        return CheckpointError(repo_id, expected="a whole download", hint=f"it failed with: {reason}; try again")
     return error
 
 
-def _is_transport_error(error: Exception) -> bool:
+def _is_transport_error(error: BaseException | None) -> bool:
     # The hub library changed its HTTP client from release to release (requests, httpx), and lets its errors through.
     return any(base.__module__.partition(".")[0] in {"requests", "httpx", "httpx2"} for base in type(error).__mro__)
