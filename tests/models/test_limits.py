@@ -74,7 +74,7 @@ def test_the_ends_of_the_ranges() -> None:
         ({"id2label": {"a": 0}}, "id2label={'a': 0}: expected a dictionary from class numbers to names"),
         ({"id2label": ["a", "b"]}, r"dict\(enumerate\(names\)\)"),
         ({"num_labels": 2.5}, "num_labels=2.5: expected a whole number"),
-        ({"num_labels": -1}, "num_labels=-1: expected a whole number, 0 or more"),
+        ({"num_labels": -1}, "num_labels=-1: expected a whole number from 0 to 1,000,000"),
     ],
 )
 def test_classes(change: dict[str, Any], message: str) -> None:

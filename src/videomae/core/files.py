@@ -12,6 +12,10 @@ from typing import Any
 
 from videomae.core.errors import InputError
 
+# A configuration has 1 KB, the index of a sharded model 0.1 MB, the names of 20,000 classes 1 MB.
+_MAX_JSON_BYTES = 32 << 20
+_MAX_JSON_DEPTH = 20
+
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write a small text file atomically; see `write_atomically`."""
@@ -92,8 +96,44 @@ def read_json(path: str | os.PathLike[str], *, error_type: type[InputError], enc
             expected="JSON",
             hint="the file may be cut off: copy or download it again",
         ) from error
-    except (OSError, RecursionError) as error:
+    # A number of more digits than Python converts is a ValueError of its own.
+    except (OSError, RecursionError, ValueError) as error:
         raise error_type(f"{path} ({error})", expected="a readable JSON file", hint="check the file") from error
+
+
+def read_json_object(path: str | os.PathLike[str], *, error_type: type[InputError]) -> dict[str, Any]:
+    """The JSON object in a file that came from anywhere: not too large to read, nor nested too deep to copy or print.
+
+    Raises:
+        InputError: of the given type.
+    """
+    path = Path(path)
+    if path.is_file() and path.stat().st_size > _MAX_JSON_BYTES:
+        raise error_type(
+            f"{path} of {path.stat().st_size >> 20} MB",
+            expected=f"at most {_MAX_JSON_BYTES >> 20} MB of JSON",
+            hint="no checkpoint has a file like this; check the path",
+        ) from ValueError()
+    values = read_json(path, error_type=error_type)
+    if not isinstance(values, dict) or _is_deep(values):
+        raise error_type(
+            path,
+            expected=f"a JSON object in braces, nested at most {_MAX_JSON_DEPTH} deep",
+            hint="copy or download it again",
+        )
+    return values
+
+
+def _is_deep(document: dict[str, Any]) -> bool:
+    level: list[Any] = [document]
+    for _ in range(_MAX_JSON_DEPTH):
+        level = [
+            child
+            for value in level
+            for child in (value.values() if isinstance(value, dict) else value)
+            if isinstance(child, dict | list)
+        ]
+    return bool(level)
 
 
 def split_suffix(name: str) -> tuple[str, str]:

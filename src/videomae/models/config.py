@@ -151,6 +151,8 @@ class VideoMAEConfig:
                     hint="leave num_labels out: it follows from id2label",
                 )
         for key, value in kwargs.items():
+            if hasattr(type(self), key) or not isinstance(key, str) or key.startswith("__"):
+                raise ConfigError(f"{key}={value!r}"[:100], expected="a key of a configuration", hint="remove it")
             setattr(self, key, value)
 
     @property
@@ -160,9 +162,11 @@ class VideoMAEConfig:
 
     @num_labels.setter
     def num_labels(self, number: int) -> None:
-        if not limits.is_whole(number) or number < 0:
+        if not limits.is_whole(number) or not 0 <= number <= limits.MOST_CLASSES:
             raise ConfigError(
-                f"num_labels={number!r}", expected="a whole number, 0 or more", hint="give the number of classes"
+                f"num_labels={number!r}",
+                expected=f"a whole number from 0 to {limits.MOST_CLASSES:,}",
+                hint="give the number of classes",
             )
         if getattr(self, "id2label", None) is None or len(self.id2label) != number:
             self.set_labels({index: f"LABEL_{index}" for index in range(number)})
@@ -203,7 +207,7 @@ class VideoMAEConfig:
         """
         limits.check_numbers(self)
         limits.check_labels(self.id2label)
-        _ = self.grid
+        limits.check_kinds(self)
         for part, width_key, heads_key in (
             ("an encoder", "hidden_size", "num_attention_heads"),
             ("a decoder", "decoder_hidden_size", "decoder_num_attention_heads"),

@@ -36,6 +36,20 @@ _RANGES = {
 }
 
 
+# A hundred times the largest network that was ever trained; a model of more would not be built, only claimed.
+_MOST = {
+    "num_hidden_layers": 1_000,
+    "decoder_num_hidden_layers": 1_000,
+    "hidden_size": 1 << 17,
+    "decoder_hidden_size": 1 << 17,
+    "intermediate_size": 1 << 20,
+    "decoder_intermediate_size": 1 << 20,
+    "num_channels": 10_000,
+}
+_MOST_POSITIONS = 1 << 28
+MOST_CLASSES = 1_000_000
+
+
 def check_numbers(config: Any) -> None:
     """Raise a ConfigError that names the first number of `config` that is none, or is out of its range."""
     for name, least in _LEAST.items():
@@ -54,14 +68,50 @@ def check_numbers(config: Any) -> None:
             raise ConfigError(f"{name}={value!r}", expected=f"a number {bounds}", hint=f"correct {name}")
 
 
+def check_kinds(config: Any) -> None:
+    """Raise a ConfigError that names the first value of the wrong kind, or one that describes an impossible network."""
+    for name in ("qkv_bias", "use_mean_pooling", "norm_pix_loss"):
+        if not isinstance(getattr(config, name), bool):
+            _refuse(name, getattr(config, name), "true or false")
+    if not isinstance(config.hidden_act, str) and not callable(config.hidden_act):
+        _refuse("hidden_act", config.hidden_act, "the name of an activation")
+    architectures = config.architectures
+    if architectures is not None and not (
+        isinstance(architectures, list | tuple) and all(isinstance(name, str) for name in architectures)
+    ):
+        _refuse("architectures", architectures, "a list of class names")
+    for name, most in _MOST.items():
+        if getattr(config, name) > most:
+            _refuse(name, getattr(config, name), f"at most {most:,}")
+    grid = config.grid
+    for name in ("hidden_size", "decoder_hidden_size"):
+        if grid.num_tokens * getattr(config, name) > _MOST_POSITIONS:
+            _refuse(name, f"{getattr(config, name)} for {grid.num_tokens:,} tokens", "a table of positions below 1 GB")
+
+
+def _refuse(name: str, value: object, expected: str) -> None:
+    shown = repr(value) if not isinstance(value, str) else value
+    raise ConfigError(f"{name}={shown[:80]}", expected=expected, hint=f"correct {name}")
+
+
 def check_labels(id2label: dict[int, str]) -> None:
     """Raise a ConfigError unless each class from 0 on has its name."""
+    if len(id2label) > MOST_CLASSES:
+        _refuse("id2label", f"{len(id2label):,} classes", f"at most {MOST_CLASSES:,}")
+    wrong = next((label for label in id2label.values() if not isinstance(label, str) or not _is_text(label)), None)
+    if wrong is not None:
+        _refuse("id2label", f"{{…: {wrong!r}}}", "names of classes, each a text")
     if sorted(id2label) != list(range(len(id2label))):
         raise ConfigError(
             f"a configuration with id2label for {', '.join(map(str, sorted(id2label)[:5]))}",
             expected=f"a name for each class from 0 to {len(id2label) - 1}",
             hint="correct id2label",
         )
+
+
+def _is_text(label: str) -> bool:
+    """Whether it can be printed: JSON may hold halves of a character."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in label)
 
 
 def is_whole(value: Any) -> bool:

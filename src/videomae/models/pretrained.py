@@ -28,6 +28,11 @@ LoadingInfo = dict[str, list[Any]]
 _WITHOUT_EFFECT = {"use_safetensors", "low_cpu_mem_usage", "trust_remote_code", "proxies", "resume_download"}
 
 
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+# The largest published network has 1e9 weights.
+_MOST_FRESH = 2_000_000_000
+
+
 class VideoMAEPreTrainedModel(nn.Module):
     """Base of the models: `from_pretrained`, `save_pretrained`, `push_to_hub` and gradient checkpointing."""
 
@@ -240,6 +245,7 @@ class VideoMAEPreTrainedModel(nn.Module):
         Raises:
             CheckpointError: if shapes differ, or no tensor of `state` has a name of the encoder's.
         """
+        _check_types(state, source)
         with torch.device("meta"):
             model = cls(config)
         # A bare encoder carries no `videomae.` before its names.
@@ -273,7 +279,8 @@ class VideoMAEPreTrainedModel(nn.Module):
                 expected="shapes as in the configuration",
                 hint="use the checkpoint's own configuration, or pass ignore_mismatched_sizes=True",
             )
-        target = dtype or next(tensor.dtype for tensor in fitting.values() if tensor.is_floating_point())
+        _check_size_of_fresh(config, sum(expected[name].numel() for name in info["missing_keys"] + [*dropped]), source)
+        target = dtype or next(tensor.dtype for tensor in fitting.values())
         model.load_state_dict({name: tensor.to(target) for name, tensor in fitting.items()}, strict=False, assign=True)
         model._materialize(target)
         return model.eval(), info
@@ -358,6 +365,27 @@ class VideoMAEPreTrainedModel(nn.Module):
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             return hub.upload_folder(folder, repo_id, **{"commit_message": f"Upload {type(self).__name__}", **kwargs})
+
+
+def _check_types(state: Mapping[str, Tensor], source: str) -> None:
+    """Quantized weights need what unpacks them; read as they are they would be noise."""
+    wrong = {name: tensor.dtype for name, tensor in state.items() if tensor.dtype not in _FLOATS}
+    if wrong:
+        raise CheckpointError(
+            f"{source} ({listing.grouped(wrong)} of type {', '.join(sorted({str(t)[6:] for t in wrong.values()}))})",
+            expected="weights of type float32, bfloat16, float16 or float64",
+            hint="convert them first with the library that wrote them",
+        )
+
+
+def _check_size_of_fresh(config: VideoMAEConfig, num_fresh: int, source: str) -> None:
+    """A small file whose configuration claims a network of billions of weights must not make us draw them."""
+    if num_fresh > _MOST_FRESH:
+        raise CheckpointError(
+            f"{source} without {num_fresh:,} weights of a network {config.hidden_size} wide",
+            expected=f"at most {_MOST_FRESH:,} new weights",
+            hint="its config.json belongs to other weights",
+        )
 
 
 def _split_options(keywords: Mapping[str, Any]) -> tuple[hub.HubOptions, dict[str, Any]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from videomae.core.errors import ConfigError
-from videomae.core.files import read_json
+from videomae.core.files import read_json_object
 from videomae.weights import HubOptions, resolve_file
 
 CONFIG_NAME = "preprocessor_config.json"
@@ -40,10 +40,7 @@ def _unnested(settings: dict[str, Any]) -> dict[str, Any]:
 
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file."""
-    settings = read_json(path, error_type=ConfigError)
-    if not isinstance(settings, dict):
-        raise ConfigError(path, expected="a JSON object", hint="write it with save_pretrained")
-    return settings
+    return read_json_object(path, error_type=ConfigError)
 
 
 def plain(value: Any) -> Any:

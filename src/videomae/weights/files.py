@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from videomae.core import files
 from videomae.core.errors import CheckpointError
+from videomae.weights import listing, pickles
 from videomae.weights.hub import HubOptions, resolve_file
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger("videomae")
 
 StateDict = dict[str, "torch.Tensor"]
 
@@ -31,6 +34,10 @@ WEIGHT_NAMES = (
 
 # Where trainers keep the weights in a pickled dictionary; V1 and V2, DeepSpeed, Lightning.
 _CONTAINERS = ("model", "module", "state_dict")
+
+# How often a file's numbers may be in its tensors.
+_MAX_SHARING = 4
+_SHARD_NAME = re.compile(r"[\w.+-]*[\w]\.(safetensors|bin)")
 
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -62,8 +69,11 @@ def read_weights(name_or_path: str | Path, **options: Unpack[HubOptions]) -> Sta
 def _read_shards(name_or_path: str | Path, index: Path, **options: Unpack[HubOptions]) -> StateDict:
     """All tensors of the files that an index names; each tensor that it names must be there."""
     shard_of = read_json(index).get("weight_map")
-    # A shard lies beside its index; a path to elsewhere is no name that any library writes.
-    if not isinstance(shard_of, dict) or not all(isinstance(s, str) and Path(s).name == s for s in shard_of.values()):
+    # A shard lies beside its index; a path to elsewhere is no name that any library writes. The file itself may be a
+    # link, as all files are in the hub library's cache.
+    if not isinstance(shard_of, dict) or not all(
+        isinstance(shard, str) and _SHARD_NAME.fullmatch(shard) for shard in shard_of.values()
+    ):
         raise CheckpointError(
             f"{index} without a weight_map from tensors to files beside it",
             expected="an index as transformers and huggingface_hub write it",
@@ -79,7 +89,14 @@ def _read_shards(name_or_path: str | Path, index: Path, **options: Unpack[HubOpt
                 expected=f"all {len(shards)} shards that {index.name} names",
                 hint="copy or download the folder again",
             )
-        state.update(read_tensor_file(path))
+        tensors = read_tensor_file(path)
+        if repeated := state.keys() & tensors.keys():
+            raise CheckpointError(
+                f"{name_or_path}: {listing.grouped(sorted(repeated))} in {shard} and in another shard",
+                expected="each tensor once",
+                hint="copy or download the folder again",
+            )
+        state.update(tensors)
     absent = [name for name in shard_of if name not in state]
     if absent:
         raise CheckpointError(
@@ -109,45 +126,74 @@ def read_checkpoint_file(path: str | Path) -> tuple[StateDict, dict[str, Any]]:
     """
     path = Path(path)
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path), {}
         import torch
 
+        pickles.check_file(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # plain values, as the original code saves
             # Files from before torch 1.6 are no ZIP archives, and cannot be mapped.
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=pickles.is_zip(path))
+    except CheckpointError:
+        raise
     # Every reader has its own kinds of errors for a damaged file; each means the same to the user.
     except Exception as error:
         raise _unreadable(path, error) from error
     state = found
     if isinstance(found, dict):
         state = next((found[key] for key in _CONTAINERS if isinstance(found.get(key), dict)), found)
-    if not isinstance(state, dict) or not all(hasattr(value, "shape") for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
         raise CheckpointError(
             str(path), expected="a file that maps names to tensors", hint="save the model's state_dict() alone"
         )
-    about = {key: found[key] for key in ("args", "config") if key in found and state is not found}
+    _check_tensors(path, state)
+    if state is found:
+        return state, {}
+    copies = [key for key in found if isinstance(key, str) and "ema" in key and isinstance(found[key], dict)]
+    if copies:
+        used = next(key for key in _CONTAINERS if found.get(key) is state)
+        logger.warning("%s: its weights under %r are used, those under %s are not", path, used, ", ".join(copies))
+    about = {key: found[key] for key in ("args", "config") if key in found}
     return state, {key: vars(value) if isinstance(value, argparse.Namespace) else value for key, value in about.items()}
+
+
+def _check_tensors(path: Path, state: StateDict) -> None:
+    """A pickle's tensors must be plain ones whose numbers are in the file, not a few repeated billions of times.
+
+    Tensors that share numbers (tied weights) are counted each, hence the factor.
+    """
+    import torch
+
+    size = 0
+    for name, tensor in state.items():
+        plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
+        if not plain or tensor.device.type != "cpu" or tensor.is_quantized:
+            kind = f"{type(tensor).__name__} {tensor.layout} on {tensor.device}"
+            raise pickles.refusal(path, f"{listing.grouped([name])}: {kind}", "plain tensors")
+        size += tensor.numel() * tensor.element_size()
+    if size > _MAX_SHARING * path.stat().st_size + (1 << 20):
+        raise pickles.refusal(path, f"tensors of {size:,} bytes in a smaller file", "tensors with all their numbers")
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
     """Why a file of weights could not be read, in one line; torch's own words advise to switch its safety off."""
     foreign = re.search(r"GLOBAL (\S+)", str(error))
     if foreign is not None:
-        return CheckpointError(
-            f"{path} with Python objects ({foreign[1]})",
-            expected="a file of tensors alone, because unpickling objects can run any code",
-            hint="where you trust the file, load it with torch and save the model's state_dict() alone",
-        )
+        return pickles.foreign_type(path, foreign[1])
     with path.open("rb") as file:
         start = file.read(len(_LFS_POINTER))
     if start == _LFS_POINTER:
         return CheckpointError(path, expected="weights, not Git LFS's pointer to them", hint="run `git lfs pull`")
-    reason = "an empty file" if not start else (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    if isinstance(error, pickle.UnpicklingError | KeyError):
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if not start:
+        reason = "an empty file"
+    elif isinstance(error, pickle.UnpicklingError | LookupError) or type(error) in (ValueError, TypeError):
         reason = "not a file of torch.save"
+    reason = reason if reason.isprintable() else ascii(reason)
     return CheckpointError(f"{path} ({reason})", expected="an undamaged weights file", hint="copy or download it again")
 
 
@@ -181,7 +227,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         CheckpointError: if the file is not JSON or not an object.
     """
     try:
-        values = files.read_json(path, error_type=CheckpointError)
+        return files.read_json_object(path, error_type=CheckpointError)
     except CheckpointError as error:
         if isinstance(error.__cause__, ValueError) and Path(path).suffix != ".json":
             raise CheckpointError(
@@ -191,6 +237,3 @@ def read_json(path: str | Path) -> dict[str, Any]:
                 "their network",
             ) from error
         raise
-    if not isinstance(values, dict):
-        raise CheckpointError(str(path), expected="a JSON object in braces", hint="copy or download it again")
-    return values

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 # Where the hub library logs its attempts.
 _HUB_LOGGER = "huggingface_hub.utils._http"
 
-WEIGHTS_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 # The run state of a training folder: for resuming on this machine, several times as large as the weights.
 _NEVER_UPLOADED = ("state/*",)
 _MAX_LISTED = 5
@@ -64,8 +64,17 @@ def resolve_file(name_or_path: str | Path, filename: str, **options: Unpack[HubO
         CheckpointError: no such folder or repository, no access, or the hub cannot be reached.
     """
     path = Path(name_or_path).expanduser()
+    subfolder = str(options.get("subfolder") or "")
+    if (
+        ".." in re.split(r"[\\/]", f"{subfolder}/{filename}")
+        or Path(subfolder).is_absolute()
+        or "\0" in f"{name_or_path}{subfolder}"
+    ):
+        raise CheckpointError(
+            f"subfolder={subfolder!r} of {str(name_or_path)!r}", expected="a folder inside it", hint="leave out .."
+        )
     if path.is_dir():
-        file = path / (options.get("subfolder") or "") / filename
+        file = path / subfolder / filename
         return file if file.is_file() else None
     if path.exists():
         raise CheckpointError(name_or_path, expected="a folder or a hub name", hint="give the folder that holds it")
