@@ -302,23 +302,30 @@ def test_configuration_from_elsewhere(kind: Any, name: str, tmp_path: Path) -> N
     assert loaded.config.hidden_dropout_prob == 0.25
 
 
-@pytest.mark.parametrize("device_map", ["cpu", torch.device("cpu"), "meta", None])
+@pytest.mark.parametrize(
+    "device_map", ["cpu", torch.device("cpu"), "meta", {"": "cpu"}, {"": torch.device("meta")}, None]
+)
 def test_device_map_of_one_device(device_map: Any, tmp_path: Path) -> None:
     saved(VideoMAEModel, tmp_path)
 
     loaded = VideoMAEModel.from_pretrained(tmp_path, device_map=device_map)
 
-    assert loaded.device == torch.device(device_map or "cpu")
+    expected = torch.device((device_map[""] if isinstance(device_map, dict) else device_map) or "cpu")
+    assert loaded.device == expected
+    assert getattr(loaded, "hf_device_map", None) == (None if device_map is None else {"": expected})
 
 
+@pytest.mark.parametrize("strategy", ["auto", "balanced", "balanced_low_0", "sequential"])
 @pytest.mark.parametrize(("available", "device"), [(True, "cuda"), (False, "cpu")])
-def test_device_map_auto(available: bool, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_map_auto(available: bool, device: str, strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
 
-    assert pretrained._single_device("auto") == torch.device(device)
+    assert pretrained._single_device(strategy) == torch.device(device)
 
 
-@pytest.mark.parametrize("device_map", [{"": "cpu"}, "balanced", True, 0.5])
+@pytest.mark.parametrize(
+    "device_map", [{}, {"videomae": 0, "classifier": "cpu"}, {"": True}, {"": {"": "cpu"}}, "evenly", True, 0.5]
+)
 def test_device_maps_of_more_or_no_devices(device_map: Any, tmp_path: Path) -> None:
     saved(VideoMAEModel, tmp_path)
 

@@ -27,6 +27,7 @@ CONFIG_NAME = "config.json"
 # float16 from one file would make transformers 5.x halve the float32 weights that we save later.
 _WRITER_KEYS = (
     "transformers_version",
+    "name_or_path",
     "_name_or_path",
     "model_type",
     "_attn_implementation",
@@ -64,6 +65,7 @@ class VideoMAEConfig:
         **kwargs: what every transformers configuration has (`num_labels`, `id2label`, `label2id`, `problem_type`,
             `output_attentions`, `output_hidden_states`, `return_dict`, `attn_implementation`: "sdpa" or "eager");
             `drop_path_rate` of the last encoder layer and `classifier_dropout`, 0–1, both ours, used only in training;
+            `pruned_heads`, the encoder's heads that are gone, by layer;
             `final_norm_eps`, ours: epsilon of the classifier's `fc_norm` and of the decoder's norm, 1e-5 as in
             transformers, 1e-6 in weights of the original code;
             any other key is kept as an attribute and saved.
@@ -135,6 +137,7 @@ class VideoMAEConfig:
         self.drop_path_rate: float = kwargs.pop("drop_path_rate", 0.0)
         self.classifier_dropout: float = kwargs.pop("classifier_dropout", None) or 0.0
         self.final_norm_eps: float = kwargs.pop("final_norm_eps", 1e-5)
+        self._set_pruned_heads(kwargs.pop("pruned_heads", None))
         for key in _WRITER_KEYS:
             kwargs.pop(key, None)
         num_labels, id2label, label2id = (kwargs.pop(key, None) for key in ("num_labels", "id2label", "label2id"))
@@ -154,6 +157,15 @@ class VideoMAEConfig:
             if hasattr(type(self), key) or not isinstance(key, str) or key.startswith("__"):
                 raise ConfigError(f"{key}={value!r}"[:100], expected="a key of a configuration", hint="remove it")
             setattr(self, key, value)
+
+    def _set_pruned_heads(self, pruned: Any) -> None:
+        """JSON makes strings of the layers' numbers."""
+        try:
+            self.pruned_heads = {int(layer): list(heads) for layer, heads in (pruned or {}).items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"pruned_heads={pruned!r}", expected="a dictionary from layers to heads", hint="correct pruned_heads"
+            ) from error
 
     @property
     def num_labels(self) -> int:
@@ -184,6 +196,17 @@ class VideoMAEConfig:
         self.label2id = dict(label2id) if label2id else {label: index for index, label in self.id2label.items()}
 
     @property
+    def name_or_path(self) -> str:
+        """Where `from_pretrained` read from, "" for a new configuration. Not saved."""
+        # No default: where there is an attribute, transformers' Trainer takes it for the name of what was fine-tuned.
+        return vars(self).get("_name_or_path", "")
+
+    @name_or_path.setter
+    def name_or_path(self, value: str) -> None:
+        if value:
+            self._name_or_path = value
+
+    @property
     def use_return_dict(self) -> bool:
         """Whether models return output objects (else tuples)."""
         return self.return_dict
@@ -208,6 +231,7 @@ class VideoMAEConfig:
         limits.check_numbers(self)
         limits.check_labels(self.id2label)
         limits.check_kinds(self)
+        limits.check_pruned_heads(self.pruned_heads, self.num_hidden_layers, self.num_attention_heads)
         for part, width_key, heads_key in (
             ("an encoder", "hidden_size", "num_attention_heads"),
             ("a decoder", "decoder_hidden_size", "decoder_num_attention_heads"),
@@ -246,7 +270,9 @@ class VideoMAEConfig:
             ConfigError: if its values describe no network.
         """
         options, overrides = hub.split_hub_options(kwargs)
-        return cls.from_dict(cls.get_config_dict(name_or_path, **options), **overrides)
+        config = cls.from_dict(cls.get_config_dict(name_or_path, **options), **overrides)
+        config.name_or_path = str(name_or_path)
+        return config
 
     @classmethod
     def get_config_dict(cls, name_or_path: str | Path, **hub_options: Any) -> dict[str, Any]:
@@ -321,6 +347,7 @@ class VideoMAEConfig:
     def to_dict(self) -> dict[str, Any]:
         """All values as plain data, `model_type` included."""
         values = copy.deepcopy(self.__dict__)
+        values.pop("_name_or_path", None)
         values["model_type"] = self.model_type
         return values
 
@@ -373,6 +400,12 @@ class VideoMAEConfig:
             self.save_pretrained(folder)
             return hub.upload_folder(folder, repo_id, **{"commit_message": "Upload config", **kwargs})
 
+    def __getattr__(self, name: str) -> Any:
+        # transformers' pipelines ask these of any configuration; no file of ours holds them.
+        if name in ("_commit_hash", "task_specific_params", "tokenizer_class"):
+            return None
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def get(self, key: str, default: Any = None) -> Any:
         """The value of `key` as of a dictionary; PEFT asks configurations in this way."""
         return getattr(self, key, default)
@@ -400,6 +433,7 @@ _COMMON_DEFAULTS: dict[str, Any] = {
     "return_dict": True,
     "architectures": None,
     "problem_type": None,
+    "pruned_heads": {},
     "drop_path_rate": 0.0,
     "classifier_dropout": 0.0,
     "final_norm_eps": 1e-5,

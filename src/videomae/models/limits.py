@@ -114,6 +114,15 @@ def _is_text(label: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in label)
 
 
+def check_pruned_heads(pruned: Any, num_layers: int, num_heads: int) -> None:
+    """Raise a ConfigError unless `pruned` maps layers to some of their heads, at least one being left in each."""
+    for layer, heads in pruned.items():
+        if not is_whole(layer) or not 0 <= layer < num_layers:
+            _refuse("pruned_heads", f"{{{layer!r}: …}}", f"layers from 0 to {num_layers - 1}")
+        if not all(is_whole(head) and 0 <= head < num_heads for head in heads) or len(set(heads)) >= num_heads:
+            _refuse("pruned_heads", f"{{{layer!r}: {heads}}}", f"heads from 0 to {num_heads - 1}, not all of them")
+
+
 def is_whole(value: Any) -> bool:
     """Whether `value` is a whole number, of Python or NumPy; True and False are none."""
     if isinstance(value, bool):

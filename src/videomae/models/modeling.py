@@ -33,7 +33,7 @@ class VideoMAEModel(VideoMAEPreTrainedModel):
         self.encoder = Encoder(config)
         # A classifier that pools the mean norms it afterwards (`fc_norm`) instead.
         self.layernorm = None if config.use_mean_pooling else nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
-        self.init_weights()
+        self.post_init()
 
     def forward(
         self,
@@ -108,7 +108,7 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         self.decoder = Decoder(config)
         table = tubelets.position_table(config.grid.num_tokens, config.decoder_hidden_size)
         self.register_buffer("position_embeddings", table, persistent=False)
-        self.init_weights()
+        self.post_init()
 
     def forward(
         self,
@@ -252,7 +252,7 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
         self.videomae = VideoMAEModel(config)
         self.fc_norm = nn.LayerNorm(config.hidden_size, config.final_norm_eps) if config.use_mean_pooling else None
         self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels else nn.Identity()
-        self.init_weights()
+        self.post_init()
 
     def forward(
         self,

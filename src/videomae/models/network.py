@@ -187,6 +187,7 @@ class Attention(nn.Module):
         super().__init__()
         self.attention = SelfAttention(block, implementation)
         self.output = DenseDropout(block.width, block.width, block.dropout)
+        self.kept_heads = list(range(block.num_heads))  # fewer once `pruning.prune_attention` removed some
 
     def forward(
         self,
@@ -195,7 +196,9 @@ class Attention(nn.Module):
         output_attentions: bool = False,
         key_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """As `SelfAttention.forward`."""
+        """As `SelfAttention.forward`; `head_mask` has an entry for each head that there ever was."""
+        if head_mask is not None and head_mask.shape[1] != len(self.kept_heads):
+            head_mask = head_mask[:, self.kept_heads]
         context, attentions = self.attention(hidden_states, head_mask, output_attentions, key_mask)
         return self.output(context), attentions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -9,16 +10,23 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree
 
+from videomae.models.transformers_types import also_theirs
+
 
 class ModelOutput(OrderedDict[str, Any]):
     """A mapping from field names to values; a field that is None is omitted, and reads as None by attribute.
 
     Fields are the annotations of the subclass, in order. Can be built from keywords or from one mapping, which is how
-    accelerate and torch's parallel wrappers rebuild it.
+    accelerate and torch's parallel wrappers rebuild it. Where transformers is loaded, it is a `ModelOutput` of theirs
+    too.
     """
 
+    # The methods of `OrderedDict` are named in what follows, because those of theirs forbid some of it.
+    _fields: tuple[str, ...] = ()
+    __class__ = also_theirs("transformers.utils.generic", "ModelOutput")
+
     def __init__(self, values: Any = None, /, **keywords: Any) -> None:
-        super().__init__()
+        OrderedDict.__init__(self)
         if values is not None and not isinstance(values, Mapping):
             values = {self.fields()[0]: values}
         given = {**(values or {}), **keywords}
@@ -27,12 +35,12 @@ class ModelOutput(OrderedDict[str, Any]):
             raise TypeError(self._no_field(unknown[0]))
         for name in self.fields():
             if given.get(name) is not None:
-                super().__setitem__(name, given[name])
+                OrderedDict.__setitem__(self, name, given[name])
 
     @classmethod
     def fields(cls) -> tuple[str, ...]:
         """Names of all fields, in order."""
-        return tuple(cls.__annotations__)
+        return cls._fields
 
     def to_tuple(self) -> tuple[Any, ...]:
         """The values that are not None, in order."""
@@ -40,7 +48,7 @@ class ModelOutput(OrderedDict[str, Any]):
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
-            return super().__getitem__(key)
+            return OrderedDict.__getitem__(self, key)
         return self.to_tuple()[key]
 
     def __getattr__(self, name: str) -> Any:
@@ -52,13 +60,13 @@ class ModelOutput(OrderedDict[str, Any]):
         # `update` and `setdefault` of an OrderedDict come through here.
         if name not in type(self).fields():
             raise KeyError(self._no_field(name))
-        super().__setitem__(name, value)
+        OrderedDict.__setitem__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in type(self).fields():
             super().__setattr__(name, value)
         elif value is None:
-            self.pop(name, None)
+            OrderedDict.pop(self, name, None)
         else:
             self[name] = value
 
@@ -70,6 +78,7 @@ class ModelOutput(OrderedDict[str, Any]):
         return type(self), (dict(self),)
 
     def __init_subclass__(cls) -> None:
+        cls._fields = tuple(inspect.get_annotations(cls)) or cls._fields
         # torch's FSDP and compiled wrappers walk through outputs only where they are registered.
         _pytree.register_pytree_node(
             cls,

@@ -1,7 +1,4 @@
-"""What all VideoMAE models share: new weights, loading, saving, and the small methods that tools expect.
-
-Longer than 400 lines: the interface of transformers' base class in one place.
-"""
+"""What all VideoMAE models share: new weights, loading and saving."""
 
 from __future__ import annotations
 
@@ -17,8 +14,8 @@ from torch import Tensor, nn
 from videomae.core.device import choose_device
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.models.config import VideoMAEConfig
-from videomae.models.network import LayerStack
-from videomae.weights import files, hub, listing, names
+from videomae.models.interface import ModelInterface
+from videomae.weights import files, hub, listing, names, shards
 
 logger = logging.getLogger("videomae")
 
@@ -33,95 +30,43 @@ _FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _MOST_FRESH = 2_000_000_000
 
 
-class VideoMAEPreTrainedModel(nn.Module):
-    """Base of the models: `from_pretrained`, `save_pretrained`, `push_to_hub` and gradient checkpointing."""
-
-    config_class = VideoMAEConfig
-    base_model_prefix = "videomae"
-    main_input_name = "pixel_values"
-    supports_gradient_checkpointing = True
+class VideoMAEPreTrainedModel(ModelInterface):
+    """Base of the models: `from_pretrained`, `save_pretrained`, `push_to_hub` and what `ModelInterface` has."""
 
     def __init__(self, config: VideoMAEConfig) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         config.validate()
         self.config = config
+        self.name_or_path = config.name_or_path
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of the floating-point weights."""
-        return next(parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
-
-    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        """How many numbers the weights hold, all or those that are trained.
-
-        Args:
-            only_trainable: count only weights that are trained.
-            exclude_embeddings: changes nothing, since there are no embedding tables; transformers' Trainer passes it.
-        """
-        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
-
-    def get_input_embeddings(self) -> nn.Module:
-        """The patch embedding."""
-        encoder: Any = getattr(self, self.base_model_prefix, self)
-        return encoder.embeddings.patch_embeddings
-
-    @property
-    def is_gradient_checkpointing(self) -> bool:
-        """Whether any layers are recomputed in the backward pass."""
-        return any(stack.gradient_checkpointing for stack in self._layer_stacks())
-
-    def gradient_checkpointing_enable(
-        self,
-        gradient_checkpointing_kwargs: Mapping[str, Any] | None = None,
-        every_n_layers: int = 1,
-        offload: bool = False,
-    ) -> None:
-        """Recompute layers in the backward pass: less memory, about a third more time.
+    @classmethod
+    def from_config(
+        cls,
+        config: VideoMAEConfig,
+        *,
+        dtype: torch.dtype | str | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        **overrides: Any,
+    ) -> Self:
+        """A model with new weights, in training mode.
 
         Args:
-            gradient_checkpointing_kwargs: for `torch.utils.checkpoint.checkpoint`; default `use_reentrant=False`.
-            every_n_layers: recompute only each n-th layer, starting with the first.
-            offload: must be False; transformers' Trainer passes it.
-
-        Raises:
-            ConfigError: for `every_n_layers` below 1, or `offload`.
+            config: of the model.
+            dtype: type of the weights; float32 by default.
+            torch_dtype: the older name of `dtype`.
+            **overrides: keys of the configuration that are to be others; `config` itself stays as it is.
         """
-        if every_n_layers < 1:
-            raise ConfigError(
-                f"every_n_layers={every_n_layers}", expected="1 or more", hint="1 recomputes each layer, 2 every other"
-            )
-        if offload:
-            raise ConfigError(
-                "offload=True",
-                expected="activations that stay on the device",
-                hint="wrap the training step in torch.autograd.graph.save_on_cpu() to move them to the CPU",
-            )
-        for stack in self._layer_stacks():
-            stack.gradient_checkpointing = True
-            stack.checkpoint_every = every_n_layers
-            stack.checkpoint_options = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
+        if overrides:
+            config = cls.config_class.from_dict(config.to_dict(), **overrides)
+        return cls(config).to(_as_dtype(dtype if dtype is not None else torch_dtype))
 
-    def activation_checkpointing_enable(
-        self,
-        activation_checkpointing_kwargs: Mapping[str, Any] | None = None,
-        every_n_layers: int = 1,
-        offload: bool = False,
-    ) -> None:
-        """`gradient_checkpointing_enable` under the name by which transformers' Trainer calls it from 5.23 on."""
-        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
+    _from_config = from_config
 
-    def gradient_checkpointing_disable(self) -> None:
-        """Keep all activations again."""
-        for stack in self._layer_stacks():
-            stack.gradient_checkpointing = False
-
-    def _layer_stacks(self) -> list[LayerStack]:
-        return [module for module in self.modules() if isinstance(module, LayerStack)]
+    def post_init(self) -> None:
+        """What each model does once its modules are there: draw new weights, remove the heads that are pruned."""
+        self.init_weights()
+        if self.config.pruned_heads:
+            self.prune_heads(self.config.pruned_heads)
 
     def init_weights(self) -> None:
         """Initialize all weights as transformers does: Linear and Conv from N(0, initializer_range), others 0 or 1."""
@@ -166,7 +111,7 @@ class VideoMAEPreTrainedModel(nn.Module):
         *,
         config: VideoMAEConfig | str | Path | None = None,
         state_dict: Mapping[str, Tensor] | None = None,
-        device_map: torch.device | str | int | None = None,
+        device_map: torch.device | str | int | Mapping[str, Any] | None = None,
         torch_dtype: torch.dtype | str | None = None,
         dtype: torch.dtype | str | None = None,
         ignore_mismatched_sizes: bool = False,
@@ -182,7 +127,8 @@ class VideoMAEPreTrainedModel(nn.Module):
             pretrained_model_name_or_path: folder or hub name; None with `config` and `state_dict`.
             config: used instead of the checkpoint's; or the folder, file or hub name of one.
             state_dict: used instead of the file of weights.
-            device_map: one device for all weights; "auto" for CUDA, else MPS, else the CPU.
+            device_map: one device for all weights, as such or under "" in a dictionary; "auto" (or "balanced",
+                "balanced_low_0", "sequential") for CUDA, else MPS, else the CPU.
             torch_dtype: type of the weights; float32 by default, "auto" for that of the file.
             dtype: the newer name of `torch_dtype`.
             ignore_mismatched_sizes: initialize weights whose shape differs, instead of raising.
@@ -215,8 +161,10 @@ class VideoMAEPreTrainedModel(nn.Module):
             dtype=_as_dtype(dtype if dtype is not None else torch_dtype),
             ignore_mismatched_sizes=ignore_mismatched_sizes,
         )
+        model.name_or_path = model.config.name_or_path = str(source or config.name_or_path)
         if device is not None:
             model.to(device)
+            model.hf_device_map = {"": device}
         _log_loading(cls.__name__, str(source or "state_dict"), info)
         return (model, info) if output_loading_info else model
 
@@ -311,38 +259,36 @@ class VideoMAEPreTrainedModel(nn.Module):
         token: str | bool | None = None,
         variant: str | None = None,
         save_function: object = None,
-        max_shard_size: object = None,
+        max_shard_size: int | str = "10GB",
         save_peft_format: object = None,
         **kwargs: Any,
     ) -> None:
-        """Write `config.json` and `model.safetensors`, which transformers 4.x and 5.x read as well; each atomically.
+        """Write `config.json` and the weights, which transformers 4.x and 5.x read as well; each file atomically.
 
         Args:
             save_directory: folder, made if absent.
             state_dict: saved instead of the model's own (gathered from many devices, say).
             is_main_process: False writes nothing, so that many processes may all call this.
-            safe_serialization: only True; pickled weights are read, never written.
+            safe_serialization: False writes a pickled `pytorch_model.bin` instead of `model.safetensors`.
             push_to_hub: also upload the folder, to `repo_id` or a repository named like the folder.
             token: for the upload.
             variant: only None; a type in the file's name is what `from_pretrained` does not look for.
             save_function: changes nothing, files are written atomically; accelerate's users pass it.
-            max_shard_size: changes nothing, there is one file: the largest published model has 4 GB.
+            max_shard_size: weights of more bytes are split into files of at most that size, with an index: bytes, or
+                text such as "200KB", "5GB", "1GiB". All published models fit into one file by default.
             save_peft_format: changes nothing; adapters are saved by PEFT itself.
             **kwargs: for `push_to_hub`.
 
         Raises:
             InputError: if the folder cannot be written.
-            ConfigError: if asked for pickled weights or a variant.
+            ConfigError: if asked for a variant, or shards of no size.
             TypeError: for keywords that mean nothing here.
         """
-        if not safe_serialization:
-            raise ConfigError(
-                "safe_serialization=False", expected="True", hint="every reader since 2023 takes safetensors"
-            )
         if variant is not None:
             raise ConfigError(f"variant={variant!r}", expected="None", hint="save each type in a folder of its own")
         if kwargs and not push_to_hub:
             raise TypeError(f"save_pretrained() got an unexpected keyword argument {next(iter(kwargs))!r}")
+        max_bytes = shards.as_bytes(max_shard_size)
         if not is_main_process:
             return
         folder = Path(save_directory)
@@ -351,19 +297,25 @@ class VideoMAEPreTrainedModel(nn.Module):
         config = type(self.config).from_dict(self.config.to_dict(), architectures=[kind.__name__])
         # Weights first: a folder with a configuration always has the weights that belong to it.
         state = self.state_dict() if state_dict is None else state_dict
-        files.write_safetensors(folder / files.SAFETENSORS_NAME, state)
+        shards.write_weights(folder, state, max_bytes=max_bytes, is_safe=safe_serialization)
         config.save_pretrained(folder)
         if push_to_hub:
             hub.upload_folder(folder, kwargs.pop("repo_id", folder.resolve().name), token=token, **kwargs)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
-        """Upload the model to the hub as `repo_id`; options as `videomae.weights.hub.upload_folder`.
+        """Upload the model to the hub as `repo_id`.
+
+        Args:
+            repo_id: `owner/name`, or a name alone for one's own account.
+            **kwargs: `max_shard_size` and `safe_serialization` of `save_pretrained`; options of
+                `videomae.weights.hub.upload_folder`.
 
         Returns:
             The address of the commit.
         """
+        saving = {name: kwargs.pop(name) for name in ("max_shard_size", "safe_serialization") if name in kwargs}
         with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
+            self.save_pretrained(folder, **saving)
             return hub.upload_folder(folder, repo_id, **{"commit_message": f"Upload {type(self).__name__}", **kwargs})
 
 
@@ -398,9 +350,12 @@ def _split_options(keywords: Mapping[str, Any]) -> tuple[hub.HubOptions, dict[st
 
 
 def _single_device(device_map: Any) -> torch.device | None:
+    """The device that a `device_map` means; a VideoMAE fits on one, so strategies for many mean the best one."""
+    if isinstance(device_map, Mapping) and list(device_map) == [""]:
+        device_map = device_map[""]
     if device_map is None or isinstance(device_map, torch.device):
         return device_map
-    if device_map == "auto":
+    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
         return choose_device("auto")
     if isinstance(device_map, str | int) and not isinstance(device_map, bool):
         try:

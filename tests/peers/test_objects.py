@@ -1,0 +1,253 @@
+"""transformers 5.x at work on our objects themselves: its video pipeline, and what its Trainer saves of our model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import TINY, make
+
+import videomae
+
+# The peers' own deprecations are not ours to mend.
+pytestmark = pytest.mark.filterwarnings("default")
+
+LABELS = {0: "push", 1: "pull", 2: "turn"}
+
+
+@pytest.fixture(scope="module")
+def transformers() -> Any:
+    return pytest.importorskip("transformers", minversion="5.20.2", reason="needs the peers extra")
+
+
+def new_processor() -> videomae.VideoMAEImageProcessor:
+    return videomae.VideoMAEImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+
+
+def expected_scores(model: Any, processor: Any, video: Path) -> torch.Tensor:
+    """Of the first frames, which are those that the pipeline takes."""
+    frames = list(videomae.read_video(video, range(model.config.num_frames)))
+    with torch.no_grad():
+        return model(**processor(frames, return_tensors="pt")).logits[0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize(
+    ("problem_type", "to_scores"),
+    [
+        ("single_label_classification", lambda logits: logits.softmax(-1)),
+        ("multi_label_classification", torch.sigmoid),
+        ("regression", lambda logits: logits),
+    ],
+)
+def test_pipeline(transformers: Any, problem_type: str, to_scores: Any, batch_size: int, videos: list[Path]) -> None:
+    model = make(videomae.VideoMAEForVideoClassification, id2label=LABELS, problem_type=problem_type)
+    processor = new_processor()
+
+    classify = transformers.pipeline("video-classification", model=model, image_processor=processor, device="cpu")
+    answers = classify([str(video) for video in videos[:3]], top_k=3, batch_size=batch_size)
+
+    assert "VideoMAEForVideoClassification" in repr(classify)
+    for video, answer in zip(videos, answers, strict=False):
+        expected = to_scores(expected_scores(model, processor, video))
+        assert [entry["label"] for entry in answer] == [LABELS[int(i)] for i in expected.argsort(descending=True)]
+        found = torch.tensor(
+            [entry["score"] for entry in sorted(answer, key=lambda e: model.config.label2id[e["label"]])]
+        )
+        # PyAV's conversion to RGB in the pipeline and ours may differ by a level.
+        assert torch.allclose(found, expected, atol=0.02)
+    assert answers[0] != answers[2]
+
+
+def test_pipeline_saves_our_objects(transformers: Any, tmp_path: Path) -> None:
+    model, processor = make(videomae.VideoMAEForVideoClassification, id2label=LABELS), new_processor()
+
+    transformers.pipeline("video-classification", model=model, image_processor=processor).save_pretrained(tmp_path)
+
+    loaded, info = videomae.VideoMAEForVideoClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values())
+    assert loaded.config.id2label == LABELS
+    assert videomae.VideoMAEImageProcessor.from_pretrained(tmp_path) == processor
+
+
+def two_brightnesses() -> list[dict[str, Any]]:
+    generator = torch.Generator().manual_seed(3)
+    shape = (4, 3, 16, 16)
+    return [
+        {"pixel_values": 0.3 * torch.randn(shape, generator=generator) + label - 0.5, "labels": label}
+        for label in [0, 1] * 8
+    ]
+
+
+def new_trainer(transformers: Any, folder: Path, *, model: Any = None, **changes: Any) -> Any:
+    pytest.importorskip("accelerate", reason="needs the peers extra")
+    torch.manual_seed(0)
+    config = videomae.VideoMAEConfig(**TINY, id2label={0: "dark", 1: "bright"})
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=8,
+        per_device_eval_batch_size=8,
+        learning_rate=1e-2,
+        num_train_epochs=3,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        metric_for_best_model="loss",
+        report_to="none",
+        use_cpu=True,
+        seed=0,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        **changes,
+    )
+    clips = two_brightnesses()
+    return transformers.Trainer(
+        model=model or videomae.VideoMAEForVideoClassification(config),
+        args=arguments,
+        train_dataset=clips,
+        eval_dataset=clips,
+        processing_class=new_processor(),
+        data_collator=transformers.default_data_collator,
+    )
+
+
+def logits_of(model: Any) -> torch.Tensor:
+    clips = torch.stack([clip["pixel_values"] for clip in two_brightnesses()])
+    with torch.no_grad():
+        logits: torch.Tensor = model.eval()(clips).logits
+    return logits
+
+
+@pytest.fixture(scope="module")
+def trained(transformers: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """A trainer after its work, and its folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    trainer = new_trainer(transformers, folder)
+    trainer.train()
+    trainer.save_model()
+    return trainer, folder
+
+
+@pytest.mark.parametrize("name", ["", "checkpoint-2", "checkpoint-6"])
+def test_trainers_folders_are_checkpoints(name: str, transformers: Any, trained: tuple[Any, Path]) -> None:
+    trainer, folder = trained
+    assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= {
+        p.name for p in (folder / name).iterdir()
+    }
+    config = json.loads((folder / name / "config.json").read_text())
+    assert config["architectures"] == ["VideoMAEForVideoClassification"]
+
+    ours, info = videomae.VideoMAEForVideoClassification.from_pretrained(folder / name, output_loading_info=True)
+    theirs, other = transformers.AutoModelForVideoClassification.from_pretrained(
+        folder / name, output_loading_info=True
+    )
+
+    assert not any(info.values())
+    assert not any(other.values())
+    assert ours.config.id2label == theirs.config.id2label == {0: "dark", 1: "bright"}
+    assert torch.allclose(logits_of(ours), logits_of(theirs), atol=1e-5)
+    assert videomae.VideoMAEImageProcessor.from_pretrained(folder / name) == new_processor()
+    opened = videomae.Checkpoint.open(folder / name)
+    assert torch.equal(logits_of(opened.model), logits_of(ours))
+    if not name:
+        assert torch.equal(logits_of(ours), logits_of(trainer.model))
+
+
+def test_trainer_keeps_the_best(trained: tuple[Any, Path]) -> None:
+    trainer, _ = trained
+    losses = {e["step"]: e["eval_loss"] for e in trainer.state.log_history if "eval_loss" in e}
+    best = min(losses, key=losses.__getitem__)
+
+    assert trainer.state.best_model_checkpoint.endswith(f"checkpoint-{best}")
+    loaded = videomae.VideoMAEForVideoClassification.from_pretrained(trainer.state.best_model_checkpoint)
+    assert torch.equal(logits_of(loaded), logits_of(trainer.model))
+
+
+def test_trainer_resumes(transformers: Any, trained: tuple[Any, Path], tmp_path: Path) -> None:
+    _, folder = trained
+
+    again = new_trainer(transformers, tmp_path)
+    again.train(resume_from_checkpoint=str(folder / "checkpoint-4"))
+
+    assert again.state.global_step == 6
+    ours = videomae.VideoMAEForVideoClassification.from_pretrained(tmp_path / "checkpoint-6")
+    straight = videomae.VideoMAEForVideoClassification.from_pretrained(folder / "checkpoint-6")
+    assert torch.allclose(logits_of(ours), logits_of(straight), atol=1e-5)
+
+
+def test_trainer_trains_a_loaded_and_pruned_model(transformers: Any, trained: tuple[Any, Path], tmp_path: Path) -> None:
+    _, folder = trained
+    model = videomae.VideoMAEForVideoClassification.from_pretrained(folder)
+    model.prune_heads({0: [1]})
+
+    trainer = new_trainer(transformers, tmp_path, model=model)
+    trainer.train()
+    trainer.create_model_card()
+
+    loaded = videomae.VideoMAEForVideoClassification.from_pretrained(trainer.state.best_model_checkpoint)
+    assert loaded.config.pruned_heads == {0: [1]}
+    assert torch.equal(logits_of(loaded), logits_of(trainer.model))
+    assert "generated_from_trainer" in (tmp_path / "README.md").read_text()
+
+
+def test_trainer_pushes(transformers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that goes over the network is in these two calls of the hub's library."""
+    import huggingface_hub
+
+    pushed: list[tuple[str, set[str]]] = []
+
+    def create_repo(api: Any, repo_id: str, **options: Any) -> Any:
+        return huggingface_hub.RepoUrl(f"https://huggingface.co/someone/{repo_id.split('/')[-1]}")
+
+    def upload_folder(api: Any, *, repo_id: str, folder_path: str, **options: Any) -> Any:
+        pushed.append((repo_id, {path.name for path in Path(folder_path).iterdir()}))
+        done = huggingface_hub.CommitInfo(
+            commit_url=f"https://huggingface.co/{repo_id}/commit/1", commit_message="", commit_description="", oid="1"
+        )
+        if not options.get("run_as_future"):
+            return done
+        from concurrent.futures import Future
+
+        future: Future[Any] = Future()
+        future.set_result(done)
+        return future
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload_folder)
+    trainer = new_trainer(transformers, tmp_path / "mine", push_to_hub=True, hub_token="t")
+    trainer.train()
+    trainer.push_to_hub()
+
+    repo_id, names = pushed[-1]
+    assert repo_id == "someone/mine"
+    assert {"config.json", "model.safetensors", "preprocessor_config.json", "README.md"} <= names
+
+
+def test_lora_of_all_but_the_head(transformers: Any) -> None:
+    """PEFT leaves the classifier out of "all-linear" where it knows the model for one of transformers."""
+    peft = pytest.importorskip("peft", reason="needs the peers extra")
+    model = make(videomae.VideoMAEForVideoClassification)
+
+    adapted = peft.get_peft_model(
+        model, peft.LoraConfig(r=2, target_modules="all-linear", task_type=peft.TaskType.SEQ_CLS)
+    )
+
+    adapters = {name for name, _ in adapted.named_parameters() if "lora_" in name}
+    assert len(adapters) == 2 * 2 * 6
+    assert not any("classifier" in name for name in adapters)
+
+
+def test_adapters_name_the_model_that_they_are_for(transformers: Any, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="needs the peers extra")
+    make(videomae.VideoMAEForVideoClassification).save_pretrained(tmp_path / "base")
+    model = videomae.VideoMAEForVideoClassification.from_pretrained(tmp_path / "base")
+
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["query", "value"]))
+    adapted.save_pretrained(tmp_path / "adapter")
+
+    config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tmp_path / "base")
