@@ -37,3 +37,10 @@ def test_an_error_from_a_worker_process_arrives_whole(kind: type[errors.InputErr
     assert type(arrived) is kind
     assert str(arrived) == str(error)
     assert vars(arrived) == vars(error)
+
+
+def test_whatever_a_file_holds_makes_one_short_line() -> None:
+    error = errors.InputError("a\nb\x00\ud800\u2028é", expected="x" * 5000, hint="h\r")
+    assert error.value == r"a\nb\x00\ud800\u2028é"
+    assert len(error.expected) == 1000
+    assert error.hint == r"h\r"

@@ -1,5 +1,10 @@
 """Errors with the bad value, what was expected and what to do."""
 
+import re
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_MAX_LENGTH = 1000
+
 
 class InputError(ValueError):
     """The user's input is at fault: one line with the bad value, what was expected and what to do.
@@ -13,9 +18,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, value: object, *, expected: str, hint: str) -> None:
-        self.value = str(value)
-        self.expected = expected
-        self.hint = hint
+        self.value, self.expected, self.hint = (_one_line(part) for part in (str(value), expected, hint))
         super().__init__(f"{self.value}: expected {expected}; {hint}")
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -41,6 +44,12 @@ class CheckpointError(InputError):
 
 class DataError(InputError):
     """A data set (DATA of the command line) that is missing, empty or inconsistent."""
+
+
+def _one_line(text: str) -> str:
+    """Names and values from files may hold line breaks, halves of characters, or a novel."""
+    line = _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
+    return line if len(line) <= _MAX_LENGTH else f"{line[: _MAX_LENGTH - 1]}…"
 
 
 def _rebuild(cls: type[InputError], value: str, expected: str, hint: str) -> InputError:

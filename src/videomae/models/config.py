@@ -141,6 +141,10 @@ class VideoMAEConfig:
         for key in _WRITER_KEYS:
             kwargs.pop(key, None)
         num_labels, id2label, label2id = (kwargs.pop(key, None) for key in ("num_labels", "id2label", "label2id"))
+        if label2id is not None and not isinstance(label2id, Mapping):
+            raise ConfigError(
+                f"label2id={label2id!r}", expected="a dictionary from names to numbers", hint="correct it"
+            )
         if id2label is None and label2id:
             id2label = {index: label for label, index in label2id.items()}
         if id2label is None:
@@ -187,7 +191,7 @@ class VideoMAEConfig:
         """Name the classes. Keys of `id2label` may be the strings that JSON makes of numbers."""
         try:
             self.id2label = {int(index): label for index, label in id2label.items()}
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise ConfigError(
                 f"id2label={id2label!r}",
                 expected="a dictionary from class numbers to names",

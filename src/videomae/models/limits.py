@@ -90,8 +90,9 @@ def check_kinds(config: Any) -> None:
 
 
 def _refuse(name: str, value: object, expected: str) -> None:
-    shown = repr(value) if not isinstance(value, str) else value
-    raise ConfigError(f"{name}={shown[:80]}", expected=expected, hint=f"correct {name}")
+    raise ConfigError(
+        f"{name}={value if isinstance(value, str) else repr(value)}", expected=expected, hint=f"correct {name}"
+    )
 
 
 def check_labels(id2label: dict[int, str]) -> None:

@@ -77,6 +77,8 @@ class VideoMAEImageProcessor:
         **kwargs: Any,
     ) -> None:
         for name, value in kwargs.items():
+            if name.startswith("__") or callable(getattr(type(self), name, None)):
+                raise ConfigError(f"{name}={value!r}", expected="a setting of a processor", hint="remove it")
             setattr(self, name, value)
         self.do_resize = do_resize
         self.size = _steps.size_dict(224 if size is None else size, name="size", square=False)
