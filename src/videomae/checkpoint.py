@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from videomae.core.errors import CheckpointError, ConfigError
-from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
+from videomae.models.adapt import adapt_weights, adapted_config, channel_means, describe_adaptation
 from videomae.models.config import CONFIG_NAME, VideoMAEConfig
 from videomae.models.from_shapes import config_of_tensors
 from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
@@ -75,11 +75,15 @@ class Checkpoint:
     ) -> Self:
         """A model, its processor and its sampling; arguments and errors as in `load_checkpoint`."""
         model = load_checkpoint(source, task=task, class_names=class_names, dtype=dtype, **options)
-        hub_options, _ = hub.split_hub_options(options)
+        hub_options, overrides = hub.split_hub_options(options)
         processor = _stored_processor(source, model.config, **hub_options)
         sampling = _stored_sampling(processor, model.config)
-        if "num_frames" in options:
+        if "num_frames" in overrides:
             sampling = dataclasses.replace(sampling, num_frames=model.config.num_frames)
+            processor.sampling = sampling.to_dict()
+        if "image_size" in overrides:
+            fresh = new_processor(model.config, sampling)
+            processor.size, processor.crop_size = fresh.size, fresh.crop_size
         return cls(model, processor, _checked(sampling, model.config))
 
     @property
@@ -111,10 +115,12 @@ def load_checkpoint(
     dtype: torch.dtype | None = torch.float32,
     **options: Any,
 ) -> Any:
-    """Load a model for a task, adapting the checkpoint where the task differs from the one it was trained for.
+    """Load a model, adapting the checkpoint where task or clips differ from those that it was trained for.
 
     A pre-trained encoder becomes a classifier by dropping its decoder and its final norm and starting a fresh head on
-    the mean of the tokens. Weights of the encoder are never drawn anew: a checkpoint that lacks them is refused.
+    the mean of the tokens. Weights of the encoder are never drawn anew: a checkpoint that lacks them is refused. For
+    clips of other `num_frames`, `image_size`, `tubelet_size` or `num_channels` among the options, positions are
+    interpolated and the weights that read pixels are shared out, see `models.adapt`.
 
     Args:
         source: a checkpoint folder or hub name, as transformers 4.x and 5.x and we write; or a file of weights
@@ -135,7 +141,12 @@ def load_checkpoint(
         ConfigError: if there is no such task.
     """
     _, overrides = hub.split_hub_options(options)
-    config, state = _config_and_weights(source, options)
+    stored, state = _stored(source, options)
+    config = adapted_config(stored, overrides)
+    adapt_weights(state, stored, config)
+    adapted = describe_adaptation(stored, config)
+    if adapted:
+        logger.info("adapting %s: %s", source, adapted)
     task = task or stored_task(config)
     if task not in TASKS:
         raise ConfigError(f"task={task!r}", expected=" or ".join(TASKS), hint="leave it out for the checkpoint's own")
@@ -196,12 +207,15 @@ def _require_exact_fit(
         logger.info("%s for %s: %s", source, task, listed)
 
 
-def _config_and_weights(source: str | Path, options: Mapping[str, Any]) -> tuple[VideoMAEConfig, dict[str, Tensor]]:
-    """The configuration, with the overrides among `options`, and the tensors under our names."""
+def _stored(source: str | Path, options: Mapping[str, Any]) -> tuple[VideoMAEConfig, dict[str, Tensor]]:
+    """The checkpoint's own configuration, and its tensors under our names.
+
+    What a file of weights does not tell about its network is taken from the overrides among `options`.
+    """
     hub_options, overrides = hub.split_hub_options(options)
     file = weights_without_config(source, **hub_options)
     if file is None:
-        config = VideoMAEConfig.from_pretrained(source, **hub_options, **overrides)
+        config = VideoMAEConfig.from_pretrained(source, **hub_options)
         return config, names.to_current(files.read_weights(source, **hub_options))
     found, about = files.read_checkpoint_file(file)
     state = original.without_prefixes(found)
@@ -212,8 +226,8 @@ def _config_and_weights(source: str | Path, options: Mapping[str, Any]) -> tuple
     known |= original.known_settings(about.get("args"))
     state = names.fit_prefix(names.to_current(state), bare=False)
     if isinstance(about.get("config"), dict):
-        return VideoMAEConfig.from_dict(about["config"], **overrides), state
-    return config_of_tensors(state, str(source), {**known, **overrides}), state
+        return VideoMAEConfig.from_dict(about["config"]), state
+    return config_of_tensors(state, str(source), {**overrides, **known}), state
 
 
 def weights_without_config(source: str | Path, **hub_options: Any) -> Path | None:
@@ -233,9 +247,10 @@ def weights_without_config(source: str | Path, **hub_options: Any) -> Path | Non
 
 def read_config(source: str | Path, **options: Any) -> VideoMAEConfig:
     """The configuration of a checkpoint of any kind; options and errors as in `load_checkpoint`."""
-    if weights_without_config(source, **hub.split_hub_options(options)[0]) is not None:
-        return _config_and_weights(source, options)[0]
-    return VideoMAEConfig.from_pretrained(source, **options)
+    hub_options, overrides = hub.split_hub_options(options)
+    if weights_without_config(source, **hub_options) is not None:
+        return adapted_config(_stored(source, options)[0], overrides)
+    return adapted_config(VideoMAEConfig.from_pretrained(source, **hub_options), overrides)
 
 
 def _check_labels(source: str | Path, config: VideoMAEConfig) -> None:
@@ -269,13 +284,14 @@ def _start_fresh_head(
 
 
 def new_processor(config: VideoMAEConfig, sampling: ClipSampling) -> VideoMAEImageProcessor:
-    """The processor for a model of our training: its clip size, ImageNet's mean and deviation, its sampling."""
-    _, _, height, width = config.grid.clip_shape
+    """The processor for a model of our training: its clip size, mean and deviation of its pixels, its sampling."""
+    _, num_channels, height, width = config.grid.clip_shape
+    mean, std = config.pixel_statistics or ((0.5,) * num_channels,) * 2  # as transformers, where nothing is known
     return VideoMAEImageProcessor(
         size={"shortest_edge": min(height, width)},
         crop_size={"height": height, "width": width},
-        image_mean=list(IMAGENET_MEAN),
-        image_std=list(IMAGENET_STD),
+        image_mean=list(mean),
+        image_std=list(std),
         sampling=sampling.to_dict(),
     )
 
@@ -334,7 +350,8 @@ def describe_checkpoint(source: str | Path, **options: Any) -> dict[str, Any]:
         CheckpointError: if it is missing or damaged.
     """
     hub_options, _ = hub.split_hub_options(options)
-    config, state = _config_and_weights(source, options)
+    stored, state = _stored(source, options)
+    config = adapted_config(stored, hub.split_hub_options(options)[1])
     processor = _stored_processor(source, config, **hub_options)
     num_frames, num_channels, height, width = config.grid.clip_shape
     task = stored_task(config)
@@ -394,8 +411,8 @@ def _from_unit_pixels(processor: VideoMAEImageProcessor, num_channels: int) -> V
     # A pixel of 255 is this many times 1 before it is normalized.
     unit = 255 * processor.rescale_factor if processor.do_rescale else 255.0
     processor.image_mean, processor.image_std = (
-        [number / unit for number in (values * num_channels if len(values) == 1 else values)]
-        for values in (list(np.atleast_1d(given).tolist()) for given in (mean, std))
+        [number / unit for number in (values if len(values) == num_channels else channel_means(values, num_channels))]
+        for values in (tuple(np.atleast_1d(given).tolist()) for given in (mean, std))
     )
     processor.do_rescale, processor.rescale_factor, processor.do_normalize = True, 1 / 255, True
     return processor

@@ -227,7 +227,7 @@ def test_training_views_are_those_of_the_whole_clip_in_full_size(videos: list[Pa
         frames = read_video(videos[index], SAMPLING.training_indices(30, generator_for(3, 4, index)))
         assert isinstance(sample, Sample)
         for view in range(3):
-            box = crop.draw(32, 48, generator_for(3, 4, index, view + 1))
+            box = crop.draw(32, 48, generator_for(3, 4, index, view + 1), 20 / 24)
             assert torch.equal(sample.clips[view], crop_and_resize(frames, box, (24, 20)))
 
 

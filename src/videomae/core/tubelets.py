@@ -7,6 +7,7 @@ is (t, y, x, C), as in the original recipe (VideoMAE, Tong et al. 2022, §3; fac
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
+from torch.nn import functional as F
 
 from videomae.core.errors import ShapeError
 from videomae.core.grid import TubeletGrid
@@ -139,10 +141,34 @@ def position_table(num_positions: int, width: int) -> Float[Tensor, "1 N D"]:
     angle(position, j) = position / 10000^(2·floor(j/2)/width); sine on even j, cosine on odd j
     (Attention Is All You Need, §3.5; one axis over time, rows and columns together). Computed in float64.
     """
+    return torch.from_numpy(_sinusoids(num_positions, width)).float().unsqueeze(0)
+
+
+@lru_cache(maxsize=32)
+def grid_positions(
+    shape: tuple[int, int, int], width: int, trained_shape: tuple[int, int, int] | None = None
+) -> Float[Tensor, "1 N D"]:
+    """The positions of a grid's tokens, (1, N, width), float32 on the CPU. Do not write into it.
+
+    Args:
+        shape: (time, height, width) in tokens.
+        width: of a token.
+        trained_shape: the grid whose table is interpolated linearly over time, rows and columns, its corners covering
+            the corners of `shape`. None, or `shape` itself: `position_table` of the grid.
+    """
+    if trained_shape in (None, shape):
+        return position_table(math.prod(shape), width)
+    trained = torch.from_numpy(_sinusoids(math.prod(trained_shape), width))
+    volume = trained.reshape(1, *trained_shape, width).permute(0, 4, 1, 2, 3)
+    volume = F.interpolate(volume, size=shape, mode="trilinear", align_corners=False)
+    return volume.flatten(2).transpose(1, 2).float().contiguous()
+
+
+def _sinusoids(num_positions: int, width: int) -> np.ndarray:
+    """`position_table` as float64 (num_positions, width)."""
     exponent = 2 * (np.arange(width) // 2) / width
     angle = np.arange(num_positions)[:, None] / np.power(10000, exponent)[None, :]
-    table = np.where(np.arange(width) % 2 == 0, np.sin(angle), np.cos(angle))
-    return torch.from_numpy(table.astype(np.float32)).unsqueeze(0)
+    return np.where(np.arange(width) % 2 == 0, np.sin(angle), np.cos(angle))
 
 
 def _blocks(clips: Tensor, grid: TubeletGrid) -> Tensor:

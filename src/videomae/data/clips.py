@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from videomae.core.errors import VideoError
+from videomae.core.grid import pair
 from videomae.core.random_keys import generator_for
 from videomae.data.augmentation import Augmentation, SampleAugmentation
 from videomae.data.index_store import IndexStore
@@ -40,9 +41,9 @@ class Crop:
 
     Args:
         kind: "multi-scale" (the published pre-training), "resized" (area and shape at random, for fine-tuning) or
-            "center" (the largest square in the middle).
+            "center" (the largest box in the middle that has the clip's shape).
         min_area: of "resized": the smallest share of the frame that is kept.
-        max_ratio: of "resized": the most that width / height and height / width may be.
+        max_ratio: of "resized": the most that the result may be stretched in one direction.
         flip: mirror half of the clips.
     """
 
@@ -51,16 +52,15 @@ class Crop:
     max_ratio: float = 4 / 3
     flip: bool = False
 
-    def draw(self, height: int, width: int, generator: torch.Generator) -> CropBox:
-        """The box for frames of `height` × `width` pixels."""
+    def draw(self, height: int, width: int, generator: torch.Generator, aspect: float = 1.0) -> CropBox:
+        """The box for frames of `height` × `width` pixels, for clips of an aspect (width / height)."""
         if self.kind == "multi-scale":
-            box = multi_scale_crop(height, width, generator)
+            box = multi_scale_crop(height, width, generator, aspect)
         elif self.kind == "resized":
-            box = random_resized_crop(
-                height, width, generator, (self.min_area, 1.0), (1 / self.max_ratio, self.max_ratio)
-            )
+            ratio = (aspect / self.max_ratio, aspect * self.max_ratio)
+            box = random_resized_crop(height, width, generator, (self.min_area, 1.0), ratio)
         else:
-            box = center_crop_box(height, width)
+            box = center_crop_box(height, width, aspect)
         return random_flip(box, generator) if self.flip else box
 
 
@@ -130,8 +130,14 @@ class VideoClips(Dataset[Sample | Broken]):
         """Where the videos are."""
         return [entry.path for entry in self.entries]
 
+    @property
+    def aspect(self) -> float:
+        """Width / height of a clip."""
+        high, wide = pair(self.image_size)
+        return wide / high
+
     def _sample_num_bytes(self, num_views: int) -> int:
-        high, wide = (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
+        high, wide = pair(self.image_size)
         return num_views * self.sampling.num_frames * 3 * high * wide
 
     def __len__(self) -> int:
@@ -311,7 +317,7 @@ class TrainingClips(VideoClips):
         def choose_boxes(height: int, width: int) -> list[CropBox]:
             # From 1: zeros at the end of a key are ignored, so view 0 would reuse the generator of the clip's time.
             generators = [generator_for(self.seed, epoch, index, view + 1) for view in range(self.num_views)]
-            boxes = [self.crop.draw(height, width, generator) for generator in generators]
+            boxes = [self.crop.draw(height, width, generator, self.aspect) for generator in generators]
             augmentation.draw(generators)
             return boxes
 
@@ -376,4 +382,4 @@ class ViewClips(VideoClips):
         return self.sampling.test_indices(num_frames, num_clips=self.num_clips, frame_times=times)
 
     def _choose_boxes(self, height: int, width: int) -> list[CropBox]:
-        return test_crop_boxes(height, width, self.num_crops)
+        return test_crop_boxes(height, width, self.num_crops, self.aspect)

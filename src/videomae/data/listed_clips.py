@@ -50,7 +50,7 @@ class ListedClips(VideoClips):
             index,
             # Damage that is met while decoding may leave fewer frames than were counted.
             lambda num_frames, _: np.minimum(self.frames[index], num_frames - 1),
-            lambda height, width: test_crop_boxes(height, width, 1),
+            lambda height, width: test_crop_boxes(height, width, 1, self.aspect),
         )
 
 

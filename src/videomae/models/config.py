@@ -16,6 +16,7 @@ from typing import Any, Self
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.core.files import write_text
 from videomae.core.grid import TubeletGrid
+from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.models import limits
 from videomae.weights import files, hub
 
@@ -67,7 +68,10 @@ class VideoMAEConfig:
             `drop_path_rate` of the last encoder layer and `classifier_dropout`, 0–1, both ours, used only in training;
             `pruned_heads`, the encoder's heads that are gone, by layer;
             `final_norm_eps`, ours: epsilon of the classifier's `fc_norm` and of the decoder's norm, 1e-5 as in
-            transformers, 1e-6 in weights of the original code;
+            transformers, 1e-6 in weights of the original code; `position_grid`, ours: (time, height, width) in tokens
+            of the grid whose positions are interpolated for the grid of this configuration, None for its own positions;
+            `image_mean` and `image_std`, ours: of each channel of the pixels, 0–1, which the target of pre-training
+            undoes, None for ImageNet's of three channels and for none of others;
             any other key is kept as an attribute and saved.
 
     Raises:
@@ -138,6 +142,9 @@ class VideoMAEConfig:
         self.classifier_dropout: float = kwargs.pop("classifier_dropout", None) or 0.0
         self.final_norm_eps: float = kwargs.pop("final_norm_eps", 1e-5)
         self._set_pruned_heads(kwargs.pop("pruned_heads", None))
+        self.position_grid: tuple[int, int, int] | None = limits.as_tuple(kwargs.pop("position_grid", None))
+        self.image_mean: tuple[float, ...] | None = limits.as_tuple(kwargs.pop("image_mean", None))
+        self.image_std: tuple[float, ...] | None = limits.as_tuple(kwargs.pop("image_std", None))
         for key in _WRITER_KEYS:
             kwargs.pop(key, None)
         num_labels, id2label, label2id = (kwargs.pop(key, None) for key in ("num_labels", "id2label", "label2id"))
@@ -226,6 +233,14 @@ class VideoMAEConfig:
             num_channels=self.num_channels,
         )
 
+    @property
+    def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and deviation of each channel, which the target of pre-training undoes; None where it takes pixels as
+        given."""
+        if self.image_mean is not None and self.image_std is not None:
+            return self.image_mean, self.image_std
+        return (IMAGENET_MEAN, IMAGENET_STD) if self.num_channels == 3 else None
+
     def validate(self) -> None:
         """Check that the values describe a network; models call it again, since attributes can be set.
 
@@ -236,6 +251,8 @@ class VideoMAEConfig:
         limits.check_labels(self.id2label)
         limits.check_kinds(self)
         limits.check_pruned_heads(self.pruned_heads, self.num_hidden_layers, self.num_attention_heads)
+        limits.check_positions(self.position_grid)
+        limits.check_statistics(self.num_channels, self.image_mean, self.image_std)
         for part, width_key, heads_key in (
             ("an encoder", "hidden_size", "num_attention_heads"),
             ("a decoder", "decoder_hidden_size", "decoder_num_attention_heads"),
@@ -441,4 +458,7 @@ _COMMON_DEFAULTS: dict[str, Any] = {
     "drop_path_rate": 0.0,
     "classifier_dropout": 0.0,
     "final_norm_eps": 1e-5,
+    "position_grid": None,
+    "image_mean": None,
+    "image_std": None,
 }

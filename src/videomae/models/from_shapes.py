@@ -26,8 +26,8 @@ def config_of_tensors(state: Mapping[str, Tensor], source: str, given: Mapping[s
     Args:
         state: the tensors.
         source: what to call the file in an error.
-        given: values of the configuration that the caller knows; they win, and must contain what the shapes do
-            not determine: `num_frames` and `image_size`, and the number of heads of a network of an unusual width.
+        given: values of the configuration that the caller knows, among them what the shapes do not determine:
+            `num_frames` and `image_size`, and the number of heads of a network of an unusual width.
 
     Raises:
         CheckpointError: if the tensors are not those of a VideoMAE.
@@ -48,23 +48,23 @@ def config_of_tensors(state: Mapping[str, Tensor], source: str, given: Mapping[s
         "tubelet_size": tubelet,
         "patch_size": height if height == patch_width else (height, patch_width),
         "num_hidden_layers": len(encoder),
-        "num_attention_heads": _ENCODER_HEADS.get(width),
         "intermediate_size": _rows(encoder[0], "intermediate.dense.weight"),
         "qkv_bias": "attention.attention.q_bias" in encoder[0],
         "use_mean_pooling": "fc_norm.weight" in state or "videomae.layernorm.weight" not in state,
     }
+    guessed: dict[str, Any] = {"num_frames": None, "image_size": None, "num_attention_heads": _ENCODER_HEADS.get(width)}
     if decoder:
         decoder_width = _rows(decoder[0], "output.dense.weight")
         found |= {
             "decoder_hidden_size": decoder_width,
             "decoder_num_hidden_layers": len(decoder),
-            "decoder_num_attention_heads": _DECODER_HEADS.get(decoder_width),
             "decoder_intermediate_size": _rows(decoder[0], "intermediate.dense.weight"),
         }
+        guessed["decoder_num_attention_heads"] = _DECODER_HEADS.get(decoder_width)
     if "classifier.weight" in state:
         found["num_labels"] = len(state["classifier.weight"])
     kind = "VideoMAEForPreTraining" if decoder else "VideoMAEForVideoClassification" if "num_labels" in found else None
-    values = {**found, "num_frames": None, "image_size": None, **given}
+    values = {**guessed, **given, **found}
     missing = [name for name, value in values.items() if value is None]
     if missing:
         raise ConfigError(

@@ -62,8 +62,7 @@ def check_numbers(config: Any) -> None:
             raise ConfigError(f"{name}={value}", expected=f"at least {least}", hint=f"give a larger {name}")
     for name, (low, high) in _RANGES.items():
         value = getattr(config, name)
-        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not real or not math.isfinite(value) or not low <= value <= high:
+        if not is_real(value) or not math.isfinite(value) or not low <= value <= high:
             bounds = f"from 0 to {high:g}" if math.isfinite(high) else "above 0" if low else "of 0 or more"
             raise ConfigError(f"{name}={value!r}", expected=f"a number {bounds}", hint=f"correct {name}")
 
@@ -122,6 +121,39 @@ def check_pruned_heads(pruned: Any, num_layers: int, num_heads: int) -> None:
             _refuse("pruned_heads", f"{{{layer!r}: …}}", f"layers from 0 to {num_layers - 1}")
         if not all(is_whole(head) and 0 <= head < num_heads for head in heads) or len(set(heads)) >= num_heads:
             _refuse("pruned_heads", f"{{{layer!r}: {heads}}}", f"heads from 0 to {num_heads - 1}, not all of them")
+def check_positions(grid: Any) -> None:
+    """Raise a ConfigError unless `grid` is None or three whole numbers of at least 1."""
+    if grid is not None and not (
+        isinstance(grid, tuple) and len(grid) == 3 and all(is_whole(number) and number >= 1 for number in grid)
+    ):
+        raise ConfigError(
+            f"position_grid={grid!r}", expected="(time, height, width) in tokens", hint="leave it out for none"
+        )
+
+
+def check_statistics(num_channels: int, mean: Any, std: Any) -> None:
+    """Raise a ConfigError unless both are None, or have a finite number for each channel, of `std` above 0."""
+    if mean is None and std is None:
+        return
+    for name, values in (("image_mean", mean), ("image_std", std)):
+        numbers_ = values if isinstance(values, tuple) else ()
+        are_finite = all(is_real(value) and math.isfinite(value) for value in numbers_)
+        if len(numbers_) != num_channels or not are_finite or (name == "image_std" and min(numbers_) <= 0):
+            raise ConfigError(
+                f"{name}={values!r} of {num_channels} channels",
+                expected="a number for each channel" + (", above 0" if name == "image_std" else ""),
+                hint="give image_mean and image_std, or leave both out",
+            )
+
+
+def as_tuple(values: Any) -> Any:
+    """A list, which is what JSON makes of a tuple, as a tuple; all else as it is."""
+    return tuple(values) if isinstance(values, list) else values
+
+
+def is_real(value: Any) -> bool:
+    """Whether `value` is a real number, of Python or NumPy; True and False are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def is_whole(value: Any) -> bool:

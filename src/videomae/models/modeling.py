@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from videomae.core import tubelets
 from videomae.core.device import send
 from videomae.core.errors import ShapeError
-from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.core.tubelets import TokenSplit
 from videomae.models.checks import check_clips, check_labels, expand_head_mask, fit_labels, split_tokens
 from videomae.models.config import VideoMAEConfig
@@ -106,7 +105,7 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         self.encoder_to_decoder = nn.Linear(config.hidden_size, config.decoder_hidden_size, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_hidden_size))
         self.decoder = Decoder(config)
-        table = tubelets.position_table(config.grid.num_tokens, config.decoder_hidden_size)
+        table = tubelets.grid_positions(config.grid.shape, config.decoder_hidden_size, config.position_grid)
         self.register_buffer("position_embeddings", table, persistent=False)
         self.post_init()
 
@@ -123,8 +122,8 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         """Hide tubelets, encode the rest, rebuild the hidden ones and compute the loss.
 
         Args:
-            pixel_values: (B, T, C, H, W) float; RGB normalized with the ImageNet mean and deviation, which the target
-                undoes. Other channel counts are compared as they are.
+            pixel_values: (B, T, C, H, W) float, normalized with the mean and deviation of the configuration
+                (`pixel_statistics`), which the target undoes. Where it has none they are compared as they are.
             bool_masked_pos: (B, N) bool, True = hidden from the encoder. Clips that hide unequal numbers are padded,
                 which changes no result and takes more time.
             head_mask: of the encoder, as in `VideoMAEModel.forward`.
@@ -193,16 +192,18 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         return targets
 
     def target_pixels(self, pixel_values: Tensor, index: Tensor) -> Tensor:
-        """The true tubelets at `index` (B, M) before `norm_pix_loss`: (B, M, P); RGB is 0–1, others as given."""
+        """The true tubelets at `index` (B, M) before `norm_pix_loss`: (B, M, P).
+
+        0–1 where the configuration has `pixel_statistics`, else as given.
+        """
         pixels = tubelets.gather_targets(pixel_values, index, self.config.grid)
         pixels = _at_least_float32(pixels)
-        if self.config.num_channels != 3:
+        statistics = self.config.pixel_statistics
+        if statistics is None:
             return pixels
         # A tensor made on a GPU from numbers waits for all that the GPU has still to do; one sent there does not.
-        mean, std = (
-            send(torch.tensor(values, dtype=pixels.dtype), pixels.device) for values in (IMAGENET_MEAN, IMAGENET_STD)
-        )
-        return (pixels.unflatten(-1, (-1, 3)) * std + mean).flatten(-2)
+        mean, std = (send(torch.tensor(values, dtype=pixels.dtype), pixels.device) for values in statistics)
+        return (pixels.unflatten(-1, (-1, len(mean))) * std + mean).flatten(-2)
 
     def _token_indices(
         self, pixel_values: Tensor, bool_masked_pos: Tensor, decoder_masked_pos: Tensor | None

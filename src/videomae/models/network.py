@@ -88,7 +88,7 @@ class Embeddings(nn.Module):
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
         self.patch_embeddings = PatchEmbeddings(config)
-        table = tubelets.position_table(config.grid.num_tokens, config.hidden_size)
+        table = tubelets.grid_positions(config.grid.shape, config.hidden_size, config.position_grid)
         self.register_buffer("position_embeddings", table, persistent=False)
 
     def forward(self, pixel_values: Tensor, visible: Tensor | None = None) -> Tensor:

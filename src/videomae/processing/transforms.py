@@ -41,38 +41,40 @@ class CropBox:
             raise ShapeError(self, expected="a box of at least one pixel inside the frame", hint="change the box")
 
 
-def center_crop_box(height: int, width: int) -> CropBox:
-    """The largest square in the middle of a frame."""
-    return test_crop_boxes(height, width, 1)[0]
+def center_crop_box(height: int, width: int, aspect: float = 1.0) -> CropBox:
+    """The largest box of an aspect (width / height; a square by default) in the middle of a frame."""
+    return test_crop_boxes(height, width, 1, aspect)[0]
 
 
-def test_crop_boxes(height: int, width: int, num_crops: int) -> list[CropBox]:
-    """Squares of the short side, spread evenly along the long side from end to end; a single one in the middle.
+def test_crop_boxes(height: int, width: int, num_crops: int, aspect: float = 1.0) -> list[CropBox]:
+    """The largest boxes of an aspect (width / height), spread evenly from end to end; a single one in the middle.
 
-    Cut out and resized, they are the test crops of the VideoMAE paper (3 on Kinetics-400 and Something-Something V2).
+    Squares, cut out and resized, are the test crops of the VideoMAE paper (3 on Kinetics-400 and Something-Something
+    V2).
     """
-    _check_frame(height, width)
     if num_crops < 1:
         raise ConfigError(f"num_crops={num_crops}", expected="at least 1", hint="use 1 or 3")
-    side, free = min(height, width), abs(height - width)
-    starts = [free // 2] if num_crops == 1 else [k * free // (num_crops - 1) for k in range(num_crops)]
-    return [CropBox(start if height > width else 0, start if width > height else 0, side, side) for start in starts]
+    high, wide = _largest_sides(height, width, aspect)
+    down, across = height - high, width - wide  # one of them is 0
+    shares = [(1, 2)] if num_crops == 1 else [(k, num_crops - 1) for k in range(num_crops)]
+    return [CropBox(down * k // of, across * k // of, high, wide) for k, of in shares]
 
 
 # Its name begins like a test's; pytest shall not collect it where a test module imports it.
 test_crop_boxes.__test__ = False  # type: ignore[attr-defined]
 
 
-def multi_scale_crop(height: int, width: int, generator: torch.Generator) -> CropBox:
+def multi_scale_crop(height: int, width: int, generator: torch.Generator, aspect: float = 1.0) -> CropBox:
     """Draw the crop of VideoMAE's pre-training (multi-scale crop of Wang et al., Temporal Segment Networks, 2016).
 
-    Its height and width are the frame's short side times one of `MULTI_SCALES` each, at most one step of the scales
-    apart, every such pair being equally likely; it lies at one of the 13 `CROP_POSITIONS`, equally likely too.
+    Its height and width are those of the largest box of an aspect (width / height; a square by default) times one of
+    `MULTI_SCALES` each, at most one step of the scales apart, every such pair being equally likely; it lies at one of
+    the 13 `CROP_POSITIONS`, equally likely too.
     """
-    _check_frame(height, width)
-    sides = [max(1, int(min(height, width) * scale)) for scale in MULTI_SCALES]
-    pairs = [pair for pair in product(range(len(sides)), repeat=2) if abs(pair[0] - pair[1]) <= 1]
-    high, wide = (sides[step] for step in pairs[_draw_integer(len(pairs), generator)])
+    sides = _largest_sides(height, width, aspect)
+    pairs = [pair for pair in product(range(len(MULTI_SCALES)), repeat=2) if abs(pair[0] - pair[1]) <= 1]
+    steps = pairs[_draw_integer(len(pairs), generator)]
+    high, wide = (max(1, int(side * MULTI_SCALES[step])) for side, step in zip(sides, steps, strict=True))
     down, across = CROP_POSITIONS[_draw_integer(len(CROP_POSITIONS), generator)]
     return CropBox((height - high) * down // 4, (width - wide) * across // 4, high, wide)
 
@@ -219,6 +221,12 @@ def normalize(clips: torch.Tensor, mean: float | Sequence[float], std: float | S
             target *= scale.numpy()
             target += shift.numpy()
     return normalized
+
+
+def _largest_sides(height: int, width: int, aspect: float) -> tuple[int, int]:
+    """Height and width of the largest box of an aspect (width / height) in a frame."""
+    _check_frame(height, width)
+    return min(height, max(1, round(width / aspect))), min(width, max(1, round(height * aspect)))
 
 
 def _check_frame(height: int, width: int) -> None:
