@@ -18,7 +18,7 @@ from videomae.core.random_keys import generator_for
 from videomae.data.clips import Broken, Crop, Sample, TrainingClips, ViewClips, cut_clips, label_indices
 from videomae.datasets.catalog import Catalog, VideoRecord
 from videomae.datasets.manifest import VideoEntry
-from videomae.processing.transforms import CropBox, crop_and_resize, test_crop_boxes as crop_boxes
+from videomae.processing.transforms import CropBox, crop_and_resize, evaluation_crop_boxes as crop_boxes
 from videomae.video.reader import VideoReader, read_video
 from videomae.video.sampling import ClipSampling
 from videomae.video.writer import write_video

@@ -52,9 +52,11 @@ def test_center_crop_box(height: int, width: int, expected: tuple[int, int, int,
         (100, 400, 4, [(0, 0), (0, 100), (0, 200), (0, 300)]),
     ],
 )
-def test_test_crop_boxes(height: int, width: int, num_crops: int, expected: list[tuple[int, int]]) -> None:
+def test_evaluation_crop_boxes(height: int, width: int, num_crops: int, expected: list[tuple[int, int]]) -> None:
     side = min(height, width)
-    assert transforms.test_crop_boxes(height, width, num_crops) == [CropBox(*place, side, side) for place in expected]
+    assert transforms.evaluation_crop_boxes(height, width, num_crops) == [
+        CropBox(*place, side, side) for place in expected
+    ]
 
 
 class TestMultiScaleCrop:
@@ -260,7 +262,7 @@ class TestNormalize:
 def test_frames_without_pixels(height: int, width: int) -> None:
     for draw in (
         lambda: center_crop_box(height, width),
-        lambda: transforms.test_crop_boxes(height, width, 3),
+        lambda: transforms.evaluation_crop_boxes(height, width, 3),
         lambda: multi_scale_crop(height, width, generator()),
         lambda: random_resized_crop(height, width, generator()),
     ):
@@ -270,4 +272,4 @@ def test_frames_without_pixels(height: int, width: int) -> None:
 
 def test_no_crops() -> None:
     with pytest.raises(ConfigError, match="num_crops=0: expected at least 1"):
-        transforms.test_crop_boxes(10, 10, 0)
+        transforms.evaluation_crop_boxes(10, 10, 0)

@@ -22,10 +22,10 @@ from videomae.processing import (
     CropBox,
     center_crop_box,
     crop_and_resize,
+    evaluation_crop_boxes,
     multi_scale_crop,
     random_flip,
     random_resized_crop,
-    test_crop_boxes,
 )
 from videomae.video import ClipSampling, FrameReader, ReadLimits, VideoSource, open_video
 
@@ -382,4 +382,4 @@ class ViewClips(VideoClips):
         return self.sampling.test_indices(num_frames, num_clips=self.num_clips, frame_times=times)
 
     def _choose_boxes(self, height: int, width: int) -> list[CropBox]:
-        return test_crop_boxes(height, width, self.num_crops, self.aspect)
+        return evaluation_crop_boxes(height, width, self.num_crops, self.aspect)

@@ -11,7 +11,7 @@ from videomae.core.errors import VideoError
 from videomae.data.clips import Sample, VideoClips
 from videomae.data.workers import Broken
 from videomae.datasets import VideoEntry, frames_of_part
-from videomae.processing import test_crop_boxes
+from videomae.processing import evaluation_crop_boxes
 from videomae.video import ClipSampling, ReadLimits, open_video
 
 
@@ -50,7 +50,7 @@ class ListedClips(VideoClips):
             index,
             # Damage that is met while decoding may leave fewer frames than were counted.
             lambda num_frames, _: np.minimum(self.frames[index], num_frames - 1),
-            lambda height, width: test_crop_boxes(height, width, 1, self.aspect),
+            lambda height, width: evaluation_crop_boxes(height, width, 1, self.aspect),
         )
 
 

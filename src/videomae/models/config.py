@@ -251,7 +251,7 @@ class VideoMAEConfig:
         limits.check_labels(self.id2label)
         limits.check_kinds(self)
         limits.check_pruned_heads(self.pruned_heads, self.num_hidden_layers, self.num_attention_heads)
-        limits.check_positions(self.position_grid)
+        limits.check_positions(self.position_grid, max(self.hidden_size, self.decoder_hidden_size))
         limits.check_statistics(self.num_channels, self.image_mean, self.image_std)
         for part, width_key, heads_key in (
             ("an encoder", "hidden_size", "num_attention_heads"),

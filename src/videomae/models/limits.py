@@ -121,11 +121,12 @@ def check_pruned_heads(pruned: Any, num_layers: int, num_heads: int) -> None:
             _refuse("pruned_heads", f"{{{layer!r}: …}}", f"layers from 0 to {num_layers - 1}")
         if not all(is_whole(head) and 0 <= head < num_heads for head in heads) or len(set(heads)) >= num_heads:
             _refuse("pruned_heads", f"{{{layer!r}: {heads}}}", f"heads from 0 to {num_heads - 1}, not all of them")
-def check_positions(grid: Any) -> None:
-    """Raise a ConfigError unless `grid` is None or three whole numbers of at least 1."""
-    if grid is not None and not (
-        isinstance(grid, tuple) and len(grid) == 3 and all(is_whole(number) and number >= 1 for number in grid)
-    ):
+
+
+def check_positions(grid: Any, width: int) -> None:
+    """Raise a ConfigError unless `grid` is None or three whole numbers of at least 1, whose table fits in memory."""
+    is_grid = isinstance(grid, tuple) and len(grid) == 3 and all(is_whole(n) and n >= 1 for n in grid)
+    if grid is not None and not (is_grid and math.prod(grid) * width <= _MOST_POSITIONS):
         raise ConfigError(
             f"position_grid={grid!r}", expected="(time, height, width) in tokens", hint="leave it out for none"
         )

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
         CropBox as CropBox,
         center_crop_box as center_crop_box,
         crop_and_resize as crop_and_resize,
+        evaluation_crop_boxes as evaluation_crop_boxes,
         multi_scale_crop as multi_scale_crop,
         normalize as normalize,
         random_flip as random_flip,
         random_resized_crop as random_resized_crop,
-        test_crop_boxes as test_crop_boxes,
     )
 
 __getattr__, __dir__ = lazy_names(
@@ -40,7 +40,7 @@ __getattr__, __dir__ = lazy_names(
             "normalize",
             "random_flip",
             "random_resized_crop",
-            "test_crop_boxes",
+            "evaluation_crop_boxes",
         ],
     },
 )

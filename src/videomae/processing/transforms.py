@@ -43,10 +43,10 @@ class CropBox:
 
 def center_crop_box(height: int, width: int, aspect: float = 1.0) -> CropBox:
     """The largest box of an aspect (width / height; a square by default) in the middle of a frame."""
-    return test_crop_boxes(height, width, 1, aspect)[0]
+    return evaluation_crop_boxes(height, width, 1, aspect)[0]
 
 
-def test_crop_boxes(height: int, width: int, num_crops: int, aspect: float = 1.0) -> list[CropBox]:
+def evaluation_crop_boxes(height: int, width: int, num_crops: int, aspect: float = 1.0) -> list[CropBox]:
     """The largest boxes of an aspect (width / height), spread evenly from end to end; a single one in the middle.
 
     Squares, cut out and resized, are the test crops of the VideoMAE paper (3 on Kinetics-400 and Something-Something
@@ -58,10 +58,6 @@ def test_crop_boxes(height: int, width: int, num_crops: int, aspect: float = 1.0
     down, across = height - high, width - wide  # one of them is 0
     shares = [(1, 2)] if num_crops == 1 else [(k, num_crops - 1) for k in range(num_crops)]
     return [CropBox(down * k // of, across * k // of, high, wide) for k, of in shares]
-
-
-# Its name begins like a test's; pytest shall not collect it where a test module imports it.
-test_crop_boxes.__test__ = False  # type: ignore[attr-defined]
 
 
 def multi_scale_crop(height: int, width: int, generator: torch.Generator, aspect: float = 1.0) -> CropBox:
