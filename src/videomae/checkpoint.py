@@ -57,11 +57,13 @@ class Checkpoint:
         model: in evaluation mode, on the CPU.
         processor: resizes and normalizes frames for it.
         sampling: which frames of a video make a clip for it.
+        folder: that it was opened from; None for another source.
     """
 
     model: Any
     processor: VideoMAEImageProcessor
     sampling: ClipSampling
+    folder: Path | None = None
 
     @classmethod
     def open(
@@ -84,7 +86,8 @@ class Checkpoint:
         if "image_size" in overrides:
             fresh = new_processor(model.config, sampling)
             processor.size, processor.crop_size = fresh.size, fresh.crop_size
-        return cls(model, processor, _checked(sampling, model.config))
+        folder = Path(source) if Path(source).is_dir() else None
+        return cls(model, processor, _checked(sampling, model.config), folder)
 
     @property
     def device(self) -> torch.device:

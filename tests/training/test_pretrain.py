@@ -30,6 +30,7 @@ def test_the_folder_is_a_checkpoint(pretrained: PretrainResult) -> None:
         "metrics.jsonl",
         "state",
         "report.html",
+        "README.md",
         "pictures",
     }
     model, info = videomae.VideoMAEForPreTraining.from_pretrained(pretrained.folder, output_loading_info=True)

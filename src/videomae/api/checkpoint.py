@@ -15,6 +15,7 @@ from videomae.api.inference import Predictions, embed, predict, reconstruct
 from videomae.evaluation.results import Evaluation
 from videomae.inference.features import Features
 from videomae.inference.reconstruct import Reconstruction
+from videomae.training.model_card import push_checkpoint
 
 
 class Checkpoint(checkpoint.Checkpoint):
@@ -57,6 +58,50 @@ class Checkpoint(checkpoint.Checkpoint):
         """
         open_source = public(super().open)
         return open_source(source, task=task, class_names=class_names, dtype=dtype, **options)
+
+    @public
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        create_pr: bool = False,
+        endpoint: str | None = None,
+    ) -> str:
+        """Upload model, processor and model card to the hub; nothing else of a training folder.
+
+        The card is the README.md of the folder that this was opened from, its examples with the name on the hub;
+        without one, a short card that knows the model alone. A README.md that a person has edited on the hub stays,
+        unless the folder's was edited, too.
+
+        Args:
+            repo_id: `owner/name`, made if it does not exist; without an owner it is yours.
+            private: whether a new repository is; None for the owner's default.
+            token: string, True for the stored one.
+            revision: branch; None for the main one.
+            commit_message: None for "Upload" and what it is.
+            create_pr: make a pull request in place of a commit.
+            endpoint: another hub server than the default.
+
+        Returns:
+            The address of the commit, or of the pull request.
+
+        Raises:
+            CheckpointError: if the hub refuses or cannot be reached.
+        """
+        return push_checkpoint(
+            self,
+            repo_id,
+            private=private,
+            token=token,
+            revision=revision,
+            commit_message=commit_message,
+            create_pr=create_pr,
+            endpoint=endpoint,
+        )
 
     def predict(self, data: str | Path | Sequence[str | Path], **options: Any) -> Predictions:
         """As `videomae.predict` with this model."""

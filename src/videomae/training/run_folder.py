@@ -22,7 +22,7 @@ METRICS_NAME = "metrics.jsonl"
 REPORT_NAME = "report.html"
 STATE_FOLDER = "state"
 # These change how fast a run goes, not what it computes: a run may go on with other values.
-_FREE_FIELDS = {
+FREE_FIELDS = {
     "accumulation",
     "device",
     "keep_states",
@@ -122,7 +122,7 @@ class RunFolder:
             before = _precision_of(stored) if key == "precision" else stored.get(key)
             now = self.description[key]
             if isinstance(before, dict) and isinstance(now, dict):
-                names = [name for name in {**before, **now} if name not in _FREE_FIELDS]
+                names = [name for name in {**before, **now} if name not in FREE_FIELDS]
                 found += [_differs(name, before.get(name, defaults.get(name)), now.get(name)) for name in names]
             else:
                 found.append(_differs(key, before, now))

@@ -96,6 +96,12 @@ def resolve_file(name_or_path: str | Path, filename: str, **options: Unpack[HubO
         raise CheckpointError(error.value, expected=error.expected, hint=f"{near} {error.hint}") from error
 
 
+def repository_of(source: str | Path) -> str | None:
+    """`owner/name` of a hub name, or of a file on the hub; None for what is here and for all else."""
+    found = re.fullmatch(r"([\w.-]*\w/[\w.-]+)(/.+)?", str(source), re.ASCII)
+    return None if found is None or Path(source).exists() else found[1]
+
+
 def resolve_named_file(source: str | Path, **options: Unpack[HubOptions]) -> Path | None:
     """The file of weights on the hub that `owner/name/path/to/file.pth` names, on this machine.
 
@@ -105,11 +111,10 @@ def resolve_named_file(source: str | Path, **options: Unpack[HubOptions]) -> Pat
     Raises:
         CheckpointError: no such repository or file, no access, or the hub cannot be reached.
     """
-    text = str(source)
-    owner, name, file = (*text.split("/", 2), "", "")[:3]
-    if not text.lower().endswith(WEIGHTS_SUFFIXES) or not (owner and name and file) or Path(source).exists():
+    repository = repository_of(source)
+    file = str(source).removeprefix(f"{repository}/")
+    if repository is None or repository == str(source) or not file.lower().endswith(WEIGHTS_SUFFIXES):
         return None
-    repository = f"{owner}/{name}"
     path = resolve_file(repository, file, **options)
     if path is None:
         raise CheckpointError(source, expected="an existing file", hint=_files_of(repository, options))

@@ -31,6 +31,7 @@ from videomae.training.ema import WeightAverage
 from videomae.training.input_pictures import TitledClip, as_pixels, labelled_clips
 from videomae.training.losses import classification_loss
 from videomae.training.micro_batch import MicroBatch
+from videomae.training.model_card import TrainingFacts, write_model_card
 from videomae.training.optimizer import parameter_groups
 from videomae.training.report import write_finetune_report
 from videomae.training.run_folder import RunFolder, entries_hash
@@ -249,8 +250,21 @@ class ClassificationTask:
             saved = processes.from_main(processes.on_main(lambda: Checkpoint.open(folder.path, task="classification")))
             saved.model.to(self.checkpoint.model.device)
             evaluation = validate(saved, self.validation, self.recipe, processes=processes)
-        processes.on_main(
-            lambda: write_finetune_report(
+
+        def write() -> None:
+            facts = TrainingFacts(
+                command=self.command,
+                data_set=self.data,
+                num_videos=len(self.manifest) - len(unreadable),
+                num_validation_videos=len(self.validation or ()),
+                num_unreadable=len(unreadable),
+                init=self._init,
+                recipe=self.recipe,
+                best_epoch=best.epoch,
+                evaluation=evaluation,
+            )
+            write_model_card(folder.path, self.checkpoint, facts)
+            write_finetune_report(
                 folder,
                 self.recipe,
                 self.manifest,
@@ -259,7 +273,8 @@ class ClassificationTask:
                 evaluation=evaluation,
                 init=self._init,
             )
-        )
+
+        processes.on_main(write)
 
 
 def _require_no_empty_val(data: str | Path) -> None:

@@ -28,6 +28,7 @@ from videomae.recipes.pretrain import PretrainRecipe
 from videomae.training.ema import WeightAverage
 from videomae.training.input_pictures import TitledClip, as_pixels, masked_clips
 from videomae.training.micro_batch import MicroBatch
+from videomae.training.model_card import TrainingFacts, write_model_card
 from videomae.training.optimizer import parameter_groups
 from videomae.training.progress_pictures import ProgressPictures, reconstruct_first
 from videomae.training.report import write_pretrain_report
@@ -198,6 +199,18 @@ class PretrainingTask:
             saved = Checkpoint.open(folder.path, task="pretraining")
             device = self.checkpoint.model.device
             pictures = reconstruct_first(saved, self.manifest.entries, self.recipe, device)
+            lines = [record["loss"] for record in folder.read_metrics() if record["split"] == "train"]
+            facts = TrainingFacts(
+                command=self.command,
+                data_set=self.data,
+                num_videos=len(self.manifest) - len(unreadable),
+                num_validation_videos=0,
+                num_unreadable=len(unreadable),
+                init=self._init,
+                recipe=self.recipe,
+                loss=lines[-1] if lines else None,
+            )
+            write_model_card(folder.path, self.checkpoint, facts)
             write_pretrain_report(
                 folder, self.recipe, self.manifest, unreadable, pictures, hidden_share=self._hidden_share
             )
