@@ -43,8 +43,16 @@ def test_what_is_no_whole_number(name: str, value: Any) -> None:
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_numbers_that_are_too_small(name: str) -> None:
     refused({name: -1}, f"{name}=-1: expected at least [01]")
-    if name != "decoder_num_hidden_layers":
+    if name not in ("decoder_num_hidden_layers", "hidden_size"):
         refused({name: 0}, f"{name}=0: expected at least 1")
+
+
+def test_widths_without_heads_are_refused_by_models() -> None:
+    """transformers' configuration takes them, and so do its own checks."""
+    for hidden_size in (0, 37):
+        config = VideoMAEConfig(hidden_size=hidden_size)
+        with pytest.raises(ConfigError, match=f"hidden_size={hidden_size} with num_attention_heads=12"):
+            config.validate()
 
 
 @pytest.mark.parametrize("name", FLOATS)

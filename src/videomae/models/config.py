@@ -1,6 +1,6 @@
 """The configuration of a VideoMAE network: transformers 4.34.0's `VideoMAEConfig`, without importing it or torch.
 
-Longer than 400 lines: the interface of one class, with a line for each of its parameters.
+Longer than 400 lines: the interface of one class, with a line for each of its parameters and of transformers' own.
 """
 
 from __future__ import annotations
@@ -75,10 +75,12 @@ class VideoMAEConfig:
             any other key is kept as an attribute and saved.
 
     Raises:
-        ConfigError: if the values describe no network.
+        ConfigError: if a value is none that a network can have; `validate`, which models call, also looks at how widths
+            and heads go together.
     """
 
     model_type = "videomae"
+    is_composition = False  # of several models, as transformers asks
 
     def __init__(
         self,
@@ -128,7 +130,7 @@ class VideoMAEConfig:
         self.decoder_intermediate_size = decoder_intermediate_size
         self.norm_pix_loss = norm_pix_loss
         self._set_common(kwargs)
-        self.validate()
+        self._check_values()
 
     def _set_common(self, kwargs: dict[str, Any]) -> None:
         """The keys that every transformers configuration has, then whatever else was given."""
@@ -141,12 +143,15 @@ class VideoMAEConfig:
         self.drop_path_rate: float = kwargs.pop("drop_path_rate", 0.0)
         self.classifier_dropout: float = kwargs.pop("classifier_dropout", None) or 0.0
         self.final_norm_eps: float = kwargs.pop("final_norm_eps", 1e-5)
-        self._set_pruned_heads(kwargs.pop("pruned_heads", None))
+        pruned = kwargs.pop("pruned_heads", None) or {}
+        if isinstance(pruned, dict):  # JSON makes text of the layers' numbers
+            pruned = {int(key) if str(key).isdecimal() and len(str(key)) < 9 else key: v for key, v in pruned.items()}
+        self.pruned_heads: Any = pruned
         self.position_grid: tuple[int, int, int] | None = limits.as_tuple(kwargs.pop("position_grid", None))
         self.image_mean: tuple[float, ...] | None = limits.as_tuple(kwargs.pop("image_mean", None))
         self.image_std: tuple[float, ...] | None = limits.as_tuple(kwargs.pop("image_std", None))
-        for key in _WRITER_KEYS:
-            kwargs.pop(key, None)
+        writer = {key: kwargs.pop(key, None) for key in _WRITER_KEYS}
+        self.torch_dtype = writer["torch_dtype"] or writer["dtype"]
         num_labels, id2label, label2id = (kwargs.pop(key, None) for key in ("num_labels", "id2label", "label2id"))
         if label2id is not None and not isinstance(label2id, Mapping):
             raise ConfigError(
@@ -168,15 +173,6 @@ class VideoMAEConfig:
             if hasattr(type(self), key) or not isinstance(key, str) or key.startswith("__"):
                 raise ConfigError(f"{key}={value!r}"[:100], expected="a key of a configuration", hint="remove it")
             setattr(self, key, value)
-
-    def _set_pruned_heads(self, pruned: Any) -> None:
-        """JSON makes strings of the layers' numbers."""
-        try:
-            self.pruned_heads = {int(layer): list(heads) for layer, heads in (pruned or {}).items()}
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"pruned_heads={pruned!r}", expected="a dictionary from layers to heads", hint="correct pruned_heads"
-            ) from error
 
     @property
     def num_labels(self) -> int:
@@ -218,6 +214,23 @@ class VideoMAEConfig:
             self._name_or_path = value
 
     @property
+    def torch_dtype(self) -> Any:
+        """The type of the weights in the file that the configuration came with, a `torch.dtype`, or None. Not saved."""
+        value = vars(self).get("_torch_dtype")
+        if isinstance(value, str):
+            import torch
+
+            value = getattr(torch, value, None)
+        return value
+
+    @torch_dtype.setter
+    def torch_dtype(self, value: Any) -> None:
+        if value is not None:
+            self._torch_dtype = value
+
+    dtype = torch_dtype
+
+    @property
     def use_return_dict(self) -> bool:
         """Whether models return output objects (else tuples)."""
         return self.return_dict
@@ -242,28 +255,32 @@ class VideoMAEConfig:
         return (IMAGENET_MEAN, IMAGENET_STD) if self.num_channels == 3 else None
 
     def validate(self) -> None:
-        """Check that the values describe a network; models call it again, since attributes can be set.
+        """Check that the values describe a network; models call it, since attributes can be set.
 
         Raises:
             ConfigError: names the first value that does not fit.
         """
-        limits.check_numbers(self)
-        limits.check_labels(self.id2label)
-        limits.check_kinds(self)
+        self._check_values()
         limits.check_pruned_heads(self.pruned_heads, self.num_hidden_layers, self.num_attention_heads)
-        limits.check_positions(self.position_grid, max(self.hidden_size, self.decoder_hidden_size))
-        limits.check_statistics(self.num_channels, self.image_mean, self.image_std)
         for part, width_key, heads_key in (
             ("an encoder", "hidden_size", "num_attention_heads"),
             ("a decoder", "decoder_hidden_size", "decoder_num_attention_heads"),
         ):
             width, heads = getattr(self, width_key), getattr(self, heads_key)
-            if width % heads:
+            if width % heads or not width:
                 raise ConfigError(
                     f"{width_key}={width} with {heads_key}={heads}",
                     expected=f"{part} width that its heads divide",
                     hint=f"choose a {width_key} that is a multiple of {heads_key}",
                 )
+
+    def _check_values(self) -> None:
+        """All but how widths, heads and pruned heads go together, which transformers too leaves to the models."""
+        limits.check_numbers(self)
+        limits.check_labels(self.id2label)
+        limits.check_kinds(self)
+        limits.check_positions(self.position_grid, max(self.hidden_size, self.decoder_hidden_size))
+        limits.check_statistics(self.num_channels, self.image_mean, self.image_std)
         if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
             raise ConfigError(
                 f"problem_type={self.problem_type!r}",
@@ -368,7 +385,8 @@ class VideoMAEConfig:
     def to_dict(self) -> dict[str, Any]:
         """All values as plain data, `model_type` included."""
         values = copy.deepcopy(self.__dict__)
-        values.pop("_name_or_path", None)
+        for key in ("_name_or_path", "_torch_dtype"):
+            values.pop(key, None)
         values["model_type"] = self.model_type
         return values
 
@@ -381,8 +399,9 @@ class VideoMAEConfig:
         if self.id2label == {0: "LABEL_0", 1: "LABEL_1"}:
             values.pop("id2label")
             values.pop("label2id")
-        # How attention is computed is the reader's choice, not a property of the weights.
-        values.pop("attn_implementation")
+        # How attention is computed and what training recomputes is the reader's choice, not a property of the weights.
+        for key in ("attn_implementation", "gradient_checkpointing"):
+            values.pop(key, None)
         return values
 
     def to_json_string(self, use_diff: bool = True) -> str:
@@ -422,9 +441,8 @@ class VideoMAEConfig:
             return hub.upload_folder(folder, repo_id, **{"commit_message": "Upload config", **kwargs})
 
     def __getattr__(self, name: str) -> Any:
-        # transformers' pipelines ask these of any configuration; no file of ours holds them.
-        if name in ("_commit_hash", "task_specific_params", "tokenizer_class"):
-            return None
+        if name in _NOT_OF_VIDEOS:
+            return copy.copy(_NOT_OF_VIDEOS[name])
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -447,6 +465,15 @@ def _plain(value: Any) -> Any:
     """What JSON has no word for: a NumPy number as the number that it is, all else by its name."""
     return value.item() if hasattr(value, "item") else str(value)
 
+
+# What transformers' own tools ask of any configuration, with its defaults. Kept only in files that say otherwise.
+_NOT_OF_VIDEOS: dict[str, Any] = {
+    **dict.fromkeys(("is_encoder_decoder", "is_decoder", "add_cross_attention", "torchscript", "use_bfloat16"), False),
+    **dict.fromkeys(("_commit_hash", "task_specific_params", "tokenizer_class", "prefix", "finetuning_task")),
+    **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id")),
+    "tie_word_embeddings": True,
+    "chunk_size_feed_forward": 0,
+}
 
 _COMMON_DEFAULTS: dict[str, Any] = {
     "output_attentions": False,

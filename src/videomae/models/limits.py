@@ -14,7 +14,7 @@ _LEAST = {
     "num_frames": 1,
     "tubelet_size": 1,
     "num_channels": 1,
-    "hidden_size": 1,
+    "hidden_size": 0,  # as in transformers' own checks of a configuration; no model takes it
     "num_hidden_layers": 1,
     "num_attention_heads": 1,
     "intermediate_size": 1,
@@ -116,6 +116,8 @@ def _is_text(label: str) -> bool:
 
 def check_pruned_heads(pruned: Any, num_layers: int, num_heads: int) -> None:
     """Raise a ConfigError unless `pruned` maps layers to some of their heads, at least one being left in each."""
+    if not isinstance(pruned, dict) or not all(isinstance(heads, list | tuple) for heads in pruned.values()):
+        _refuse("pruned_heads", repr(pruned), "a dictionary from layers to lists of heads")
     for layer, heads in pruned.items():
         if not is_whole(layer) or not 0 <= layer < num_layers:
             _refuse("pruned_heads", f"{{{layer!r}: …}}", f"layers from 0 to {num_layers - 1}")

@@ -22,7 +22,14 @@ logger = logging.getLogger("videomae")
 LoadingInfo = dict[str, list[Any]]
 
 # Keywords of transformers' `from_pretrained` that ask for what happens here anyway, or for nothing that exists here.
-_WITHOUT_EFFECT = {"use_safetensors", "low_cpu_mem_usage", "trust_remote_code", "proxies", "resume_download"}
+_WITHOUT_EFFECT = {
+    "use_safetensors",
+    "low_cpu_mem_usage",
+    "trust_remote_code",
+    "proxies",
+    "resume_download",
+    "_fast_init",
+}
 
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -65,6 +72,8 @@ class VideoMAEPreTrainedModel(ModelInterface):
     def post_init(self) -> None:
         """What each model does once its modules are there: draw new weights, remove the heads that are pruned."""
         self.init_weights()
+        if self.config.get("gradient_checkpointing"):  # the way of old files
+            self.gradient_checkpointing_enable()
         if self.config.pruned_heads:
             self.prune_heads(self.config.pruned_heads)
 
@@ -73,9 +82,9 @@ class VideoMAEPreTrainedModel(ModelInterface):
         if self.device.type == "meta":  # loading fills them; on that device each draw takes as long as a layer
             return
         for module in self.modules():
-            self._init_module(module)
+            self._init_weights(module)
 
-    def _init_module(self, module: nn.Module) -> None:
+    def _init_weights(self, module: nn.Module) -> None:
         """New values for the weights that `module` itself holds."""
         if isinstance(module, nn.Linear | nn.Conv3d):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
@@ -241,9 +250,9 @@ class VideoMAEPreTrainedModel(ModelInterface):
             if not absent:
                 continue
             for name in absent:
-                empty = torch.empty_like(getattr(module, name), device="cpu", dtype=dtype)
-                setattr(module, name, nn.Parameter(empty))
-            self._init_module(module)
+                zeros = torch.zeros_like(getattr(module, name), device="cpu", dtype=dtype)
+                setattr(module, name, nn.Parameter(zeros))
+            self._init_weights(module)
             with torch.no_grad():
                 for name, value in loaded.items():
                     getattr(module, name).copy_(value)
