@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 import videomae
-from videomae.checkpoint import describe_checkpoint
+from videomae.api.description import describe_checkpoint
 from videomae.core.errors import InputError
 from videomae.weights import original
 from videomae.weights.files import write_safetensors

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from videomae.checkpoint import Checkpoint, describe_checkpoint, load_checkpoint, new_processor
+from videomae.api.description import describe_checkpoint
+from videomae.checkpoint import Checkpoint, load_checkpoint, new_processor
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.models.config import VideoMAEConfig

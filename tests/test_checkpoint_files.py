@@ -14,7 +14,7 @@ from small_runs import Commands
 from torch.nn import functional as F
 
 import videomae
-from videomae.checkpoint import describe_checkpoint
+from videomae.api.description import describe_checkpoint
 from videomae.core.errors import CheckpointError, ConfigError, InputError
 from videomae.core.tubelets import position_table
 from videomae.weights import original
@@ -274,3 +274,66 @@ def test_all_that_does_not_fit_is_listed(tmp_path: Path) -> None:
         f"misshaped: {layer}.{{0,6}}.intermediate.dense.bias (2) of shape (5,) instead of (256,)): expected all "
         "weights for classification and no others; part of its encoder is missing; copy or download it again"
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_tables_of_positions_are_ours_or_refused(dtype: torch.dtype, tmp_path: Path) -> None:
+    state = original.to_original(pretrained().state_dict())
+    tables = {"encoder.pos_embed": position_table(32, 128).to(dtype), "pos_embed": position_table(32, 16).to(dtype)}
+    torch.save({**state, **tables}, tmp_path / "x.pth")
+    assert videomae.load_checkpoint(tmp_path / "x.pth", **CLIP)
+    tables["encoder.pos_embed"] = tables["encoder.pos_embed"] + torch.randn(1, 32, 128).to(dtype)
+    torch.save({**state, **tables}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"encoder.pos_embed of shape .*its positions were learned"):
+        videomae.load_checkpoint(tmp_path / "x.pth", **CLIP)
+
+
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = classifier()
+    state = model.state_dict()
+    for index in (0, 1):
+        state[f"videomae.encoder.layer.{index}.output.dense.weight"][3, 5] = float("nan")
+    state["classifier.bias"][1] = float("-inf")
+    model.half().save_pretrained(tmp_path, state_dict={name: tensor.half() for name, tensor in state.items()})
+    named = "NaN or infinity in videomae.encoder.layer.{0-1}.output.dense.weight (2), classifier.bias"
+    for load in (videomae.load_checkpoint, videomae.VideoMAEForVideoClassification.from_pretrained):
+        caplog.clear()
+        load(tmp_path)
+        assert f"{tmp_path}: {named}" in caplog.text
+    assert len(describe_checkpoint(tmp_path)["not_finite"]) == 3
+
+
+def test_large_numbers_are_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = classifier()
+    state = {name: torch.full_like(tensor, 3e38) for name, tensor in model.state_dict().items()}
+    model.save_pretrained(tmp_path, state_dict=state)
+    videomae.load_checkpoint(tmp_path)
+    assert "NaN" not in caplog.text
+
+
+def test_the_same_weights_have_one_checksum(tmp_path: Path) -> None:
+    model = classifier()
+    folder = _saved(model, tmp_path / "hf")
+    videomae.convert(folder, tmp_path / "v1.pth", layout="original")
+    model.save_pretrained(tmp_path / "shards", max_shard_size="200KB")
+    model.save_pretrained(tmp_path / "bin", safe_serialization=False)
+    sources = [folder, tmp_path / "v1.pth", tmp_path / "shards", tmp_path / "bin"]
+    found = [describe_checkpoint(source) for source in sources]
+    assert len({about["checksum"] for about in found}) == 1
+    assert [about["container"] for about in found] == [
+        *("model.safetensors", "v1.pth", "model.safetensors.index.json", "pytorch_model.bin")
+    ]
+    assert [about["layout"] for about in found] == ["hf", "original", "hf", "hf"]
+    with torch.no_grad():
+        model.classifier.bias[0] += 1
+    model.save_pretrained(folder)
+    assert describe_checkpoint(folder)["checksum"] != found[0]["checksum"]
+
+
+def test_shards_without_a_configuration(tmp_path: Path) -> None:
+    model = classifier()
+    model.save_pretrained(tmp_path, max_shard_size="200KB")
+    (tmp_path / "config.json").unlink()
+    assert (tmp_path / "model.safetensors.index.json").exists()
+    loaded = videomae.load_checkpoint(tmp_path, **CLIP, layer_norm_eps=1e-6, final_norm_eps=1e-6)
+    assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in model.state_dict().items())

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.models.adapt import adapt_weights, adapted_config, channel_means, describe_adaptation
-from videomae.models.config import CONFIG_NAME, VideoMAEConfig
-from videomae.models.from_shapes import config_of_tensors
+from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
 from videomae.models.pretrained import LoadingInfo, VideoMAEPreTrainedModel
+from videomae.models.stored import adapter_settings, base_of_adapter, read_stored, weights_without_config
 from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.video.sampling import ClipSampling
 from videomae.weights import files, hub, listing, names, original
@@ -77,17 +77,8 @@ class Checkpoint:
     ) -> Self:
         """A model, its processor and its sampling; arguments and errors as in `load_checkpoint`."""
         model = load_checkpoint(source, task=task, class_names=class_names, dtype=dtype, **options)
-        hub_options, overrides = hub.split_hub_options(options)
-        processor = _stored_processor(source, model.config, **hub_options)
-        sampling = _stored_sampling(processor, model.config)
-        if "num_frames" in overrides:
-            sampling = dataclasses.replace(sampling, num_frames=model.config.num_frames)
-            processor.sampling = sampling.to_dict()
-        if "image_size" in overrides:
-            fresh = new_processor(model.config, sampling)
-            processor.size, processor.crop_size = fresh.size, fresh.crop_size
         folder = Path(source) if Path(source).is_dir() else None
-        return cls(model, processor, _checked(sampling, model.config), folder)
+        return cls(model, *stored_inputs(source, model.config, options), folder)
 
     @property
     def device(self) -> torch.device:
@@ -143,8 +134,9 @@ def load_checkpoint(
         CheckpointError: if it is missing, damaged, or lacks weights that the task needs.
         ConfigError: if there is no such task.
     """
-    _, overrides = hub.split_hub_options(options)
-    stored, state = _stored(source, options)
+    _, overrides = split_options(options)
+    found = read_stored(source, options)
+    stored, state = found.config, found.state
     config = adapted_config(stored, overrides)
     adapt_weights(state, stored, config)
     adapted = describe_adaptation(stored, config)
@@ -210,50 +202,19 @@ def _require_exact_fit(
         logger.info("%s for %s: %s", source, task, listed)
 
 
-def _stored(source: str | Path, options: Mapping[str, Any]) -> tuple[VideoMAEConfig, dict[str, Tensor]]:
-    """The checkpoint's own configuration, and its tensors under our names.
-
-    What a file of weights does not tell about its network is taken from the overrides among `options`.
-    """
-    hub_options, overrides = hub.split_hub_options(options)
-    file = weights_without_config(source, **hub_options)
-    if file is None:
-        config = VideoMAEConfig.from_pretrained(source, **hub_options)
-        return config, names.to_current(files.read_weights(source, **hub_options))
-    found, about = files.read_checkpoint_file(file)
-    state = original.without_prefixes(found)
-    known: dict[str, Any] = {}
-    if original.is_original(state):
-        state = original.to_current(state)
-        known = {"layer_norm_eps": original.LAYER_NORM_EPS, "final_norm_eps": original.LAYER_NORM_EPS}
-    known |= original.known_settings(about.get("args"))
-    state = names.fit_prefix(names.to_current(state), bare=False)
-    if isinstance(about.get("config"), dict):
-        return VideoMAEConfig.from_dict(about["config"]), state
-    return config_of_tensors(state, str(source), {**overrides, **known}), state
-
-
-def weights_without_config(source: str | Path, **hub_options: Any) -> Path | None:
-    """The file of weights that `source` is, here or on the hub, or holds without a config.json; else None.
-
-    Without a config.json is a trainer's `checkpoint-N`.
-    """
-    path = Path(source)
-    if path.is_file():
-        return path if path.suffix.lower() in hub.WEIGHTS_SUFFIXES else None
-    if not path.is_dir():
-        return hub.resolve_named_file(source, **hub_options)
-    if (path / CONFIG_NAME).exists():
-        return None
-    return next((path / name for name in files.WEIGHT_NAMES[::2] if (path / name).is_file()), None)
-
-
 def read_config(source: str | Path, **options: Any) -> VideoMAEConfig:
     """The configuration of a checkpoint of any kind; options and errors as in `load_checkpoint`."""
+    hub_options, overrides = split_options(options)
+    if weights_without_config(source, **hub_options) is None and adapter_settings(source, **hub_options) is None:
+        return adapted_config(VideoMAEConfig.from_pretrained(source, **hub_options), overrides)
+    return adapted_config(read_stored(source, options).config, overrides)
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[hub.HubOptions, dict[str, Any]]:
+    """Options about files, and those that override the configuration."""
     hub_options, overrides = hub.split_hub_options(options)
-    if weights_without_config(source, **hub_options) is not None:
-        return adapted_config(_stored(source, options)[0], overrides)
-    return adapted_config(VideoMAEConfig.from_pretrained(source, **hub_options), overrides)
+    overrides.pop("base_model", None)
+    return hub_options, overrides
 
 
 def _check_labels(source: str | Path, config: VideoMAEConfig) -> None:
@@ -344,65 +305,41 @@ def stored_task(config: VideoMAEConfig) -> str:
     return "features"
 
 
-def describe_checkpoint(source: str | Path, **options: Any) -> dict[str, Any]:
-    """What a checkpoint is, as plain data: layout, task, network, clip, sampling, classes, weights.
+def stored_inputs(
+    source: str | Path, config: VideoMAEConfig, options: Mapping[str, Any]
+) -> tuple[VideoMAEImageProcessor, ClipSampling]:
+    """What feeds the model of a checkpoint: its processor and sampling, for the clips of `config`.
 
-    Options as for `load_checkpoint`.
-
-    Raises:
-        CheckpointError: if it is missing or damaged.
+    Args:
+        source: as for `load_checkpoint`.
+        config: of the model.
+        options: as for `load_checkpoint`, which made `config` of them.
     """
-    hub_options, _ = hub.split_hub_options(options)
-    stored, state = _stored(source, options)
-    config = adapted_config(stored, hub.split_hub_options(options)[1])
-    processor = _stored_processor(source, config, **hub_options)
-    num_frames, num_channels, height, width = config.grid.clip_shape
-    task = stored_task(config)
-    return {
-        "checkpoint": str(source),
-        "layout": _layout(source, **hub_options),
-        "task": task,
-        "num_parameters": sum(tensor.numel() for tensor in state.values()),
-        "num_tensors": len(state),
-        "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()}),
-        "network": {
-            "width": config.hidden_size,
-            "depth": config.num_hidden_layers,
-            "heads": config.num_attention_heads,
-            "decoder_width": config.decoder_hidden_size,
-            "decoder_depth": config.decoder_num_hidden_layers,
-            "decoder_heads": config.decoder_num_attention_heads,
-        },
-        "clip": {
-            "num_frames": num_frames,
-            "num_channels": num_channels,
-            "height": height,
-            "width": width,
-            "grid": list(config.grid.shape),
-            "num_tokens": config.grid.num_tokens,
-        },
-        "sampling": _checked(_stored_sampling(processor, config), config).to_dict(),
-        "image_mean": processor.image_mean,
-        "image_std": processor.image_std,
-        # Every configuration has label names, but only a classifier's mean anything.
-        "classes": [config.id2label[index] for index in sorted(config.id2label)] if task == "classification" else [],
-    }
+    _, overrides = split_options(options)
+    processor = _stored_processor(source, config, options)
+    sampling = _stored_sampling(processor, config)
+    if "num_frames" in overrides:
+        sampling = dataclasses.replace(sampling, num_frames=config.num_frames)
+        processor.sampling = sampling.to_dict()
+    if "image_size" in overrides:
+        fresh = new_processor(config, sampling)
+        processor.size, processor.crop_size = fresh.size, fresh.crop_size
+    return processor, _checked(sampling, config)
 
 
-def _layout(source: str | Path, **hub_options: Any) -> str:
-    file = weights_without_config(source, **hub_options)
-    if file is None:
-        return "hf"
-    is_original = original.is_original(original.without_prefixes(files.read_tensor_file(file)))
-    return "original" if is_original else "hf, weights alone"
-
-
-def _stored_processor(source: str | Path, config: VideoMAEConfig, **hub_options: Any) -> VideoMAEImageProcessor:
+def _stored_processor(source: str | Path, config: VideoMAEConfig, options: Mapping[str, Any]) -> VideoMAEImageProcessor:
     """The checkpoint's processor; a checkpoint without one gets the one that all published weights go with."""
-    is_file = weights_without_config(source, **{**hub_options, "force_download": False}) is not None
-    if is_file or hub.resolve_file(source, PROCESSOR_NAME, **hub_options) is None:
-        return new_processor(config, ClipSampling(num_frames=config.num_frames))
-    return _from_unit_pixels(VideoMAEImageProcessor.from_pretrained(source, **hub_options), config.num_channels)
+    hub_options = hub.split_hub_options({**options, "force_download": False})[0]  # all has just been downloaded
+    adapter = adapter_settings(source, **hub_options)
+    places: list[tuple[str | Path, Any]] = [(source, hub_options)]
+    if adapter is not None:  # PEFT writes none; a trainer may have
+        base = base_of_adapter(source, adapter, options)
+        places.append((base.pop("source"), base))
+    for place, about in places:
+        is_file = weights_without_config(place, **about) is not None
+        if not is_file and hub.resolve_file(place, PROCESSOR_NAME, **about) is not None:
+            return _from_unit_pixels(VideoMAEImageProcessor.from_pretrained(place, **about), config.num_channels)
+    return new_processor(config, ClipSampling(num_frames=config.num_frames))
 
 
 def _from_unit_pixels(processor: VideoMAEImageProcessor, num_channels: int) -> VideoMAEImageProcessor:

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from small_runs import Commands
 
 import videomae
-from videomae.checkpoint import describe_checkpoint, load_checkpoint, new_processor
+from videomae.api.description import describe_checkpoint
+from videomae.checkpoint import load_checkpoint, new_processor
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.video.sampling import ClipSampling
 from videomae.weights import original

@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> int:
     """Parse, read, print."""
     options = parse(InfoOptions, arguments, command="info")
 
-    from videomae.checkpoint import describe_checkpoint
+    from videomae.api.description import describe_checkpoint
 
     given = {name: getattr(options, name) for name in ("num_frames", "image_size")}
     about = describe_checkpoint(

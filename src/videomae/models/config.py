@@ -194,13 +194,14 @@ class VideoMAEConfig:
         """Name the classes. Keys of `id2label` may be the strings that JSON makes of numbers."""
         try:
             self.id2label = {int(index): label for index, label in id2label.items()}
+            numbers = {label: index for index, label in self.id2label.items()}
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise ConfigError(
                 f"id2label={id2label!r}",
                 expected="a dictionary from class numbers to names",
                 hint="make one of a list with dict(enumerate(names))",
             ) from error
-        self.label2id = dict(label2id) if label2id else {label: index for index, label in self.id2label.items()}
+        self.label2id = dict(label2id) if label2id else numbers
 
     @property
     def name_or_path(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
@@ -16,6 +17,7 @@ from videomae.core.errors import CheckpointError, ConfigError
 from videomae.models.config import VideoMAEConfig
 from videomae.models.interface import ModelInterface
 from videomae.weights import files, hub, listing, names, shards
+from videomae.weights.finite import not_finite
 
 logger = logging.getLogger("videomae")
 
@@ -203,8 +205,11 @@ class VideoMAEPreTrainedModel(ModelInterface):
             CheckpointError: if shapes differ, or no tensor of `state` has a name of the encoder's.
         """
         _check_types(state, source)
-        with torch.device("meta"):
-            model = cls(config)
+        # Reading the weights takes about as long as building the modules, and needs no Python.
+        with ThreadPoolExecutor(1) as thread:
+            looking = thread.submit(not_finite, state)
+            with torch.device("meta"):
+                model = cls(config)
         # A bare encoder carries no `videomae.` before its names.
         bare = not hasattr(model, cls.base_model_prefix)
         state = names.fit_prefix(names.to_current(state), bare=bare)
@@ -240,15 +245,19 @@ class VideoMAEPreTrainedModel(ModelInterface):
         target = dtype or next(tensor.dtype for tensor in fitting.values())
         model.load_state_dict({name: tensor.to(target) for name, tensor in fitting.items()}, strict=False, assign=True)
         model._materialize(target)
+        if broken := looking.result():
+            logger.warning(
+                "%s: NaN or infinity in %s; predictions will be NaN", source, listing.grouped(sorted(broken))
+            )
         return model.eval(), info
 
     def _materialize(self, dtype: torch.dtype) -> None:
         """Give the weights that no checkpoint filled (still without memory) new values."""
         for module in self.modules():
-            loaded = {n: p.detach().clone() for n, p in module.named_parameters(recurse=False) if not p.is_meta}
             absent = [name for name, parameter in module.named_parameters(recurse=False) if parameter.is_meta]
             if not absent:
                 continue
+            loaded = {n: p.detach().clone() for n, p in module.named_parameters(recurse=False) if not p.is_meta}
             for name in absent:
                 zeros = torch.zeros_like(getattr(module, name), device="cpu", dtype=dtype)
                 setattr(module, name, nn.Parameter(zeros))

@@ -52,13 +52,18 @@ def read_weights(name_or_path: str | Path, **options: Unpack[HubOptions]) -> Sta
     Raises:
         CheckpointError: if there are no weights, or a file of them is missing or damaged.
     """
+    return read_named_weights(name_or_path, **options)[0]
+
+
+def read_named_weights(name_or_path: str | Path, **options: Unpack[HubOptions]) -> tuple[StateDict, str]:
+    """As `read_weights`, and the name of the file, or of the index, that they are in."""
     for name in WEIGHT_NAMES:
         path = resolve_file(name_or_path, name, **options)
         if path is None:
             continue
         if not name.endswith(".index.json"):
-            return read_tensor_file(path)
-        return _read_shards(name_or_path, path, **options)
+            return read_tensor_file(path), name
+        return _read_shards(name_or_path, path, **options), name
     raise CheckpointError(
         f"{name_or_path} without weights",
         expected=" or ".join(WEIGHT_NAMES[::2]),

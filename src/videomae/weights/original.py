@@ -33,8 +33,6 @@ _PARTS = ("query", "key", "value")
 _OUR_BLOCK = re.compile(r"(videomae\.encoder\.layer|decoder\.decoder_layers)\.(\d+)\.(.+)")
 _THEIR_BLOCK = re.compile(r"(encoder\.|decoder\.)?blocks\.(\d+)\.(.+)")
 _PREFIXES = ("module.", "backbone.", "_orig_mod.", "model.")
-# Of tables that some forks save with the weights; ours are computed.
-_COMPUTED = re.compile(r"(encoder\.|decoder\.)?pos_embed")
 
 
 def without_prefixes(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,8 +67,6 @@ def to_current(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     ours: dict[str, Tensor] = {}
     is_pretraining = any(name.startswith("encoder.") for name in state)
     for name, tensor in state.items():
-        if _COMPUTED.fullmatch(name):
-            continue
         block = _THEIR_BLOCK.fullmatch(name)
         if block is None:
             ours[_our_name(name, is_pretraining=is_pretraining)] = tensor
