@@ -3,11 +3,12 @@
 Usage: PYTHON peer.py JOBS.json, a list of objects with
 
     action    "save": a random model into `folder`; "load": the model that is there
-    class     VideoMAEModel, VideoMAEForPreTraining or VideoMAEForVideoClassification
+    class     VideoMAEModel, VideoMAEForPreTraining or VideoMAEForVideoClassification; of "load" also an Auto class
     folder    the checkpoint folder
     tensors   a .safetensors file: for "save" written, for "load" read for its inputs
     config    of "save": keyword arguments of VideoMAEConfig
     options   of "save": keyword arguments of save_pretrained
+    pruned    of "save", optional: pairs of a layer and the heads that are pruned before
     outputs   of "load": a .safetensors file to write
 
 It writes each job's report beside the job's `tensors` or `outputs`, with the suffix .json.
@@ -60,6 +61,7 @@ def compute(model, inputs):
 def save(job):
     model = getattr(transformers, job["class"])(transformers.VideoMAEConfig(**job["config"]))
     draw(model)
+    model.prune_heads(dict(job.get("pruned", ())))
     model.save_pretrained(job["folder"], **job["options"])
     save_file(compute(model, draw_inputs(job["class"], model.config)), job["tensors"])
     return job["tensors"], {"files": sorted(path.name for path in Path(job["folder"]).iterdir())}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import TINY, make
+from tiny_models import TINY, make, run
 
 import videomae
 
@@ -251,3 +251,60 @@ def test_adapters_name_the_model_that_they_are_for(transformers: Any, tmp_path: 
 
     config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(tmp_path / "base")
+
+
+@pytest.mark.parametrize(
+    ("ours", "auto"),
+    [
+        ("VideoMAEModel", "AutoModel"),
+        ("VideoMAEForPreTraining", "AutoModelForPreTraining"),
+        ("VideoMAEForVideoClassification", "AutoModelForVideoClassification"),
+        ("VideoMAEForVideoClassification", "AutoModel"),
+    ],
+)
+def test_auto_classes_on_our_folders(ours: str, auto: str, transformers: Any, tmp_path: Path) -> None:
+    model = make(getattr(videomae, ours), id2label=LABELS)
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    new_processor().save_pretrained(tmp_path)
+
+    theirs, info = getattr(transformers, auto).from_pretrained(tmp_path, output_loading_info=True)
+
+    heads = {"fc_norm.weight", "fc_norm.bias", "classifier.weight", "classifier.bias"}
+    is_bare = auto == "AutoModel" and ours != "VideoMAEModel"
+    assert set(info["unexpected_keys"]) == (heads if is_bare else set())
+    assert not info["missing_keys"]
+    assert not info["mismatched_keys"]
+    assert type(theirs).__name__ == ("VideoMAEModel" if is_bare else ours)
+    expected = run(model.videomae if is_bare else model)
+    with torch.no_grad():
+        assert torch.allclose(run(theirs)[0], expected[0], atol=1e-5)
+    assert transformers.AutoConfig.from_pretrained(tmp_path).id2label == LABELS
+    assert type(transformers.AutoImageProcessor.from_pretrained(tmp_path)).__name__.startswith("VideoMAEImageProcessor")
+
+
+def test_accelerate_places_and_prepares(tmp_path: Path) -> None:
+    accelerate = pytest.importorskip("accelerate", reason="needs the peers extra")
+    model = make(videomae.VideoMAEForVideoClassification)
+    model.save_pretrained(tmp_path)
+
+    with accelerate.init_empty_weights():
+        empty = videomae.VideoMAEForVideoClassification(model.config)
+    placed = accelerate.load_checkpoint_and_dispatch(empty.eval(), str(tmp_path), device_map={"": "cpu"})
+    assert torch.equal(run(placed).logits, run(model).logits)
+    assert set(accelerate.infer_auto_device_map(model, no_split_module_classes=list(model._no_split_modules))) == {""}
+
+    accelerator = accelerate.Accelerator(cpu=True)
+    prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    before = [parameter.clone() for parameter in model.parameters()]
+    accelerator.backward(run(prepared, labels=torch.tensor([0, 1])).loss)
+    optimizer.step()
+    assert not any(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    unwrapped = accelerator.unwrap_model(prepared)
+    unwrapped.save_pretrained(
+        tmp_path / "after",
+        is_main_process=accelerator.is_main_process,
+        save_function=accelerator.save,
+        state_dict=accelerator.get_state_dict(prepared),
+    )
+    loaded = videomae.VideoMAEForVideoClassification.from_pretrained(tmp_path / "after")
+    assert torch.equal(run(loaded).logits, run(model.eval()).logits)
