@@ -37,17 +37,21 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
             learning_rate=1e-3,
             per_device_train_batch_size=4,
             dataloader_pin_memory=torch.cuda.is_available(),
-            save_strategy="no",
+            eval_strategy="epoch",
+            save_strategy="epoch",
+            save_total_limit=1,
+            load_best_model_at_end=True,
+            metric_for_best_model="top1",
             report_to=[],
             remove_unused_columns=False,
         ),
         train_dataset=videomae.VideoDataset(options.data, split="train", **clip),
         eval_dataset=videomae.VideoDataset(options.data, split="val", training=False, **clip),
+        processing_class=checkpoint.processor,  # saved beside the model
         compute_metrics=lambda found: {"top1": float((found.predictions.argmax(-1) == found.label_ids).mean())},
     )
     trainer.train()
-    checkpoint.model.save_pretrained(options.output)  # Trainer itself would write the weights without config.json
-    checkpoint.processor.save_pretrained(options.output)
+    trainer.save_model()  # a checkpoint, as is each checkpoint-N in the folder
     metrics: dict[str, float] = trainer.evaluate()
     print(f"validation top-1 {metrics['eval_top1']:.1%}")
     return metrics
