@@ -134,6 +134,9 @@ def take_tokens(tokens: Shaped[Tensor, "#B N D"], index: Int64[Tensor, "B K"]) -
     return torch.take_along_dim(tokens, index.unsqueeze(-1), dim=1)
 
 
+_ROWS_AT_ONCE = 2048
+
+
 @lru_cache(maxsize=32)
 def position_table(num_positions: int, width: int) -> Float[Tensor, "1 N D"]:
     """Fixed sinusoids over the flat token index, (1, num_positions, width), float32 on the CPU. Do not write into it.
@@ -141,7 +144,11 @@ def position_table(num_positions: int, width: int) -> Float[Tensor, "1 N D"]:
     angle(position, j) = position / 10000^(2·floor(j/2)/width); sine on even j, cosine on odd j
     (Attention Is All You Need, §3.5; one axis over time, rows and columns together). Computed in float64.
     """
-    return torch.from_numpy(_sinusoids(num_positions, width)).float().unsqueeze(0)
+    table = np.empty((num_positions, width), np.float32)
+    for start in range(0, num_positions, _ROWS_AT_ONCE):  # float64 of a long table would take twice its memory
+        rows = table[start : start + _ROWS_AT_ONCE]
+        rows[:] = _sinusoids(np.arange(start, start + len(rows)), width)
+    return torch.from_numpy(table).unsqueeze(0)
 
 
 @lru_cache(maxsize=32)
@@ -158,17 +165,20 @@ def grid_positions(
     """
     if trained_shape in (None, shape):
         return position_table(math.prod(shape), width)
-    trained = torch.from_numpy(_sinusoids(math.prod(trained_shape), width))
+    trained = torch.from_numpy(_sinusoids(np.arange(math.prod(trained_shape)), width))
     volume = trained.reshape(1, *trained_shape, width).permute(0, 4, 1, 2, 3)
     volume = F.interpolate(volume, size=shape, mode="trilinear", align_corners=False)
     return volume.flatten(2).transpose(1, 2).float().contiguous()
 
 
-def _sinusoids(num_positions: int, width: int) -> np.ndarray:
-    """`position_table` as float64 (num_positions, width)."""
-    exponent = 2 * (np.arange(width) // 2) / width
-    angle = np.arange(num_positions)[:, None] / np.power(10000, exponent)[None, :]
-    return np.where(np.arange(width) % 2 == 0, np.sin(angle), np.cos(angle))
+def _sinusoids(positions: np.ndarray, width: int) -> np.ndarray:
+    """Rows of `position_table` as float64 (len(positions), width)."""
+    exponent = 2 * np.arange((width + 1) // 2) / width
+    angle = positions[:, None] / np.power(10000, exponent)[None, :]
+    table = np.empty((len(positions), width))
+    table[:, 0::2] = np.sin(angle)
+    table[:, 1::2] = np.cos(angle[:, : width // 2])
+    return table
 
 
 def _blocks(clips: Tensor, grid: TubeletGrid) -> Tensor:

@@ -111,7 +111,7 @@ def check_labels(id2label: dict[int, str]) -> None:
 
 def _is_text(label: str) -> bool:
     """Whether it can be printed: JSON may hold halves of a character."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in label)
+    return label.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in label)
 
 
 def check_pruned_heads(pruned: Any, num_layers: int, num_heads: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, overload
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from videomae.core.device import choose_device
 from videomae.core.errors import CheckpointError, ConfigError
@@ -35,6 +36,8 @@ _WITHOUT_EFFECT = {
 
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_PATCHES = "embeddings.patch_embeddings.projection.weight"
+_LONG_TABLE = 1 << 25
 # The largest published network has 1e9 weights.
 _MOST_FRESH = 2_000_000_000
 
@@ -205,50 +208,37 @@ class VideoMAEPreTrainedModel(ModelInterface):
             CheckpointError: if shapes differ, or no tensor of `state` has a name of the encoder's.
         """
         _check_types(state, source)
-        # Reading the weights takes about as long as building the modules, and needs no Python.
+        _check_width(config, state, source)
+        # Reading all weights from the disk takes about as long as building the modules, and needs no Python.
         with ThreadPoolExecutor(1) as thread:
             looking = thread.submit(not_finite, state)
-            with torch.device("meta"):
+            with torch.device("meta"), WithoutDraws():
                 model = cls(config)
-        # A bare encoder carries no `videomae.` before its names.
-        bare = not hasattr(model, cls.base_model_prefix)
-        state = names.fit_prefix(names.to_current(state), bare=bare)
-        expected = model.state_dict()
-        mismatched = [
-            (name, tuple(state[name].shape), tuple(expected[name].shape))
-            for name in expected
-            if name in state and state[name].shape != expected[name].shape
-        ]
-        dropped = {name for name, _, _ in mismatched}
-        fitting = {name: tensor for name, tensor in state.items() if name in expected and name not in dropped}
-        info: LoadingInfo = {
-            "missing_keys": [name for name in expected if name not in fitting and name not in dropped],
-            "unexpected_keys": [name for name in state if name not in expected],
-            "mismatched_keys": mismatched,
-            "error_msgs": [],
-        }
-        if not any("encoder.layer." in name or "patch_embeddings" in name for name in expected.keys() & state.keys()):
-            raise CheckpointError(
-                source,
-                expected="weights under the names of a VideoMAE model",
-                hint=f"its tensors have names such as {listing.grouped(sorted(state)[:3]) or '(none)'}",
-            )
-        if check is not None:
-            check(info)
-        elif mismatched and not ignore_mismatched_sizes:
-            raise CheckpointError(
-                f"{source} ({listing.misfits(missing=(), unexpected=(), mismatched=mismatched)})",
-                expected="shapes as in the configuration",
-                hint="use the checkpoint's own configuration, or pass ignore_mismatched_sizes=True",
-            )
-        _check_size_of_fresh(config, sum(expected[name].numel() for name in info["missing_keys"] + [*dropped]), source)
-        target = dtype or next(tensor.dtype for tensor in fitting.values())
-        model.load_state_dict({name: tensor.to(target) for name, tensor in fitting.items()}, strict=False, assign=True)
-        model._materialize(target)
-        if broken := looking.result():
-            logger.warning(
-                "%s: NaN or infinity in %s; predictions will be NaN", source, listing.grouped(sorted(broken))
-            )
+            info, fitting = _compare(model, state)
+            if not any("encoder.layer." in name or "patch_embeddings" in name for name in fitting):
+                raise CheckpointError(
+                    source,
+                    expected="weights under the names of a VideoMAE model",
+                    hint=f"its tensors have names such as {listing.grouped(sorted(state)[:3]) or '(none)'}",
+                )
+            mismatched = info["mismatched_keys"]
+            if check is not None:
+                check(info)
+            elif mismatched and not ignore_mismatched_sizes:
+                raise CheckpointError(
+                    f"{source} ({listing.misfits(missing=(), unexpected=(), mismatched=mismatched)})",
+                    expected="shapes as in the configuration",
+                    hint="use the checkpoint's own configuration, or pass ignore_mismatched_sizes=True",
+                )
+            num_fresh = sum(p.numel() for name, p in model.named_parameters() if name not in fitting)
+            _check_size_of_fresh(config, num_fresh, source)
+            target = dtype or next(tensor.dtype for tensor in fitting.values())
+            typed = {name: tensor.to(target) for name, tensor in fitting.items()}
+            model.load_state_dict(typed, strict=False, assign=True)
+            model._materialize(target)
+            if broken := looking.result():
+                named = listing.grouped(sorted(broken))
+                logger.warning("%s: NaN or infinity in %s; predictions will be NaN", source, named)
         return model.eval(), info
 
     def _materialize(self, dtype: torch.dtype) -> None:
@@ -335,6 +325,46 @@ class VideoMAEPreTrainedModel(ModelInterface):
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, **saving)
             return hub.upload_folder(folder, repo_id, **{"commit_message": f"Upload {type(self).__name__}", **kwargs})
+
+
+class WithoutDraws(TorchFunctionMode):
+    """Inside it new modules leave their weights as they are made: on the meta device each draw takes longer."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+_DRAWS = frozenset((nn.init.kaiming_uniform_, nn.init.uniform_, Tensor.uniform_, Tensor.normal_, Tensor.fill_))
+
+
+def _compare(model: VideoMAEPreTrainedModel, state: Mapping[str, Tensor]) -> tuple[LoadingInfo, dict[str, Tensor]]:
+    """What of `state` is missing, unexpected or mismatched in a model, and the tensors that fit, by its names."""
+    # A bare encoder carries no `videomae.` before its names.
+    bare = not hasattr(model, model.base_model_prefix)
+    state = names.fit_prefix(names.to_current(state), bare=bare)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    mismatched = [(n, found[n], shape) for n, shape in shapes.items() if found.get(n, shape) != shape]
+    info: LoadingInfo = {
+        "missing_keys": [name for name in shapes if name not in found],
+        "unexpected_keys": [name for name in found if name not in shapes],
+        "mismatched_keys": mismatched,
+        "error_msgs": [],
+    }
+    return info, {name: state[name] for name, shape in shapes.items() if found.get(name) == shape}
+
+
+def _check_width(config: VideoMAEConfig, state: Mapping[str, Tensor], source: str) -> None:
+    """A long table of positions is not computed for weights of another width, whose shapes are listed else."""
+    width = next((len(tensor) for name, tensor in state.items() if name.endswith(_PATCHES) and tensor.ndim), None)
+    if config.grid.num_tokens * config.hidden_size > _LONG_TABLE and width not in (None, config.hidden_size):
+        raise CheckpointError(
+            f"{source} with weights {width} wide and {config.hidden_size} in its configuration",
+            expected="equal widths",
+            hint="its config.json belongs to other weights",
+        )
 
 
 def _check_types(state: Mapping[str, Tensor], source: str) -> None:
