@@ -327,19 +327,30 @@ def stored_inputs(
     return processor, _checked(sampling, config)
 
 
-def _stored_processor(source: str | Path, config: VideoMAEConfig, options: Mapping[str, Any]) -> VideoMAEImageProcessor:
-    """The checkpoint's processor; a checkpoint without one gets the one that all published weights go with."""
+def processor_place(source: str | Path, options: Mapping[str, Any]) -> tuple[str | Path, hub.HubOptions] | None:
+    """Where the processor's file of a checkpoint is, as folder or hub name and options; None where there is none.
+
+    An adapter of PEFT has its base's, unless a trainer wrote one beside it.
+    """
     hub_options = hub.split_hub_options({**options, "force_download": False})[0]  # all has just been downloaded
+    places: list[tuple[str | Path, hub.HubOptions]] = [(source, hub_options)]
     adapter = adapter_settings(source, **hub_options)
-    places: list[tuple[str | Path, Any]] = [(source, hub_options)]
-    if adapter is not None:  # PEFT writes none; a trainer may have
-        base = base_of_adapter(source, adapter, options)
-        places.append((base.pop("source"), base))
+    if adapter is not None:
+        places.append(base_of_adapter(source, adapter, options))
     for place, about in places:
         is_file = weights_without_config(place, **about) is not None
         if not is_file and hub.resolve_file(place, PROCESSOR_NAME, **about) is not None:
-            return _from_unit_pixels(VideoMAEImageProcessor.from_pretrained(place, **about), config.num_channels)
-    return new_processor(config, ClipSampling(num_frames=config.num_frames))
+            return place, about
+    return None
+
+
+def _stored_processor(source: str | Path, config: VideoMAEConfig, options: Mapping[str, Any]) -> VideoMAEImageProcessor:
+    """The checkpoint's processor; a checkpoint without one gets the one that all published weights go with."""
+    found = processor_place(source, options)
+    if found is None:
+        return new_processor(config, ClipSampling(num_frames=config.num_frames))
+    place, hub_options = found
+    return _from_unit_pixels(VideoMAEImageProcessor.from_pretrained(place, **hub_options), config.num_channels)
 
 
 def _from_unit_pixels(processor: VideoMAEImageProcessor, num_channels: int) -> VideoMAEImageProcessor:

@@ -5,29 +5,41 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from small_runs import Commands
 
 import videomae
+from videomae.api.description import describe_checkpoint
+from videomae.core.errors import CheckpointError
 from videomae.training.finetune import FinetuneResult
 from videomae.training.pretrain import PretrainResult
+from videomae.weights import original
 
 
-def _rows(commands: Commands, model: Path) -> dict[str, str]:
-    assert commands("info", model) == 0, commands.err
+def _rows(commands: Commands, model: Path, *options: object) -> dict[str, str]:
+    assert commands("info", model, *options) == 0, commands.err
     return {line[:12].strip(): line[12:] for line in commands.out.splitlines()}
 
 
 def test_a_pretrained_model(commands: Commands, pretrained: PretrainResult) -> None:
     rows = _rows(commands, pretrained.folder)
     assert rows["task"] == "pretraining"
-    assert rows["encoder"] == "width 128, depth 4, 4 heads"
+    assert rows["encoder"] == "width 128, depth 4, 4 heads, MLP 512, patch 2×8×8"
     assert rows["decoder"] == "width 128, depth 1, 4 heads"
     assert rows["clip"] == "4 frames, 32×32 px, 3 channels"
     assert rows["tokens"] == "32 = 2 × 4 × 4 (time × rows × columns)"
     assert rows["sampling"] == "dense, frame stride 1"
     assert "classes" not in rows
     model = videomae.VideoMAEForPreTraining.from_pretrained(pretrained.folder)
-    assert rows["weights"].startswith(f"{model.num_parameters():,} in ")
+    assert rows["size"] == f"tiny, {model.num_parameters():,} parameters"
+    assert rows["weights"] == f"{len(model.state_dict())} tensors, float32"
+    assert rows["layout"] == "hf, names of transformers 4.x, in model.safetensors"
+    assert rows["head"] == "decoder"
+    assert rows["to embed"] == "drops decoder, encoder_to_decoder, mask_token"
+    assert rows["to pretrain"] == "as it is"
+    assert rows["to finetune"] == "drops decoder, encoder_to_decoder, mask_token, final norm; new fc_norm, classifier"
+    assert len(rows["checksum"]) == len("sha256:") + 64
+    assert "not finite" not in rows
 
 
 def test_a_classifier(commands: Commands, finetuned: FinetuneResult) -> None:
@@ -35,6 +47,9 @@ def test_a_classifier(commands: Commands, finetuned: FinetuneResult) -> None:
     assert rows["task"] == "classification"
     assert rows["classes"] == "3: blue, green, red"
     assert "decoder" not in rows
+    assert rows["head"] == "linear classifier of 3 classes on the normalized mean of the tokens"
+    assert rows["to pretrain"] == "not possible: it has no decoder"
+    assert rows["to finetune"] == "as it is; other classes start a new classifier"
 
 
 def test_a_bare_encoder(commands: Commands, tmp_path: Path) -> None:
@@ -46,6 +61,38 @@ def test_a_bare_encoder(commands: Commands, tmp_path: Path) -> None:
     assert rows["task"] == "features"
     assert rows["clip"] == "2 frames, 32×64 px, 3 channels"
     assert "classes" not in rows
+
+
+def test_a_file_of_the_original_code(commands: Commands, pretrained: PretrainResult, tmp_path: Path) -> None:
+    videomae.convert(pretrained.folder, tmp_path / "x.pth", layout="original")
+    rows = _rows(commands, tmp_path / "x.pth")
+    assert rows["layout"] == "original, names of MCG-NJU/VideoMAE and VideoMAEv2, in x.pth"
+    assert rows["checksum"] == _rows(commands, pretrained.folder)["checksum"]
+    assert rows["sampling"].endswith("(assumed: there is no preprocessor_config.json)")
+    model = videomae.VideoMAEForPreTraining.from_pretrained(pretrained.folder)
+    state = {**model.state_dict(), "mask_token": torch.full((1, 1, 128), float("nan"))}
+    torch.save(original.to_original(state), tmp_path / "x.pth")
+    rows = _rows(commands, tmp_path / "x.pth", "--num-frames", 4, "--image-size", 32)
+    assert rows["not finite"] == "mask_token"
+
+
+def test_what_info_promises_is_what_loading_does(
+    pretrained: PretrainResult, finetuned: FinetuneResult, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder in (pretrained.folder, finetuned.folder):
+        for task, use in describe_checkpoint(folder)["uses"].items():
+            names = ["a", "b"] if task == "classification" and use["new"] else None
+            if use is None:
+                with pytest.raises(CheckpointError):
+                    videomae.load_checkpoint(folder, task=task)
+                continue
+            caplog.clear()
+            with caplog.at_level("INFO", logger="videomae"):
+                videomae.load_checkpoint(folder, task=task, class_names=names)
+            logged = " ".join(caplog.messages)
+            assert ("drops" in logged) == bool(use["drops"])
+            assert ("new" in logged) == bool(use["new"])
+            assert all(part in logged for part in [*use["drops"], *use["new"]] if part != "final norm")
 
 
 def test_json(commands: Commands, pretrained: PretrainResult, finetuned: FinetuneResult) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videomae.checkpoint import split_options, stored_inputs, stored_task
+from videomae.checkpoint import processor_place, split_options, stored_inputs, stored_task
 from videomae.models.adapt import adapted_config, describe_adaptation
 from videomae.models.config import VideoMAEConfig
 from videomae.models.stored import read_stored
@@ -70,6 +70,7 @@ def describe_checkpoint(source: str | Path, **options: Any) -> dict[str, Any]:
             "grid": list(config.grid.shape),
             "num_tokens": config.grid.num_tokens,
         },
+        "has_processor": processor_place(source, options) is not None,
         "sampling": sampling.to_dict(),
         "image_mean": processor.image_mean,
         "image_std": processor.image_std,
@@ -106,9 +107,7 @@ def _head(state: Mapping[str, Tensor], config: VideoMAEConfig) -> str | None:
     if any(name.startswith("classifier.") for name in state):
         pooled = "the normalized mean of the tokens" if config.use_mean_pooling else "the first token"
         return f"linear classifier of {config.num_labels} classes on {pooled}"
-    if any(name.startswith("decoder.") for name in state):
-        return f"decoder of {config.decoder_num_hidden_layers} layers, {config.decoder_hidden_size} wide"
-    return None
+    return "decoder" if any(name.startswith("decoder.") for name in state) else None
 
 
 def _uses(state: Mapping[str, Tensor], config: VideoMAEConfig) -> dict[str, dict[str, list[str]] | None]:

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from videomae.core.choices import PrecisionName
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntoldOptions:
+    """What a file of weights alone may not tell."""
+
+    num_frames: int | None = None
+    """Frames in a clip, where a file of weights does not tell; the published models have 16."""
+    image_size: int | None = None
+    """Pixels, where a file of weights does not tell; the published models have 224."""
+    num_attention_heads: int | None = None
+    """Heads of an encoder of an unusual width."""
+    decoder_num_attention_heads: int | None = None
+    """Heads of a decoder of an unusual width."""
+    base_model: str | None = None
+    """Checkpoint that an adapter of PEFT is merged into; by default the one that it names."""
+
+    def told(self) -> dict[str, Any]:
+        """Those that are given, as keywords of `load_checkpoint`."""
+        given = {field.name: getattr(self, field.name) for field in fields(UntoldOptions)}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,8 +121,10 @@ def adapter_settings(source: str | Path, **hub_options: Any) -> dict[str, Any] |
     return None if file is None else files.read_json(file)
 
 
-def base_of_adapter(source: str | Path, settings: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the base of an adapter is: `source` and hub options for it; `base_model` among `options` wins."""
+def base_of_adapter(
+    source: str | Path, settings: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[str | Path, hub.HubOptions]:
+    """Where the base of an adapter is: a source and hub options for it; `base_model` among `options` wins."""
     base = options.get("base_model") or settings.get("base_model_name_or_path")
     if not isinstance(base, str | Path) or not base:
         raise CheckpointError(
@@ -131,17 +133,18 @@ def base_of_adapter(source: str | Path, settings: Mapping[str, Any], options: Ma
             hint=f"give base_model=…, or correct {adapters.ADAPTER_CONFIG_NAME}",
         )
     hub_options, _ = hub.split_hub_options(options)
-    about_files = {name: value for name, value in hub_options.items() if name not in ("revision", "subfolder")}
+    place: hub.HubOptions = {**hub_options}
+    place.pop("subfolder", None)
     revision = settings.get("revision")
-    return {"source": base, **about_files, **({"revision": revision} if isinstance(revision, str) else {})}
+    place["revision"] = revision if isinstance(revision, str) else None
+    return base, place
 
 
 def _read_adapter(source: str | Path, settings: Mapping[str, Any], options: Mapping[str, Any]) -> Stored:
     """The base that an adapter names, with the adapter merged into it."""
     adapters.check_settings(settings, str(source))
     hub_options, overrides = hub.split_hub_options(options)
-    place = base_of_adapter(source, settings, options)
-    base_source = place.pop("source")
+    base_source, place = base_of_adapter(source, settings, options)
     if adapter_settings(base_source, **place) is not None:
         raise CheckpointError(
             f"{source} with {base_source}, another adapter, as its base",
