@@ -101,7 +101,9 @@ def test_a_file_by_its_name(tmp_path: Path, hub: StandInHub, monkeypatch: pytest
     (tmp_path / "team" / "tiny").mkdir(parents=True)
     (tmp_path / "team" / "tiny" / "vit.pth").touch()
     assert resolve_named_file("team/tiny/vit.pth", **options) is None
-    with pytest.raises(CheckpointError, match=r"team/tiny/base\.pth: .* give one of them, team/tiny/vit\.pth"):
+    with pytest.raises(
+        CheckpointError, match=r"team/tiny/base\.pth: .* give one of its files of weights, team/tiny/vit\.pth"
+    ):
         resolve_named_file("team/tiny/base.pth", **options)
 
 
@@ -113,7 +115,8 @@ def test_a_file_by_its_name(tmp_path: Path, hub: StandInHub, monkeypatch: pytest
         ({"token": "hf_y"}, {"token": "hf_x"}, "for a private repository log in or pass token="),
         ({"is_gated": True}, {}, "accept its terms"),
         ({"status": 503}, {}, "expected an answer from the hub; it failed with: .*503"),
-        ({"status": 403}, {}, "expected an answer from the hub; it failed with: .*403"),
+        ({"status": 401}, {}, "team/other: expected .*; .*log in or pass token="),
+        ({"status": 403}, {}, "expected a token that has the right to do this; log in or pass token=; it said: .*403"),
         ({"status": 503}, {"force_download": True}, "expected an answer from the hub; it failed with: .*503"),
         ({}, {"revision": "nightly"}, "expected an existing branch, tag or commit"),
         ({}, {"local_files_only": True}, "not in the local cache"),
@@ -169,6 +172,15 @@ def test_attempts_are_one_line(
     assert line.startswith("team/busy: no answer from the hub (")
     assert reason in line
     assert line.endswith("trying again")
+
+
+@pytest.mark.skipif(huggingface_hub.__version__.startswith("0."), reason="it does not try again")
+def test_a_hub_that_is_busy_for_a_while(tmp_path: Path, hub: StandInHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = hub.add("team/busy", FILES, status=503)
+    monkeypatch.setattr(time, "sleep", lambda seconds: setattr(repository, "status", 0))
+    file = resolve_file("team/busy", "config.json", cache_dir=tmp_path, endpoint=hub.url)
+    assert file is not None
+    assert file.read_bytes() == FILES["config.json"]
 
 
 # --- what befalls a download ---------------------------------------------------------------------------------------
@@ -253,12 +265,15 @@ def test_two_processes_download_at_once(tmp_path: Path, hub: StandInHub) -> None
 # --- uploading -----------------------------------------------------------------------------------------------------
 
 
-def test_upload_refused(tmp_path: Path, hub: StandInHub) -> None:
+def test_upload_refused(tmp_path: Path, hub: StandInHub, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CheckpointError, match="expected a folder to upload"):
         upload_folder(tmp_path / "absent", "team/new")
-    with pytest.raises(CheckpointError, match="team/new: expected an answer from the hub") as caught:
+    with pytest.raises(CheckpointError, match="team/new: expected a token that has the right to do this") as caught:
         upload_folder(tmp_path, "team/new", endpoint=hub.url, token="hf_standin")
     assert "\n" not in str(caught.value)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="unset HF_HUB_OFFLINE"):
+        upload_folder(tmp_path, "team/new", endpoint=hub.url, token="hf_standin")
 
 
 @pytest.mark.skipif(huggingface_hub.__version__.startswith("0."), reason="it makes repositories at https:// alone")

@@ -191,7 +191,7 @@ def test_a_file_of_the_original_code(
     with pytest.raises(CheckpointError, match=r"team/weights/k400/large\.pth: .* team/weights/k400/vit\.pth"):
         videomae.Checkpoint.open("team/weights/k400/large.pth")
     line = commands.refused("info", "team/weights")
-    assert "give one of them, team/weights/k400/vit.pth or team/weights/vit_last.pt" in line
+    assert "give one of its files of weights, team/weights/k400/vit.pth or team/weights/vit_last.pt" in line
     with pytest.raises(
         CheckpointError, match=r"team/weights: .* team/weights/k400/vit\.pth or team/weights/vit_last\.pt"
     ):

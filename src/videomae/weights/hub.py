@@ -147,7 +147,7 @@ def _files_of(source: str, options: HubOptions) -> str:
     found = [f"{source}/{name}" for name in sorted(names) if name.lower().endswith(WEIGHTS_SUFFIXES)]
     more = f" and {len(found) - _MAX_LISTED} more" if len(found) > _MAX_LISTED else ""
     if found:
-        return f"it has weights alone: give one of them, {' or '.join(found[:_MAX_LISTED])}{more}"
+        return f"give one of its files of weights, {' or '.join(found[:_MAX_LISTED])}{more}"
     return "give a folder that save_pretrained or a training command wrote"
 
 
@@ -176,6 +176,8 @@ def upload_folder(
 
     if not Path(folder).is_dir():
         raise CheckpointError(folder, expected="a folder to upload", hint="save the model there first")
+    if _is_offline({}):
+        raise CheckpointError(repo_id, expected="a hub that may be asked", hint="unset HF_HUB_OFFLINE to upload")
     api = HfApi(endpoint=endpoint, token=token)
     try:
         with _retries_in_one_line(repo_id):
@@ -314,6 +316,10 @@ def _explained(repo_id: str, error: Exception) -> Exception:
             "and the network, or pass local_files_only=True to use only what is cached",
         )
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, errors.HfHubHTTPError) and getattr(error.response, "status_code", None) in (401, 403):
+        return CheckpointError(
+            repo_id, expected="a token that has the right to do this", hint=f"log in or pass token=; it said: {reason}"
+        )
     if isinstance(error, errors.HfHubHTTPError) or _is_transport_error(error):
         return CheckpointError(repo_id, expected="an answer from the hub", hint=f"it failed with: {reason}")
     if isinstance(error, OSError):  # fewer bytes than announced, a full disk, no token stored
