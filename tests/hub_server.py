@@ -134,17 +134,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._read()
 
     def _read(self) -> None:
-        path = unquote(self.path.partition("?")[0])
-        self._note(path)
+        path = self.path.partition("?")[0]  # a branch in it may have an escaped slash
+        self._note(unquote(path))
         if match := _STORAGE.fullmatch(path):
             return self._send_stored(match[1])
         if match := _RESOLVE.fullmatch(path):
-            repository, commit = self._commit_of(match[1], match[2])
-            return self._resolve(repository, commit, match[3]) if repository else None
+            repository, commit = self._commit_of(match[1], unquote(match[2]))
+            return self._resolve(repository, commit, unquote(match[3])) if repository else None
         match = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
         if match is None:
             return self._answer(404, b"{}")
-        repository, commit = self._commit_of(match[1], match[2] or "main")
+        repository, commit = self._commit_of(match[1], unquote(match[2] or "main"))
         if repository is None:
             return None
         siblings = [{"rfilename": name} for name in sorted(repository.commits[commit])]
@@ -258,10 +258,11 @@ class _Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
                 files[value["path"]] = self.server.stored[value["oid"]]
-        commit = self.server.repositories[name].commit(files, branch)
-        self._answer_json(
-            {"success": True, "commitOid": commit, "commitUrl": f"{self.server.url}/{name}/commit/{commit}"}
-        )
+        address = f"{self.server.url}/{name}"
+        is_request = "create_pr=1" in self.path
+        commit = self.server.repositories[name].commit(files, "refs/pr/1" if is_request else branch)
+        answer = {"success": True, "commitOid": commit, "commitUrl": f"{address}/commit/{commit}"}
+        self._answer_json({**answer, **({"pullRequestUrl": f"{address}/discussions/1"} if is_request else {})})
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":

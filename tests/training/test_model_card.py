@@ -204,16 +204,19 @@ def test_a_longer_run_has_a_new_card(colors: Path, tmp_path: Path) -> None:
     assert "| `epochs` | 2 |" in (folder / "README.md").read_text()
 
 
-def test_other_names_in_the_examples() -> None:
-    card = model_card(tiny_checkpoint(), "my model", facts())
-    there = renamed(card, "my model", "team/tiny")
-    assert "my model" not in "".join([*blocks(there, "python"), *blocks(there, "sh")])
+@pytest.mark.parametrize("name", ["classifier", "my model", 'a"b\\c', "ü"])
+def test_other_names_in_the_examples(name: str) -> None:
+    card = model_card(tiny_checkpoint(), name, facts())
+    there = renamed(card, "team/tiny")
+    assert name not in "".join([*blocks(there, "python"), *blocks(there, "sh")])
     assert there.count('"team/tiny"') == 3
     assert "--model team/tiny\n" in there
     assert not is_edited(there)
-    edited = renamed(card + "my model is good\n", "my model", "team/tiny")
-    assert "my model is good\n" in edited
+    assert renamed(there, name) == card
+    edited = renamed(card + f"{name} is good\n", "team/tiny")
+    assert f"\n{name} is good\n" in edited
     assert is_edited(edited)
+    assert renamed("# Mine\n", "team/tiny") == "# Mine\n"
 
 
 # --- what may stand in it ------------------------------------------------------------------------------------------
@@ -341,6 +344,17 @@ def test_a_card_that_was_edited_on_the_hub_stays(
     (tmp_path / "mine" / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Mine\n")
     videomae.Checkpoint.open(tmp_path / "mine").push_to_hub("team/tiny", **options)
     assert repository.files["README.md"] == b"---\nlicense: apache-2.0\n---\n# Mine\n"
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's own
+def test_a_pull_request(hub: StandInHub) -> None:
+    hub.add("team/tiny", {"config.json": b"{}"})
+    options = {"token": "hf_me", "endpoint": hub.url}
+    address = tiny_checkpoint().push_to_hub("team/tiny", create_pr=True, **options)
+    assert address == f"{hub.url}/team/tiny/discussions/1"
+    assert hub.repositories["team/tiny"].files == {"config.json": b"{}"}
+    opened = videomae.Checkpoint.open("team/tiny", revision="refs/pr/1", endpoint=hub.url)
+    assert opened.sampling == tiny_checkpoint().sampling
 
 
 def test_no_right_to_write(hub: StandInHub) -> None:

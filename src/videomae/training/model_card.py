@@ -43,6 +43,8 @@ logger = logging.getLogger("videomae")
 
 CARD_NAME = "README.md"
 _SEAL = re.compile(r"<!-- videomae wrote this card, sha256 ([0-9a-f]{64})\. .*-->\n\Z")
+# The name in the examples: the folder's, as it was then called.
+_NAMED = re.compile(r'Checkpoint\.open\(("(?:[^"\\\n]|\\.)*")\)')
 _ALWAYS_SHOWN = ("epochs", "batch_size", "learning_rate", "precision", "seed")
 # The section on the input has these.
 _OF_THE_INPUT = {"num_frames", "image_size", "sampling", "frame_stride", "frame_rate"}
@@ -154,7 +156,7 @@ def model_card(checkpoint: Checkpoint, name: str, training: TrainingFacts | None
     task = next(task for task, kind in TASKS.items() if isinstance(checkpoint.model, kind))
     is_classifier = task == "classification"
     text = _template().render(
-        name=name,
+        name=printable(name),
         version=sys.modules["videomae"].__version__,  # importing the whole from a part of it would be a cycle
         task=task,
         auto_class="AutoModelForVideoClassification" if is_classifier else "AutoModel",
@@ -191,7 +193,7 @@ def push_checkpoint(checkpoint: Checkpoint, repo_id: str, **options: Any) -> str
     """Upload model, processor and card to the hub; see `videomae.Checkpoint.push_to_hub`."""
     path = None if checkpoint.folder is None else checkpoint.folder / CARD_NAME
     if path is not None and path.is_file():
-        card = renamed(path.read_text(encoding="utf-8"), path.parent.resolve().name, repo_id)
+        card = renamed(path.read_text(encoding="utf-8"), repo_id)
     else:
         card = model_card(checkpoint, repo_id)
     with tempfile.TemporaryDirectory() as folder:
@@ -220,13 +222,14 @@ def is_edited(card: str) -> bool:
     return seal is None or hashlib.sha256(card[: seal.start()].encode()).hexdigest() != seal[1]
 
 
-def renamed(card: str, old: str, new: str) -> str:
+def renamed(card: str, name: str) -> str:
     """The card with the examples of use for another name; all else that a person may have written stays."""
     body = _SEAL.sub("", card.replace("\r\n", "\n"))
-    for before, after in (
-        (json.dumps(old), json.dumps(new)),
-        (f"--model {shlex.quote(old)}", f"--model {shlex.quote(new)}"),
-    ):
+    found = _NAMED.search(body)
+    if found is None:
+        return card
+    old = json.loads(found[1])
+    for before, after in ((found[1], _quoted(name)), (f"--model {shlex.quote(old)}", f"--model {shlex.quote(name)}")):
         body = re.sub(re.escape(before) + r"(?=[\s)])", after.replace("\\", r"\\"), body)
     return body if is_edited(card) else _sealed(body)
 
@@ -322,10 +325,15 @@ def _cell(text: object) -> str:
     return _one_line(text).replace("|", "\\|")
 
 
+def _quoted(text: str) -> str:
+    """For Python, and read back by `renamed`."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 @cache
 def _template() -> Template:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"plain": _plain, "code": _code, "cell": _cell, "sh": shlex.quote, "py": json.dumps}
+    environment.filters |= {"plain": _plain, "code": _code, "cell": _cell, "sh": shlex.quote, "py": _quoted}
     return environment.from_string(files(__package__).joinpath("model_card.md.jinja").read_text(encoding="utf-8"))
