@@ -191,7 +191,7 @@ def _require_exact_fit(
         elif info["mismatched_keys"]:
             hint = "leave the options out that change the network; else its config.json belongs to other weights"
         else:
-            hint = f"remove what is not of the model; or use {TASKS[task].__name__}.from_pretrained, which drops it"
+            hint = "remove what is not of the model from the file"
         raise CheckpointError(f"{source} ({misfits})", expected=f"all weights for {task} and no others", hint=hint)
     parts = {
         change: [start.rstrip(".") for start in starts if any(name.startswith(start) for name in info[keys])]
