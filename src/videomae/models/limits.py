@@ -145,7 +145,7 @@ def check_statistics(num_channels: int, mean: Any, std: Any) -> None:
             raise ConfigError(
                 f"{name}={values!r} of {num_channels} channels",
                 expected="a number for each channel" + (", above 0" if name == "image_std" else ""),
-                hint="give image_mean and image_std, or leave both out",
+                hint="give a mean and a deviation for each channel, or leave both out",
             )
 
 
