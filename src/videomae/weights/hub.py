@@ -201,7 +201,7 @@ def _download(repo_id: str, filename: str, options: HubOptions) -> Path | None:
 
     if options.get("force_download") and _is_offline(options):
         raise CheckpointError(
-            f"{repo_id} with force_download=True, offline", expected="one of the two", hint="leave force_download out"
+            f"{repo_id} with force_download=True, offline", expected="one of the two", hint="leave one of them out"
         )
     keywords: dict[str, Any] = {name: value for name, value in options.items() if value not in (None, "")}
     place = f"{options.get('subfolder') or ''}/{filename}".removeprefix("/")
