@@ -48,7 +48,7 @@ def check_settings(settings: Mapping[str, Any], source: str) -> None:
         raise CheckpointError(
             f"{source} with {', '.join(foreign[:5])}",
             expected="an adapter of plain LoRA",
-            hint="merge it in PEFT and save the model",
+            hint="merge it with PEFT and save the model",
         )
 
 
