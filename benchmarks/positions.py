@@ -51,7 +51,11 @@ def main() -> None:
         rows.append(row)
         print(change or "as trained", " ".join(f"{name} {row[name]:.4f}" for name in POSITIONS), flush=True)
     name = f"positions-{Path(options.checkpoint).resolve().name}"
-    write_results(name, torch.device("cpu"), {"options": vars(options), "rows": rows})
+    write_results(
+        name,
+        torch.device("cpu"),
+        {"options": {**vars(options), "checkpoint": name, "data": Path(options.data).name}, "rows": rows},
+    )
 
 
 @torch.inference_mode()

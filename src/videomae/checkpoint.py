@@ -203,11 +203,11 @@ def _require_exact_fit(
 
 
 def read_config(source: str | Path, **options: Any) -> VideoMAEConfig:
-    """The configuration of a checkpoint of any kind; options and errors as in `load_checkpoint`."""
-    hub_options, overrides = split_options(options)
+    """A checkpoint's own configuration; `options` tell what a file of weights does not. Errors as `load_checkpoint`."""
+    hub_options, _ = split_options(options)
     if weights_without_config(source, **hub_options) is None and adapter_settings(source, **hub_options) is None:
-        return adapted_config(VideoMAEConfig.from_pretrained(source, **hub_options), overrides)
-    return adapted_config(read_stored(source, options).config, overrides)
+        return VideoMAEConfig.from_pretrained(source, **hub_options)
+    return read_stored(source, options).config
 
 
 def split_options(options: Mapping[str, Any]) -> tuple[hub.HubOptions, dict[str, Any]]:

@@ -29,7 +29,7 @@ OF_FILES = (
 )
 # Python code and parameters: `name=`, `name(…)`, `snake_case`; not keys of files or variables of the environment.
 PYTHON = re.compile(r"\b[a-z]\w*=|\b[A-Za-z_]+\(|\b[a-z]+(_[a-z0-9]+)+\b")
-IN_FILES = {"id2label", "start_frame", "end_frame", "recipe_json", "num_processes", "multi_gpu"}
+IN_FILES = {"id2label", "start_frame", "end_frame", "recipe_json", "num_processes", "multi_gpu", "merge_and_unload"}
 OTHERS = re.compile(r"videomae |torchrun|accelerate|docker")
 
 

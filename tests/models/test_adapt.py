@@ -235,7 +235,8 @@ def test_statistics_follow_the_channels() -> None:
     assert adapted_config(stored, {"num_channels": 4}).image_mean == pytest.approx((0.2, 0.4, 0.9, 0.2))
     assert adapted_config(stored, {"num_channels": 1}).image_std == pytest.approx((0.2,))
     assert adapted_config(stored, {}).image_mean == (0.2, 0.4, 0.9)
-    assert adapted_config(VideoMAEConfig(**TINY), {"num_channels": 4}).pixel_statistics is None
+    assert adapted_config(VideoMAEConfig(**TINY), {"num_channels": 4}).image_mean == (0.485, 0.456, 0.406, 0.485)
+    assert adapted_config(VideoMAEConfig(**{**TINY, "num_channels": 2}), {"num_channels": 4}).pixel_statistics is None
     explicit = adapted_config(stored, {"num_channels": 2, "image_mean": [0.1, 0.2], "image_std": [0.3, 0.4]})
     assert explicit.pixel_statistics == ((0.1, 0.2), (0.3, 0.4))
     assert channel_means((1.0, 2.0, 6.0), 2) == pytest.approx((3.0, 3.0))

@@ -160,9 +160,19 @@ def test_operations_follow_each_other_and_leave_the_clip_alone() -> None:
     assert augment.apply(frames, []) is frames
 
 
-@pytest.mark.parametrize(
-    "wrong", [torch.zeros(4, 3, 8, 8), torch.zeros(4, 1, 8, 8).byte(), torch.zeros(3, 8, 8).byte(), clip()[:0]]
-)
+@pytest.mark.parametrize("num_channels", [1, 2, 4, 12])
+def test_other_channels_than_rgb(num_channels: int) -> None:
+    """Each operation does to a channel what it does to one of RGB; those that need gray take the mean."""
+    frames = clip()[:, :1].expand(-1, num_channels, -1, -1).contiguous()
+    gray = clip()[:, :1].expand(-1, 3, -1, -1).contiguous()
+    for name in OPERATIONS:
+        found = RandAugment().apply(frames, [(name, 0.3)])
+        expected = RandAugment().apply(gray, [(name, 0.3)])
+        assert found.shape == frames.shape
+        assert (found.int() - expected[:, :1].int()).abs().max() <= 1, name
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(4, 3, 8, 8), torch.zeros(3, 8, 8).byte(), clip()[:0]])
 def test_clips_that_do_not_fit(wrong: Tensor) -> None:
-    with pytest.raises(ShapeError, match=r"expected uint8 \(T, 3, H, W\)"):
+    with pytest.raises(ShapeError, match=r"expected uint8 \(T, C, H, W\)"):
         RandAugment()(wrong, generator())

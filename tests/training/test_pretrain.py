@@ -161,15 +161,6 @@ def test_another_size_than_the_checkpoints_is_refused(pretrained: PretrainResult
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("changes", [{"num_frames": 8}, {"image_size": 64}])
-def test_frames_and_pixels_that_the_checkpoint_has_not_are_refused(
-    pretrained: PretrainResult, colors: Path, tmp_path: Path, changes: dict[str, int]
-) -> None:
-    with pytest.raises(ConfigError, match="the clips that its weights were trained on"):
-        pretrain(colors, tmp_path / "run", tiny_pretrain_recipe(**changes), init=str(pretrained.folder))
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from videomae.api._console import can_show_bars, stderr_console
 from videomae.checkpoint import Checkpoint, read_config, stored_task
-from videomae.core.choices import PrecisionName
+from videomae.core.choices import ImageSize, PrecisionName
 from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError
 from videomae.inference.embed import EmbedOptions
@@ -34,6 +34,8 @@ class Views:
     crops: int = 1
     frame_stride: int | None = None
     frame_rate: float | None = None
+    num_frames: int | None = None
+    image_size: ImageSize | None = None
     precision: PrecisionName = "auto"
     num_workers: int = -1
     read_limit_seconds: float = 60.0
@@ -124,7 +126,7 @@ def open_model(model: Model, views: Views, device: str, *, for_features: bool = 
 
     Args:
         model: a checkpoint folder or hub name, or an opened checkpoint.
-        views: may ask for another distance of frames than the checkpoint's.
+        views: may ask for other clips than the checkpoint's.
         device: as for `choose_device`.
         for_features: any checkpoint will do; else it must be a classifier.
 
@@ -132,21 +134,49 @@ def open_model(model: Model, views: Views, device: str, *, for_features: bool = 
         InputError: if there is no such checkpoint, or it cannot do this.
     """
     place = choose_device(device)
-    require_model(model)
-    if isinstance(model, Checkpoint):
-        opened = model
-        if not for_features and not hasattr(opened.model, "classifier"):
-            raise ConfigError(
-                f"a checkpoint of {type(opened.model).__name__}",
-                expected="a classifier",
-                hint="give the output of `videomae finetune`",
-            )
-    else:
+    changes = clip_changes(views.num_frames, views.image_size)
+    task = "classification"
+    if for_features and isinstance(model, str | PathLike):
         # A classifier's features are what its head reads, so its norm is needed; of others the encoder is enough.
-        is_classifier = not for_features or stored_task(read_config(fspath(model))) == "classification"
-        opened = Checkpoint.open(fspath(model), task="classification" if is_classifier else "features")
+        task = "classification" if stored_task(read_config(fspath(model), **changes)) == task else "features"
+    opened = open_checkpoint(model, task, changes)
+    if not for_features and not hasattr(opened.model, "classifier"):
+        raise ConfigError(
+            f"a checkpoint of {type(opened.model).__name__}",
+            expected="a classifier",
+            hint="give the output of `videomae finetune`",
+        )
     opened.model.to(place)
     return replace(opened, sampling=views.applied_to(opened.sampling))
+
+
+def open_checkpoint(model: Model, task: str, changes: dict[str, Any]) -> Checkpoint:
+    """A checkpoint for a task, adapted to other clips; one that is open already cannot be changed.
+
+    Args:
+        model: a checkpoint folder or hub name, or an opened checkpoint, which is returned.
+        task: as for `Checkpoint.open`.
+        changes: as `clip_changes` gives them.
+
+    Raises:
+        InputError: if there is no such checkpoint, or it cannot do this.
+    """
+    require_model(model)
+    if not isinstance(model, Checkpoint):
+        return Checkpoint.open(fspath(model), task=task, **changes)
+    if changes:
+        raise ConfigError(
+            f"{', '.join(changes)} with an opened Checkpoint",
+            expected="its own clips",
+            hint="give them to Checkpoint.open",
+        )
+    return model
+
+
+def clip_changes(num_frames: int | None, image_size: ImageSize | None) -> dict[str, Any]:
+    """Of these options for `Checkpoint.open` those that are given."""
+    given = {"num_frames": num_frames, "image_size": image_size}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def progress_bar(shown: bool) -> Progress:

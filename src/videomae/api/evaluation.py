@@ -10,7 +10,7 @@ from typing import Literal
 from videomae.api._models import Model, Views, open_model, path_of, progress_bar
 from videomae.api._public import logger, public
 from videomae.checkpoint import Checkpoint
-from videomae.core.choices import PrecisionName
+from videomae.core.choices import ImageSize, PrecisionName
 from videomae.core.distributed import joined_process_group
 from videomae.core.errors import ConfigError
 from videomae.core.files import require_writable
@@ -35,6 +35,8 @@ def evaluate(
     scores: bool = False,
     frame_stride: int | None = None,
     frame_rate: float | None = None,
+    num_frames: int | None = None,
+    image_size: ImageSize | None = None,
     video_root: str | Path | None = None,
     device: str = "auto",
     precision: PrecisionName = "auto",
@@ -55,6 +57,8 @@ def evaluate(
         scores: add the score of every class to the rows of `predictions`.
         frame_stride: distance between the frames of a clip; by default the checkpoint's.
         frame_rate: frames of a clip per second, in place of a stride.
+        num_frames: frames in a clip; by default the checkpoint's, which is adapted to others.
+        image_size: height and width of a clip in pixels, a number or a pair; by default the checkpoint's.
         video_root: of lists: the folder that their paths are relative to.
         device: "auto" (CUDA, else MPS, else the CPU) or any device of torch.
         precision: of the matrix products; "auto" is what the hardware multiplies fast.
@@ -83,6 +87,8 @@ def evaluate(
         crops=crops,
         frame_stride=frame_stride,
         frame_rate=frame_rate,
+        num_frames=num_frames,
+        image_size=image_size,
         precision=precision,
         num_workers=num_workers,
         read_limit_seconds=read_limit_seconds,
@@ -145,6 +151,8 @@ def probe(
     crops: int = 1,
     frame_stride: int | None = None,
     frame_rate: float | None = None,
+    num_frames: int | None = None,
+    image_size: ImageSize | None = None,
     video_root: str | Path | None = None,
     device: str = "auto",
     precision: PrecisionName = "auto",
@@ -173,6 +181,8 @@ def probe(
         crops: crops of each clip along the longer side, averaged too.
         frame_stride: distance between the frames of a clip; by default the checkpoint's.
         frame_rate: frames of a clip per second, in place of a stride.
+        num_frames: frames in a clip; by default the checkpoint's, which is adapted to others.
+        image_size: height and width of a clip in pixels, a number or a pair; by default the checkpoint's.
         video_root: of lists: the folder that their paths are relative to.
         device: "auto" (CUDA, else MPS, else the CPU) or any device of torch.
         precision: of the matrix products; "auto" is what the hardware multiplies fast.
@@ -192,6 +202,8 @@ def probe(
         crops=crops,
         frame_stride=frame_stride,
         frame_rate=frame_rate,
+        num_frames=num_frames,
+        image_size=image_size,
         precision=precision,
         num_workers=num_workers,
         read_limit_seconds=read_limit_seconds,

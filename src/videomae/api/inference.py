@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import overload
 
-from videomae.api._models import Model, Views, open_model, progress_bar, require_at_least, require_model
+from videomae.api._models import (
+    Model,
+    Views,
+    clip_changes,
+    open_checkpoint,
+    open_model,
+    progress_bar,
+    require_at_least,
+)
 from videomae.api._public import logger, public
-from videomae.checkpoint import Checkpoint
-from videomae.core.choices import MaskName, PrecisionName
+from videomae.core.choices import ImageSize, MaskName, PrecisionName
 from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.random_keys import generator_for
@@ -21,6 +28,7 @@ from videomae.inference.embed import embed_videos
 from videomae.inference.features import FeatureFile, Features
 from videomae.inference.predict import VideoPrediction, predict_videos
 from videomae.inference.reconstruct import Reconstruction, reconstruct_video
+from videomae.video.source import FrameFolder
 
 Data = str | Path | Sequence[str | Path]
 # Of a table in a notebook.
@@ -81,6 +89,8 @@ def predict(
     crops: int = 1,
     frame_stride: int | None = None,
     frame_rate: float | None = None,
+    num_frames: int | None = None,
+    image_size: ImageSize | None = None,
     video_root: str | Path | None = None,
     device: str = "auto",
     precision: PrecisionName = "auto",
@@ -100,6 +110,8 @@ def predict(
         crops: crops of each clip along the longer side, averaged too.
         frame_stride: distance between the frames of a clip; by default the checkpoint's.
         frame_rate: frames of a clip per second, in place of a stride.
+        num_frames: frames in a clip; by default the checkpoint's, which is adapted to others.
+        image_size: height and width of a clip in pixels, a number or a pair; by default the checkpoint's.
         video_root: of lists: the folder that their paths are relative to; by default the list's own.
         device: "auto" (CUDA, else MPS, else the CPU) or any device of torch.
         precision: of the matrix products; "auto" is what the hardware multiplies fast.
@@ -125,6 +137,8 @@ def predict(
         crops=crops,
         frame_stride=frame_stride,
         frame_rate=frame_rate,
+        num_frames=num_frames,
+        image_size=image_size,
         precision=precision,
         num_workers=num_workers,
         read_limit_seconds=read_limit_seconds,
@@ -167,6 +181,8 @@ def embed(
     crops: int = 1,
     frame_stride: int | None = None,
     frame_rate: float | None = None,
+    num_frames: int | None = None,
+    image_size: ImageSize | None = None,
     video_root: str | Path | None = None,
     device: str = "auto",
     precision: PrecisionName = "auto",
@@ -189,6 +205,8 @@ def embed(
         crops: crops of each clip along the longer side, averaged too.
         frame_stride: distance between the frames of a clip; by default the checkpoint's.
         frame_rate: frames of a clip per second, in place of a stride.
+        num_frames: frames in a clip; by default the checkpoint's, which is adapted to others.
+        image_size: height and width of a clip in pixels, a number or a pair; by default the checkpoint's.
         video_root: of lists: the folder that their paths are relative to.
         device: "auto" (CUDA, else MPS, else the CPU) or any device of torch.
         precision: of the matrix products; "auto" is what the hardware multiplies fast.
@@ -208,6 +226,8 @@ def embed(
         crops=crops,
         frame_stride=frame_stride,
         frame_rate=frame_rate,
+        num_frames=num_frames,
+        image_size=image_size,
         precision=precision,
         num_workers=num_workers,
         read_limit_seconds=read_limit_seconds,
@@ -246,18 +266,22 @@ def reconstruct(
     mask: MaskName = "tube",
     mask_ratio: float = 0.9,
     seed: int = 0,
+    num_frames: int | None = None,
+    image_size: ImageSize | None = None,
     device: str = "auto",
     precision: PrecisionName = "auto",
 ) -> Reconstruction:
     """Hide most of a video's center clip and let a pre-trained model rebuild it.
 
     Args:
-        video: a video file.
+        video: a video file, or a folder of numbered frames.
         model: pre-training checkpoint: a folder, a hub name, or an opened `Checkpoint`.
         output: also save the picture, see `Reconstruction.save`.
         mask: "tube" hides the same places in every frame, "random" any tubelet.
         mask_ratio: share of the tubelets to hide, between 0 and 1.
         seed: of the mask, 0 or more.
+        num_frames: frames in a clip; by default the checkpoint's, which is adapted to others.
+        image_size: height and width of a clip in pixels, a number or a pair; by default the checkpoint's.
         device: "auto" (CUDA, else MPS, else the CPU) or any device of torch.
         precision: of the matrix products; "auto" is what the hardware multiplies fast.
 
@@ -272,11 +296,10 @@ def reconstruct(
     require_at_least(0, "--seed", seed)
     if output is not None:
         Reconstruction.check_output(output, video)
-    require_model(model)
-    opened = model if isinstance(model, Checkpoint) else Checkpoint.open(fspath(model), task="pretraining")
+    opened = open_checkpoint(model, "pretraining", clip_changes(num_frames, image_size))
     result = reconstruct_video(
         opened,
-        Path(video),
+        FrameFolder(Path(video)) if Path(video).is_dir() else Path(video),
         mask=mask,
         mask_ratio=mask_ratio,
         generator=generator_for(seed),

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from videomae.api.error_wording import in_command_words
+from videomae.core.choices import ImageSize
 from videomae.core.errors import InputError
 
 Options = TypeVar("Options")
@@ -102,12 +103,41 @@ def parse(options: type[Options], arguments: list[str], *, command: str, default
                 options,
                 prog=f"videomae {command}",
                 args=arguments,
+                registry=_image_sizes(),
                 **keywords,
             )
     except SystemExit as leaving:
         if not leaving.code:
             raise
         raise _usage_error(box.getvalue(), command, options) from None
+
+
+def _image_sizes() -> Any:
+    """How tyro reads an image size: one word, such as 224 or 192x320, so that no argument after it is taken for one."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def rule(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        if about.type not in (ImageSize, ImageSize | None):
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="N|HxW",
+            instance_from_str=lambda words: _image_size(words[0]),
+            is_instance=lambda value: value is None or isinstance(value, int | tuple),
+            str_from_instance=lambda size: ["x".join(map(str, size)) if isinstance(size, tuple) else str(size)],
+        )
+
+    return registry
+
+
+def _image_size(word: str) -> ImageSize | None:
+    if not re.fullmatch(r"-?\d+([x×]-?\d+)?", word):
+        raise ValueError(f"image size '{word}'")
+    high, *wide = map(int, re.split("[x×]", word))
+    return (high, wide[0]) if wide else high
 
 
 def _usage_error(box: str, command: str, options: type) -> UsageError:
@@ -132,6 +162,8 @@ def _explain(said: str, missing: list[str], command: str, options: type) -> tupl
         return f"{found[2]} {found[1]}", " or ".join(choices)
     if found := re.match(r"Error parsing (\S+): .*\bint\(\).*: '(.*)'", said):
         return f"{found[1]} {found[2]}", _KINDS["INT"]
+    if found := re.match(r"Error parsing (\S+): image size '(.*)'", said):
+        return f"{found[1]} {found[2]}", "a number of pixels, or height and width, such as 192x320"
     if found := re.match(r"Error parsing (\S+): could not convert string to float: '(.*)'", said):
         return f"{found[1]} {found[2]}", _KINDS["FLOAT"]
     if found := re.match(r"Error parsing (\S+): no type matching \{None\}\|(\w+) could be .* from \['(.*)'\]", said):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from videomae.core.choices import ImageSize
 from videomae.core.field_texts import field_texts
 
 # Group → (a line about it, its options). The training commands have some fifty options; `--help` shows these, and
@@ -120,6 +121,8 @@ def _usage(name: str, kind: Any, value: Any, metavar: str, is_positional: bool) 
 
 def _metavar(kind: Any) -> str:
     members = [member for member in get_args(kind) if member is not NoneType]
+    if kind in (ImageSize, ImageSize | None):
+        return "N|HxW"
     if get_origin(kind) in (Union, UnionType):
         return _metavar(members[0])
     if get_origin(kind) is Literal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from videomae.core.choices import PrecisionName
+from videomae.core.choices import ImageSize, PrecisionName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class UntoldOptions:
 
     num_frames: int | None = None
     """Frames in a clip, where a file of weights does not tell; the published models have 16."""
-    image_size: int | None = None
+    image_size: ImageSize | None = None
     """Pixels, where a file of weights does not tell; the published models have 224."""
     num_attention_heads: int | None = None
     """Heads of an encoder of an unusual width."""
@@ -37,6 +37,10 @@ class RunOptions:
     """Where to compute: auto (CUDA, else MPS, else the CPU) or any device of torch, such as cpu, cuda:1 or mps."""
     precision: PrecisionName = "auto"
     """Precision of matrix products; auto is bf16 where the hardware multiplies it, on older GPUs fp16, else fp32."""
+    num_frames: int | None = None
+    """Frames in a clip; by default the checkpoint's, which is adapted to others."""
+    image_size: ImageSize | None = None
+    """Height and width of a clip in pixels, such as 224 or 192x320; by default the checkpoint's, which is adapted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ class ReconstructOptions:
     """Picture a clip, what a pre-trained model sees of it, and what it rebuilds."""
 
     video: Annotated[Positional[Path], arg(metavar="VIDEO")]
-    """Video file; its center clip is taken."""
+    """Video file, or folder of numbered frames; its center clip is taken."""
     model: Annotated[str, arg(metavar="CKPT")]
     """Pre-training checkpoint: a folder or a hub name."""
     output: Path

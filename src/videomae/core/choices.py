@@ -1,4 +1,4 @@
-"""Values of options that are chosen by name; loads nothing, so that recipes and the command line can use it."""
+"""Types of options; loads nothing, so that recipes and the command line can use it."""
 
 from __future__ import annotations
 
@@ -6,4 +6,5 @@ from typing import Literal
 
 PrecisionName = Literal["auto", "bf16", "fp32", "fp16"]
 MaskName = Literal["tube", "random"]
+ImageSize = int | tuple[int, int]  # a square, or (height, width)
 TrackerName = Literal["auto", "tensorboard", "wandb", "trackio", "none"]

@@ -27,7 +27,7 @@ from videomae.processing import (
     random_flip,
     random_resized_crop,
 )
-from videomae.video import ClipSampling, FrameReader, ReadLimits, VideoSource, open_video
+from videomae.video import ClipSampling, FrameReader, ReadLimits, VideoSource, fit_channels, open_video
 
 # Frames of no more than this in all are cut at once; of 208 × 208 pixels and more, each by itself.
 _GATHERED_BYTES = 1 << 18
@@ -116,11 +116,13 @@ class VideoClips(Dataset[Sample | Broken]):
         sampling: ClipSampling,
         image_size: int | tuple[int, int],
         limits: ReadLimits | None,
+        num_channels: int = 3,
     ) -> None:
         self.entries = list(entries)
         self.labels = list(labels)
         self.sampling = sampling
         self.image_size = image_size
+        self.num_channels = num_channels
         self.limits = limits or ReadLimits()
         self.damage: dict[str, str] = {}  # path → what is wrong, of the videos that a loader has reported
         self._indices = IndexStore()
@@ -138,7 +140,7 @@ class VideoClips(Dataset[Sample | Broken]):
 
     def _sample_num_bytes(self, num_views: int) -> int:
         high, wide = pair(self.image_size)
-        return num_views * self.sampling.num_frames * 3 * high * wide
+        return num_views * self.sampling.num_frames * self.num_channels * high * wide
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -169,12 +171,14 @@ class VideoClips(Dataset[Sample | Broken]):
         entry = self.entries[index]
         known = self._indices.find(entry.path)
         try:
-            with open_video(entry.path, index=known, limits=self.limits) as reader:
+            with open_video(entry.path, index=known, limits=self.limits, num_channels=self.num_channels) as reader:
                 while True:
                     before = reader.index
                     try:
                         frames = _choose(reader, entry, self.sampling, choose_frames)
-                        clips = cut_clips(reader, frames, choose_boxes, self.image_size, augmentation)
+                        clips = cut_clips(
+                            reader, frames, choose_boxes, self.image_size, augmentation, self.num_channels
+                        )
                         break
                     except VideoError:
                         # A reader finds out while it decodes that its index is wrong about the file; it has a new one.
@@ -203,6 +207,7 @@ def cut_clips(
     choose_boxes: _ChooseBoxes,
     size: int | tuple[int, int],
     augmentation: SampleAugmentation | None = None,
+    num_channels: int = 3,
 ) -> Tensor:
     """Cut boxes out of clips as frames are decoded: of large frames no more than one is held in full size.
 
@@ -214,12 +219,13 @@ def cut_clips(
         choose_boxes: called once, with the (height, width) of the frames, for the V boxes.
         size: height and width of the result, or one number for both.
         augmentation: used only where it works on whole frames (`before_crop`), not on clips.
+        num_channels: C; frames become gray for 1.
 
     Returns:
         uint8 (K, V, T, C, height, width), without augmentation bit for bit what `crop_and_resize` makes of whole clips.
 
     Raises:
-        VideoError: if the video cannot be read, or its size changes midway.
+        VideoError: if the video cannot be read, its size changes midway, or it has other channels.
     """
     high, wide = (size, size) if isinstance(size, int) else size
     clips = torch.empty(0)
@@ -238,6 +244,8 @@ def cut_clips(
         gathered.clear()
 
     for number, frame in reader.stream(frames.ravel()):
+        if frame.shape[-1] != num_channels:
+            frame = _with_channels(frame, num_channels, reader.info.path)
         if not shape:
             shape = frame.shape
             boxes = choose_boxes(*(frame if whole is None else whole.shrink(frame)).shape[:2])
@@ -257,6 +265,17 @@ def cut_clips(
     return clips
 
 
+def _with_channels(frame: np.ndarray, num_channels: int, name: str) -> np.ndarray:
+    try:
+        return fit_channels(frame, num_channels)
+    except ValueError as error:
+        raise VideoError(
+            f"{name} ({frame.shape[-1]} channels)",
+            expected=f"{num_channels}, as the model reads",
+            hint="give a folder of .npy or TIFF frames for each video, or train with another --num-channels",
+        ) from error
+
+
 class TrainingClips(VideoClips):
     """Random clips for training.
 
@@ -269,6 +288,7 @@ class TrainingClips(VideoClips):
         sampling: which frames make a clip.
         crop: how a clip is cut out of the frame.
         image_size: height and width of a clip in pixels, or a (height, width) pair.
+        num_channels: of a frame.
         seed: of time and crop.
         num_views: crops of each decoded clip (repeated augmentation, Hoffer et al. 2020).
         augmentation: further changes of the pixels.
@@ -283,6 +303,7 @@ class TrainingClips(VideoClips):
         sampling: ClipSampling,
         crop: Crop,
         image_size: int | tuple[int, int],
+        num_channels: int = 3,
         seed: int,
         num_views: int = 1,
         augmentation: Augmentation | None = None,
@@ -294,6 +315,7 @@ class TrainingClips(VideoClips):
             sampling=sampling,
             image_size=image_size,
             limits=limits,
+            num_channels=num_channels,
         )
         self.crop = crop
         self.seed = seed
@@ -333,7 +355,8 @@ class ViewClips(VideoClips):
         sampling: which frames make a clip.
         image_size: height and width of a clip in pixels, or a (height, width) pair.
         num_clips: views in time; 1 is the video's center.
-        num_crops: views in space; 1 is the center square.
+        num_crops: views in space; 1 is the center.
+        num_channels: of a frame.
         limits: what one file may cost.
     """
 
@@ -346,6 +369,7 @@ class ViewClips(VideoClips):
         image_size: int | tuple[int, int],
         num_clips: int = 1,
         num_crops: int = 1,
+        num_channels: int = 3,
         limits: ReadLimits | None = None,
     ) -> None:
         super().__init__(
@@ -354,6 +378,7 @@ class ViewClips(VideoClips):
             sampling=sampling,
             image_size=image_size,
             limits=limits,
+            num_channels=num_channels,
         )
         self.num_clips = num_clips
         self.num_crops = num_crops

@@ -23,6 +23,7 @@ class ListedClips(VideoClips):
         frames: of each, the frame numbers (K, T) of K clips.
         sampling: what the frames were chosen by.
         image_size: height and width of a clip in pixels, or a (height, width) pair.
+        num_channels: of a frame.
         limits: what one file may cost.
     """
 
@@ -33,6 +34,7 @@ class ListedClips(VideoClips):
         *,
         sampling: ClipSampling,
         image_size: int | tuple[int, int],
+        num_channels: int = 3,
         limits: ReadLimits | None = None,
     ) -> None:
         super().__init__(
@@ -41,6 +43,7 @@ class ListedClips(VideoClips):
             sampling=sampling,
             image_size=image_size,
             limits=limits or ReadLimits(),
+            num_channels=num_channels,
         )
         self.frames = list(frames)
 

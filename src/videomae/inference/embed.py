@@ -108,11 +108,12 @@ def embed_videos(
     Raises:
         ConfigError: for windows of a model that samples segments of a whole video.
     """
-    _, _, height, width = checkpoint.model.config.grid.clip_shape
+    _, num_channels, height, width = checkpoint.model.config.grid.clip_shape
     limits = ReadLimits(max_seconds=options.read_limit_seconds)
     settings: dict[str, Any] = {
         "sampling": checkpoint.sampling,
         "image_size": (height, width),
+        "num_channels": num_channels,
         "limits": limits,
     }
     if not options.windows:

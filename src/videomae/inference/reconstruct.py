@@ -17,7 +17,6 @@ from videomae.core.choices import MaskName
 from videomae.core.errors import ConfigError
 from videomae.core.files import write_atomically
 from videomae.core.masks import MASKS
-from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.core.precision import autocast
 from videomae.data.clips import ViewClips
 from videomae.datasets.manifest import VideoEntry
@@ -129,8 +128,8 @@ def reconstruct_video(
     if mask not in MASKS:
         raise ConfigError(f"mask={mask!r}", expected=" or ".join(MASKS), hint="choose how tubelets are hidden")
     grid = checkpoint.model.config.grid
-    _, _, height, width = grid.clip_shape
-    views = ViewClips([video], sampling=checkpoint.sampling, image_size=(height, width))
+    _, num_channels, height, width = grid.clip_shape
+    views = ViewClips([video], sampling=checkpoint.sampling, image_size=(height, width), num_channels=num_channels)
     clip, frame_indices = views.read(0)
     hidden = MASKS[mask](1, grid.shape, mask_ratio, generator=generator, device="cpu")
     checkpoint.model.to(device)
@@ -168,7 +167,7 @@ def reconstruct_clip(
     if model.config.norm_pix_loss:
         truth = model.target_pixels(pixel_values, places)
         rebuilt = tubelets.denormalize_targets(rebuilt, truth, grid.num_channels)
-    rebuilt = _to_pixels(rebuilt, processor)
+    rebuilt = _to_pixels(rebuilt, processor, model.config.pixel_statistics)
 
     tokens = tubelets.patchify(clip.unsqueeze(0), grid)
     grayed = tokens.scatter(1, _rows(places, tokens), torch.full_like(tokens, _GRAY))
@@ -185,12 +184,13 @@ def reconstruct_clip(
     )
 
 
-def _to_pixels(targets: Tensor, processor: VideoMAEImageProcessor) -> Tensor:
+def _to_pixels(targets: Tensor, processor: VideoMAEImageProcessor, statistics: Any) -> Tensor:
     """Targets (…, P) as 0–1 pixels, also where the processor's mean and deviation are not those the target assumes."""
     mean, std = targets.new_tensor(processor.image_mean), targets.new_tensor(processor.image_std)
     values = targets.unflatten(-1, (-1, len(mean)))
-    if len(mean) == 3:  # the target of RGB undoes ImageNet's normalization, whatever the processor did
-        values = (values - values.new_tensor(IMAGENET_MEAN)) / values.new_tensor(IMAGENET_STD)
+    if statistics is not None:  # which the target undoes, whatever the processor did
+        assumed_mean, assumed_std = map(values.new_tensor, statistics)
+        values = (values - assumed_mean) / assumed_std
     return (values * std + mean).flatten(-2)
 
 

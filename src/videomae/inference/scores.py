@@ -91,11 +91,12 @@ def score_videos(
         rank: which of several processes this is; it scores its share of the videos.
         world_size: how many share the videos.
     """
-    _, _, height, width = checkpoint.model.config.grid.clip_shape
+    _, num_channels, height, width = checkpoint.model.config.grid.clip_shape
     views = ViewClips(
         videos,
         sampling=checkpoint.sampling,
         image_size=(height, width),
+        num_channels=num_channels,
         num_clips=options.num_clips,
         num_crops=options.num_crops,
         limits=ReadLimits(max_seconds=options.read_limit_seconds),

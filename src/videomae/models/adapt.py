@@ -25,7 +25,7 @@ def adapted_config(stored: VideoMAEConfig, overrides: Mapping[str, Any]) -> Vide
     0.207 with those that a table for the new grid has, at 16 frames 0.026 and 0.136; at 4 frames it is 0.037 with
     interpolated and 0.027 with the first ones. Classifiers hardly differ.
 
-    With other channels, their statistics are those of the channels that they are made of (`adapt_weights`).
+    Other channels have the statistics of those that they stand for (`adapt_weights`).
 
     Args:
         stored: of the checkpoint.
@@ -36,15 +36,15 @@ def adapted_config(stored: VideoMAEConfig, overrides: Mapping[str, Any]) -> Vide
         ConfigError: if the values describe no network.
     """
     values = stored.to_dict()
-    config = VideoMAEConfig.from_dict({**values, "image_mean": None, "image_std": None}, **overrides)
+    known = stored.pixel_statistics
+    if known is not None and overrides.get("num_channels", stored.num_channels) != stored.num_channels:
+        means = (channel_means(numbers, overrides["num_channels"]) for numbers in known)
+        values["image_mean"], values["image_std"] = means
+    config = VideoMAEConfig.from_dict(values, **overrides)
     if "position_grid" not in overrides and config.grid.shape != stored.grid.shape:
         time, height, width = stored.grid.shape
         trained = stored.position_grid or (min(time, config.grid.time), height, width)
         config.position_grid = None if trained == config.grid.shape else trained
-    if config.image_mean is None and stored.image_mean is not None and stored.image_std is not None:
-        config.image_mean = channel_means(stored.image_mean, config.num_channels)
-        config.image_std = channel_means(stored.image_std, config.num_channels)
-    config.validate()
     return config
 
 

@@ -218,6 +218,8 @@ def _blend(plain: Tensor, pixels: Tensor, factor: float) -> Tensor:
 
 
 def _gray(clip: Tensor) -> Tensor:
-    """Luma of ITU-R 601, (T, H, W) int32, rounded as Pillow rounds."""
+    """Luma of ITU-R 601, (T, H, W) int32, rounded as Pillow rounds; of other channels than RGB their mean."""
+    if clip.shape[1] != 3:
+        return clip.float().mean(dim=1).round().int()
     red, green, blue = clip.int().unbind(1)
     return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16

@@ -147,11 +147,11 @@ class RandAugment:
 
     def apply(self, clip: Tensor, operations: list[tuple[str, float]]) -> Tensor:
         """Apply drawn operations to a clip; errors as `__call__`."""
-        if clip.dtype != torch.uint8 or clip.ndim != 4 or clip.shape[1] != 3 or not clip.numel():
+        if clip.dtype != torch.uint8 or clip.ndim != 4 or not clip.numel():
             raise ShapeError(
                 f"{clip.dtype} clip of shape {tuple(clip.shape)}",
-                expected="uint8 (T, 3, H, W)",
-                hint="augment RGB clips before they are normalized; turn RandAugment off for other channels",
+                expected="uint8 (T, C, H, W)",
+                hint="augment clips before they are normalized",
             )
         if not operations:
             return clip
@@ -169,11 +169,11 @@ class RandAugment:
         """Augment a clip.
 
         Args:
-            clip: uint8 (T, 3, H, W), on any device; it is not changed.
+            clip: uint8 (T, C, H, W), on any device; it is not changed. For other channels than RGB, gray is their mean.
             generator: of the CPU.
 
         Returns:
-            uint8 (T, 3, H, W); the clip itself where no operation was drawn.
+            uint8 (T, C, H, W); the clip itself where no operation was drawn.
 
         Raises:
             ShapeError: for another clip.

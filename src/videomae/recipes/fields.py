@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-from videomae.core.choices import MaskName, PrecisionName, TrackerName
+from videomae.core.choices import ImageSize, MaskName, PrecisionName, TrackerName
 
 
 class TrainingFields(TypedDict, total=False):
@@ -39,7 +39,9 @@ class TrainingFields(TypedDict, total=False):
     frame_stride: int | None
     frame_rate: float | None
     num_frames: int | None
-    image_size: int | None
+    image_size: ImageSize | None
+    tubelet_size: int | None
+    num_channels: int | None
     read_limit_seconds: float
     max_broken: float
     max_skipped_in_a_row: int

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from videomae.core.choices import PrecisionName, TrackerName
+from videomae.core.choices import ImageSize, PrecisionName, TrackerName
 from videomae.core.errors import ConfigError
 
 # Of a new network, where the recipe does not say otherwise: those of the published runs.
@@ -19,6 +19,8 @@ _NEW_NETWORK: dict[str, Any] = {
     "image_size": 224,
     "sampling": "dense",
     "frame_stride": 4,
+    "tubelet_size": 2,
+    "num_channels": 3,
 }
 
 # Types of fields, what else fits them (also NumPy's numbers), and what errors call them.
@@ -90,9 +92,15 @@ class TrainingRecipe:
     """Frames of a clip per second, in place of a stride: clips of files of any rate last equally long; by default the
     checkpoint's, or none."""
     num_frames: int | None = None
-    """Frames in a clip; by default the checkpoint's, or 16 for a new model."""
-    image_size: int | None = None
-    """Height and width of a clip in pixels; by default the checkpoint's, or 224 for a new model."""
+    """Frames in a clip; by default the checkpoint's, which is adapted to others, or 16 for a new model."""
+    image_size: ImageSize | None = None
+    """Height and width of a clip in pixels, such as 224 or 192x320; by default the checkpoint's, which is adapted to
+    others, or 224 for a new model."""
+    tubelet_size: int | None = None
+    """Frames in a tubelet; by default the checkpoint's, which is adapted to others, or 2 for a new model."""
+    num_channels: int | None = None
+    """Channels of a frame, where they come from folders of frames: 1 for gray, 4, 12, …; by default the checkpoint's,
+    which is adapted to others, or 3 for a new model."""
     read_limit_seconds: float = 60.0
     """Time limit for opening one video and for reading its clip; a video that takes longer is unreadable."""
     max_broken: float = 0.01
@@ -111,6 +119,8 @@ class TrainingRecipe:
     def __post_init__(self) -> None:
         names = (self.trackers,) if isinstance(self.trackers, str) else tuple(self.trackers)  # a list in JSON
         object.__setattr__(self, "trackers", names)
+        if isinstance(self.image_size, list):
+            object.__setattr__(self, "image_size", tuple(self.image_size))
 
     def validate(self) -> None:
         """Check the ranges.
@@ -133,6 +143,10 @@ class TrainingRecipe:
         for name, kind in get_type_hints(type(self)).items():
             kinds, value = {kind, *get_args(kind)}, getattr(self, name)
             if value is None and type(None) in kinds:
+                continue
+            if name == "image_size" and isinstance(value, tuple):
+                are_whole = len(value) == 2 and all(isinstance(n, Integral) and not isinstance(n, bool) for n in value)
+                yield from out_of_range(self, name, are_whole, "a whole number, or a height and a width")
                 continue
             for type_, abstract, expected in _SCALARS:
                 if type_ in kinds:
@@ -158,8 +172,10 @@ class TrainingRecipe:
         )
         yield from out_of_range(self, "save_minutes", self.save_minutes > 0, "a number above 0")
         yield from out_of_range(self, "num_workers", self.num_workers >= -1, "-1 (automatic) or more")
-        for name in ("num_frames", "image_size", "frame_stride"):
-            yield from out_of_range(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
+        for name in ("num_frames", "image_size", "frame_stride", "tubelet_size", "num_channels"):
+            value = getattr(self, name)
+            least = min(value) if isinstance(value, tuple) else value
+            yield from out_of_range(self, name, least is None or least >= 1, "at least 1")
         rate = self.frame_rate
         yield from out_of_range(self, "frame_rate", rate is None or 0 < rate < math.inf, "a number above 0")
         if rate is not None and self.frame_stride is not None:
@@ -201,23 +217,18 @@ class TrainingRecipe:
         """This recipe with what it leaves open as the published runs had it."""
         return dataclasses.replace(self, **_filled(self, _NEW_NETWORK))
 
+    @property
+    def clip_changes(self) -> dict[str, Any]:
+        """What the recipe demands of clips: keys of a configuration, which a checkpoint is adapted to."""
+        names = ("num_frames", "image_size", "tubelet_size", "num_channels")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
     def fitted_to_checkpoint(self, **found: Any) -> Self:
         """This recipe with what it leaves open as a checkpoint has it.
 
         Args:
-            **found: the checkpoint's `num_frames`, `image_size`, `sampling`, `frame_stride` and `frame_rate`.
-
-        Raises:
-            ConfigError: if the recipe asks for clips of another size.
+            **found: the checkpoint's values, by field.
         """
-        for name in ("num_frames", "image_size"):
-            wanted = getattr(self, name)
-            if wanted not in (None, found[name]):
-                raise ConfigError(
-                    f"{name}={wanted} with a checkpoint of {name}={found[name]}",
-                    expected=f"{name}={found[name]}, the clips that its weights were trained on",
-                    hint=f"leave --{name.replace('_', '-')} out, or pre-train with it",
-                )
         return dataclasses.replace(self, **_filled(self, found))
 
     def to_dict(self) -> dict[str, Any]:

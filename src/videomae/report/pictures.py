@@ -1,6 +1,7 @@
 """Clips as pictures: reconstructions in rows or moving side by side, sheets of what the data look like.
 
-A clip here is an array of uint8, shape (T, H, W, 3), values 0–255 in red, green, blue; (T, H, W, 1) is drawn gray.
+A clip here is an array of uint8, shape (T, H, W, 3), values 0–255 in red, green, blue; (T, H, W, 1) is drawn gray, and
+of other channels the first three.
 """
 
 from __future__ import annotations
@@ -326,12 +327,22 @@ def _check_same_shape(original: Pixels, masked: Pixels, rebuilt: Pixels) -> list
 
 
 def _check_clip(clip: Pixels, *, name: str) -> Pixels:
-    """The clip with three channels, after making sure that it can be drawn."""
+    """The clip in RGB, after making sure that it can be drawn."""
     array = np.asarray(clip)
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] not in (1, 3) or 0 in array.shape:
+    is_turned = array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[-1] not in (1, 3)  # channels first
+    if array.dtype != np.uint8 or array.ndim != 4 or 0 in array.shape or is_turned:
         raise ShapeError(
             f"{name} is {array.dtype} {array.shape}",
-            expected="uint8 (frames, height, width, 3), nothing of it empty",
+            expected="uint8 (frames, height, width, channels), nothing of it empty",
             hint="clip to 0–255, convert to uint8 and put the channels last",
         )
-    return np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array
+    return as_rgb(array)
+
+
+def as_rgb(pixels: Pixels) -> Pixels:
+    """Pixels (…, channels) as they are drawn, (…, 3): one channel gray, of several the first three."""
+    if pixels.shape[-1] == 1:
+        return np.repeat(pixels, 3, axis=-1)
+    if pixels.shape[-1] == 2:
+        return np.concatenate([pixels, np.zeros_like(pixels[..., :1])], axis=-1)
+    return pixels[..., :3]

@@ -56,7 +56,7 @@ def pretrain(
         data: any form of DATA; of one that names splits, `train` and what is in no split are used.
         output: the run's folder, afterwards a checkpoint.
         recipe: all settings.
-        init: a pre-training checkpoint to start from; its network replaces the recipe's size, frames and pixels.
+        init: a pre-training checkpoint to start from, adapted to the recipe's frames and pixels.
         video_root: where the videos of lists are, as for `read_manifest`.
         resume_anyway: resume the run in `output` though its recipe or data differ.
         monitor: receives the events of the run.

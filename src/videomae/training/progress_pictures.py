@@ -19,7 +19,7 @@ from videomae.core.random_keys import generator_for
 from videomae.datasets.manifest import VideoEntry
 from videomae.inference.reconstruct import Reconstruction, reconstruct_video
 from videomae.recipes.pretrain import PretrainRecipe
-from videomae.report.pictures import Pixels, spaced_indices
+from videomae.report.pictures import Pixels, as_rgb, spaced_indices
 from videomae.training.ema import WeightAverage, averaged
 from videomae.video.source import VideoSource
 
@@ -145,7 +145,7 @@ def _taken_epochs(place: Path) -> list[tuple[Path, int]]:
 
 def _save(path: Path, clips: Sequence[Pixels]) -> None:
     """Clips as the rows of one small picture, with the sizes needed to cut it again."""
-    rows = [[_small(clip[index]) for index in spaced_indices(len(clip), _NUM_FRAMES)] for clip in clips]
+    rows = [[_small(as_rgb(clip[index])) for index in spaced_indices(len(clip), _NUM_FRAMES)] for clip in clips]
     sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
     info = PngInfo()
     info.add_text("rows", str(len(rows)))

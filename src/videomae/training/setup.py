@@ -63,16 +63,17 @@ def settle_precision(
 def new_config(recipe: TrainingRecipe, **more: Any) -> VideoMAEConfig:
     """The configuration of a new network; the recipe is fully resolved (`TrainingRecipe.for_new_network`)."""
     assert recipe.size is not None
-    clip = {"image_size": recipe.image_size, "num_frames": recipe.num_frames}
-    return VideoMAEConfig(**{**size_keywords(recipe.size), **clip, **more})
+    return VideoMAEConfig(**{**size_keywords(recipe.size), **recipe.clip_changes, **more})
 
 
 def fit_to_checkpoint(recipe: AnyRecipe, config: VideoMAEConfig, sampling: ClipSampling) -> AnyRecipe:
-    """The recipe with what it leaves open as the checkpoint has it; refuses another size or other clips."""
+    """The recipe with what it leaves open as the checkpoint has it; refuses another size of network."""
     require_size(recipe.size, config)
     return recipe.fitted_to_checkpoint(
         num_frames=config.num_frames,
         image_size=config.image_size,
+        tubelet_size=config.tubelet_size,
+        num_channels=config.num_channels,
         sampling=sampling.method,
         frame_stride=sampling.frame_stride if sampling.frame_rate is None else None,
         frame_rate=sampling.frame_rate,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from videomae.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ._frame_arrays import fit_channels as fit_channels
     from .content_hash import hash_packets as hash_packets
     from .frame_reader import FrameReader as FrameReader
     from .opening import open_member as open_member, open_video as open_video, probe_video as probe_video
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "_frame_arrays": ["fit_channels"],
         "content_hash": ["hash_packets"],
         "opening": ["open_member", "open_video", "probe_video"],
         "packing": ["FrameLayout", "PackedVideo", "pack_video", "packed_size", "x264_layout"],

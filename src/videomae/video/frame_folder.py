@@ -18,12 +18,13 @@ from PIL import ExifTags, Image, ImageOps
 from videomae.core.errors import VideoError
 from videomae.core.text import error_reason, readable
 
+from ._frame_arrays import ARRAY_SUFFIX, TIFF_SUFFIXES, fit_channels, read_array
 from ._frame_numbers import check_indices, gather, size_text
 from ._limits import ReadLimits, Stopwatch
 from .reader import VideoInfo
 from .source import FrameFolder
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ARRAY_SUFFIX}) | TIFF_SUFFIXES
 ASSUMED_FRAMES_PER_SECOND = 30.0
 
 _TURNS = {3: 180, 4: 180, 5: 90, 6: 90, 7: 270, 8: 270}  # clockwise, by EXIF orientation
@@ -34,8 +35,9 @@ class FrameFolderReader:
 
     The images are ordered by the number in their names (2.jpg before 10.jpg), whatever the numbers begin with and
     however far they are apart, as long as they are evenly spaced: a gap is a frame that was lost. Only the images asked
-    for are opened. Pictures are turned as their EXIF data asks; transparency is dropped; of 16-bit gray images the
-    upper 8 bits are taken.
+    for are opened. Pictures are turned as their EXIF data asks; transparency is dropped; of values of 16 bits the
+    upper 8 are taken. NumPy arrays (`.npy`) and TIFF files may have any number of channels, as their last or first
+    dimension: uint8, uint16, or floats from 0 to 1.
 
     Args:
         folder: the images, and which of them belong to the video.
@@ -54,7 +56,10 @@ class FrameFolderReader:
     index: None = None
     damage: None = None
 
-    def __init__(self, folder: FrameFolder, *, limits: ReadLimits | None = None) -> None:
+    def __init__(
+        self, folder: FrameFolder, *, limits: ReadLimits | None = None, num_channels: int | None = None
+    ) -> None:
+        self._num_channels = num_channels
         self._name = readable(folder.path)
         self._limits = limits or ReadLimits()
         self._stopwatch = Stopwatch(self._name, self._limits.max_seconds)
@@ -104,7 +109,7 @@ class FrameFolderReader:
             indices: frame numbers in [0, num_frames), in any order, repeats allowed, at least one.
 
         Returns:
-            uint8 RGB (len(indices), height, width, 3), 0 to 255, in the order of `indices`.
+            uint8 (len(indices), height, width, channels), 0 to 255, in the order of `indices`.
 
         Raises:
             VideoError: a number outside the video, an image that cannot be read, images of unequal sizes.
@@ -118,7 +123,7 @@ class FrameFolderReader:
             indices: as for `read`.
 
         Yields:
-            (frame number, uint8 RGB (height, width, 3)) once for each distinct number, ascending.
+            (frame number, uint8 (height, width, channels)) once for each distinct number, ascending.
 
         Raises:
             VideoError: a number outside the video, or an image that cannot be read.
@@ -147,20 +152,54 @@ class FrameFolderReader:
 
     def _load(self, number: int) -> tuple[np.ndarray, str, int]:
         """Return the picture as it is shown, the image's format, and by how many degrees it was turned clockwise."""
+        suffix = self.images[number].suffix.lower()
+        if suffix not in TIFF_SUFFIXES:
+            if suffix != ARRAY_SUFFIX:
+                return self._load_picture(number)
+        elif self._num_channels in (None, 1, 3):
+            try:
+                return self._load_picture(number)
+            except VideoError:  # Pillow knows few kinds of TIFF files; what is damaged fails again below
+                pass
+        return self._load_array(number), suffix.removeprefix("."), 0
+
+    def _load_picture(self, number: int) -> tuple[np.ndarray, str, int]:
         with self._open(number) as image:
             try:
                 rotation = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1), 0)
                 upright = ImageOps.exif_transpose(image)
                 if upright.mode.startswith("I"):  # 16 bits of gray, which PIL would clip to 8
                     upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-                return np.array(upright.convert("RGB")), (image.format or "").lower(), rotation
+                has_four = self._num_channels == 4 and upright.mode in ("RGBA", "CMYK")
+                picture = np.array(upright if has_four else upright.convert("RGB"))
+                if self._num_channels is not None:
+                    picture = fit_channels(picture, self._num_channels)
+                return picture, (image.format or "").lower(), rotation
             except Exception as error:  # which one depends on the format and on where it is damaged
                 raise self._unreadable(number, error_reason(error)) from error
 
-    def _open(self, number: int) -> Any:
+    def _load_array(self, number: int) -> np.ndarray:
+        path = self._existing(number)
+        try:
+            frame = read_array(path, max_pixels=self._limits.max_pixels, num_channels=self._num_channels)
+            return frame if self._num_channels is None else fit_channels(frame, self._num_channels)
+        except ImportError as error:
+            raise VideoError(
+                f"{readable(path)}, a TIFF file that Pillow does not read",
+                expected="tifffile, which does",
+                hint="pip install tifffile",
+            ) from error
+        except Exception as error:  # which one depends on where it is damaged
+            raise self._unreadable(number, error_reason(error)) from error
+
+    def _existing(self, number: int) -> Path:
         path = self.images[number]
         if not path.is_file():
             raise self._unreadable(number, "it is gone" if not path.exists() else "it is no regular file")
+        return path
+
+    def _open(self, number: int) -> Any:
+        path = self._existing(number)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -42,7 +42,8 @@ class FrameReader(Protocol):
             indices: frame numbers in [0, num_frames), in any order, repeats allowed, at least one.
 
         Returns:
-            uint8 RGB (len(indices), height, width, 3), 0 to 255, in the order of `indices`.
+            uint8 RGB (len(indices), height, width, 3), 0 to 255, in the order of `indices`; other channels than RGB
+            come from folders of frames alone.
 
         Raises:
             VideoError: a number outside the video, a damaged file, frames of unequal sizes.

@@ -24,6 +24,7 @@ def open_video(
     num_threads: int = 1,
     index: PacketIndex | None = None,
     limits: ReadLimits | None = None,
+    num_channels: int | None = None,
 ) -> FrameReader:
     """Open a video for reading frames by number.
 
@@ -34,12 +35,13 @@ def open_video(
         num_threads: decoder threads. Loader workers do better with one each than with several here.
         index: the `index` of an earlier reader of the same unchanged video.
         limits: the most pixels and seconds that the video may take.
+        num_channels: that the frames of a folder must have, see `FrameFolderReader`; a video file gives RGB anyway.
 
     Raises:
         VideoError: nothing there, not readable, no frame in it, or beyond the limits.
     """
     if isinstance(source, FrameFolder):
-        return FrameFolderReader(source, limits=limits)
+        return FrameFolderReader(source, limits=limits, num_channels=num_channels)
     if isinstance(source, ShardMember):
         file = open_member(source, max_seconds=(limits or ReadLimits()).max_seconds)
         return _OwningReader(file, _name(source), num_threads=num_threads, index=index, limits=limits)

@@ -207,6 +207,12 @@ class _Frames:
         for number, frame in _decoded(self._reader, self._numbers):
             self._on_frame()
             shape = frame.shape if isinstance(frame, np.ndarray) else picture_shape(frame)
+            if isinstance(frame, np.ndarray) and shape[2] != 3:
+                raise VideoError(
+                    f"{self._name}, frames of {shape[2]} channels",
+                    expected="RGB",
+                    hint="leave the folder out: a video file cannot hold other channels",
+                )
             first_shape = first_shape or shape
             if shape != first_shape:
                 raise VideoError(

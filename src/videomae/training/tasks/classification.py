@@ -22,10 +22,12 @@ from videomae.datasets.output_check import require_apart
 from videomae.datasets.splitting import read_train_and_val
 from videomae.evaluation.results import Evaluation
 from videomae.evaluation.validate import MULTI_LABEL
+from videomae.models.config import VideoMAEConfig
 from videomae.models.initialization import init_classifier, init_for_finetuning
 from videomae.models.modeling import VideoMAEForVideoClassification
 from videomae.processing.rand_augment import RandAugment
 from videomae.recipes.finetune import FinetuneRecipe
+from videomae.training.channel_statistics import set_measured_statistics
 from videomae.training.classifier_inputs import ClassifierInputs
 from videomae.training.ema import WeightAverage
 from videomae.training.input_pictures import TitledClip, as_pixels, labelled_clips
@@ -128,14 +130,17 @@ class ClassificationTask:
         manifest, names = self.manifest, self.manifest.class_names
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            model, recipe, processor = self._build_model(recipe, note)
+            model, recipe, processor, measures = self._build_model(recipe, note)
         if manifest.is_multi_label or model.config.problem_type == MULTI_LABEL:
             model.config.problem_type = MULTI_LABEL if manifest.is_multi_label else None
         model.config.drop_path_rate = recipe.drop_path
         model.config.classifier_dropout = recipe.head_dropout
         sampling = clip_sampling(recipe)
+        limits = ReadLimits(max_seconds=recipe.read_limit_seconds)
+        if measures:
+            set_measured_statistics(model.config, manifest.entries, sampling, limits, note)
         fresh = new_processor(model.config, sampling)
-        if processor is not None:  # the frames must look to the encoder as they did in pre-training
+        if processor is not None and not measures:  # frames must look to the encoder as they did in pre-training
             fresh.image_mean, fresh.image_std = processor.image_mean, processor.image_std
         self.recipe = recipe
         self.checkpoint = Checkpoint(model.to(device), fresh, sampling)
@@ -147,10 +152,11 @@ class ClassificationTask:
             sampling=sampling,
             crop=Crop(kind, min_area=recipe.min_crop_area, max_ratio=recipe.max_crop_ratio, flip=recipe.flip),
             image_size=model.config.image_size,
+            num_channels=model.config.num_channels,
             seed=recipe.seed,
             num_views=recipe.views,
             augmentation=self._augmentation,
-            limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
+            limits=limits,
         )
         self._inputs = ClassifierInputs(
             recipe, fresh, len(names), self._several_labels if manifest.is_multi_label else None
@@ -158,19 +164,23 @@ class ClassificationTask:
 
     def _build_model(
         self, recipe: FinetuneRecipe, note: Callable[[str], object]
-    ) -> tuple[Any, FinetuneRecipe, Any | None]:
-        """The model with its new head, the fully resolved recipe, and the checkpoint's processor if any."""
+    ) -> tuple[Any, FinetuneRecipe, Any | None, bool]:
+        """The model with its new head, the fully resolved recipe, the checkpoint's processor if any, and whether the
+        statistics of its channels are to be measured.
+        """
         names = self.manifest.class_names
         if self._init == SCRATCH:
             recipe = recipe.for_new_network()
             model = VideoMAEForVideoClassification(new_config(recipe, id2label=dict(enumerate(names))))
             init_for_finetuning(model, init_scale=recipe.init_scale)
-            return model, recipe, None
-        opened = Checkpoint.open(self._init, task="classification", class_names=names)
+            return model, recipe, None, model.config.pixel_statistics is None
+        changes = recipe.clip_changes
+        opened = Checkpoint.open(self._init, task="classification", class_names=names, **changes)
         recipe = fit_to_checkpoint(recipe, opened.model.config, opened.sampling)
-        if not _keeps_head(self._init, names, note, several_labels=self.manifest.is_multi_label):
+        stored = read_config(self._init, **changes)
+        if not _keeps_head(self._init, stored, names, note, several_labels=self.manifest.is_multi_label):
             init_classifier(opened.model, init_scale=recipe.init_scale)
-        return opened.model, recipe, opened.processor
+        return opened.model, recipe, opened.processor, stored.num_channels != recipe.num_channels
 
     def _several_labels(self, indices: Tensor) -> Tensor:
         """(B, classes) float32 with 1 for each class of the videos at these places (B,)."""
@@ -302,10 +312,14 @@ def _note_untrained_classes(manifest: Manifest, validation: Manifest, note: Call
 
 
 def _keeps_head(
-    init: str, class_names: tuple[str, ...], note: Callable[[str], object], *, several_labels: bool
+    init: str,
+    config: VideoMAEConfig,
+    class_names: tuple[str, ...],
+    note: Callable[[str], object],
+    *,
+    several_labels: bool,
 ) -> bool:
     """Whether the checkpoint is a classifier of these very classes; notes where it is one of others."""
-    config = read_config(init)
     if stored_task(config) != "classification":
         return False
     known = tuple(config.id2label[index] for index in range(config.num_labels))

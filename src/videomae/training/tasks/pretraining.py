@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomae.checkpoint import Checkpoint, new_processor
+from videomae.checkpoint import Checkpoint, new_processor, read_config
 from videomae.core.distributed import ProcessGroup
 from videomae.core.errors import ConfigError
 from videomae.core.masks import MASKS, running_cell_mask
-from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.core.random_keys import Stream, generator_for
 from videomae.data.clips import Crop, TrainingClips
 from videomae.data.order import epoch_order
@@ -25,6 +24,7 @@ from videomae.models.initialization import init_for_pretraining
 from videomae.models.modeling import VideoMAEForPreTraining
 from videomae.processing.transforms import normalize
 from videomae.recipes.pretrain import PretrainRecipe
+from videomae.training.channel_statistics import set_measured_statistics
 from videomae.training.ema import WeightAverage
 from videomae.training.input_pictures import TitledClip, as_pixels, masked_clips
 from videomae.training.micro_batch import MicroBatch
@@ -44,7 +44,7 @@ class PretrainingTask:
     Args:
         data: any form of DATA; of one that names splits, `train` and what is in no split are used.
         recipe: all settings.
-        init: a pre-training checkpoint to start from; its network replaces the recipe's size, frames and pixels.
+        init: a pre-training checkpoint to start from, adapted to the recipe's frames and pixels.
         video_root: where the videos of lists are, as for `read_manifest`.
     """
 
@@ -83,9 +83,12 @@ class PretrainingTask:
 
     def build(self, recipe: PretrainRecipe, device: torch.device, note: Callable[[str], object]) -> None:
         """See `Task.build`."""
-        model, recipe = self._build_model(recipe)
+        model, recipe, measures = self._build_model(recipe)
         self.recipe = recipe
         sampling = clip_sampling(recipe)
+        limits = ReadLimits(max_seconds=recipe.read_limit_seconds)
+        if measures:
+            set_measured_statistics(model.config, self.manifest.entries, sampling, limits, note)
         self.checkpoint = Checkpoint(model.to(device), new_processor(model.config, sampling), sampling)
         # A ratio or grid that no mask fits is found before anything is written.
         hidden, _ = draw_masks(recipe, model.config.grid.shape, 1, 0)
@@ -103,16 +106,23 @@ class PretrainingTask:
             sampling=sampling,
             crop=Crop(recipe.crop),
             image_size=model.config.image_size,
+            num_channels=model.config.num_channels,
             seed=recipe.seed,
             num_views=recipe.views,
-            limits=ReadLimits(max_seconds=recipe.read_limit_seconds),
+            limits=limits,
         )
 
-    def _build_model(self, recipe: PretrainRecipe) -> tuple[VideoMAEForPreTraining, PretrainRecipe]:
-        """The model, and the fully resolved recipe."""
+    def _build_model(self, recipe: PretrainRecipe) -> tuple[VideoMAEForPreTraining, PretrainRecipe, bool]:
+        """The model, the fully resolved recipe, and whether the statistics of its channels are to be measured."""
         if self._init is not None:
-            opened = Checkpoint.open(self._init, task="pretraining", norm_pix_loss=recipe.norm_pix_loss)
-            return opened.model, fit_to_checkpoint(recipe, opened.model.config, opened.sampling)
+            changes = {**recipe.clip_changes, "norm_pix_loss": recipe.norm_pix_loss}
+            opened = Checkpoint.open(self._init, task="pretraining", **changes)
+            config = opened.model.config
+            if config.pixel_statistics is None:
+                mean, std = opened.processor.image_mean, opened.processor.image_std
+                config.image_mean, config.image_std = (tuple(np.atleast_1d(v).tolist()) for v in (mean, std))
+            is_changed = read_config(self._init, **recipe.clip_changes).num_channels != config.num_channels
+            return opened.model, fit_to_checkpoint(recipe, config, opened.sampling), is_changed
         recipe = recipe.for_new_network()
         decoder: dict[str, int] = {}
         if recipe.decoder_depth is not None:
@@ -125,7 +135,7 @@ class PretrainingTask:
             torch.manual_seed(recipe.seed)
             model = VideoMAEForPreTraining(config)
             init_for_pretraining(model)
-        return model, recipe
+        return model, recipe, config.pixel_statistics is None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """See `Task.parameter_groups`."""
@@ -140,10 +150,15 @@ class PretrainingTask:
     def loss(self, network: Callable[..., Any], micro_batch: MicroBatch) -> tuple[Tensor, float]:
         """The mean squared error of the hidden tubelets' pixels; see `Task.loss`."""
         hidden, not_rebuilt = self._masks_of(micro_batch)
-        pixel_values = normalize(micro_batch.clips, IMAGENET_MEAN, IMAGENET_STD)
+        pixel_values = self._normalized(micro_batch)
         counted = hidden if not_rebuilt is None else hidden & ~not_rebuilt
         weight = float(counted.sum()) / hidden.shape[1]  # clips, weighted by the share of tokens in the loss
         return network(pixel_values, hidden, decoder_masked_pos=not_rebuilt).loss * weight, weight
+
+    def _normalized(self, micro_batch: MicroBatch) -> Tensor:
+        """The clips as the loss assumes them."""
+        processor = self.checkpoint.processor
+        return normalize(micro_batch.clips, processor.image_mean, processor.image_std)
 
     def _masks_of(self, micro_batch: MicroBatch) -> tuple[Tensor, Tensor | None]:
         """The rows of this micro-batch of the masks that are drawn for the whole batch."""
@@ -177,8 +192,8 @@ class PretrainingTask:
     def show(self, micro_batch: MicroBatch) -> list[TitledClip]:
         """See `Task.show`."""
         hidden, not_rebuilt = self._masks_of(micro_batch)
-        pixel_values = normalize(micro_batch.clips, IMAGENET_MEAN, IMAGENET_STD)
-        pixels = as_pixels(pixel_values, IMAGENET_MEAN, IMAGENET_STD)
+        processor = self.checkpoint.processor
+        pixels = as_pixels(self._normalized(micro_batch), processor.image_mean, processor.image_std)
         indices = micro_batch.batch.indices.repeat_interleave(self.recipe.views).tolist()
         names = [Path(str(self.manifest.entries[index].path)).name for index in indices]
         return masked_clips(names, pixels, hidden, not_rebuilt, self.checkpoint.model.config.grid)
