@@ -337,3 +337,30 @@ def test_shards_without_a_configuration(tmp_path: Path) -> None:
     assert (tmp_path / "model.safetensors.index.json").exists()
     loaded = videomae.load_checkpoint(tmp_path, **CLIP, layer_norm_eps=1e-6, final_norm_eps=1e-6)
     assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_options_that_describe_a_file_are_said_to(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They are not what it is adapted to: that would be a silent mistake where the file is of other clips."""
+    file = tmp_path / "weights.pth"
+    torch.save(original.to_original(pretrained().state_dict()), file)
+
+    with caplog.at_level("INFO", logger="videomae"):
+        videomae.load_checkpoint(file, **CLIP)
+    said = [record.getMessage() for record in caplog.records if "does not tell" in record.getMessage()]
+    assert said == [
+        f"{file} does not tell its clips: taken as trained with num_frames=4 and image_size=32; for others, convert it "
+        "and adapt the folder"
+    ]
+
+
+def test_a_file_that_tells_its_clips_is_adapted_to_others(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    model = pretrained()
+    arguments = argparse.Namespace(num_frames=4, input_size=32)
+    torch.save({"model": original.to_original(model.state_dict()), "args": arguments}, file)
+
+    adapted = videomae.load_checkpoint(file, num_frames=8, image_size=(32, 48))
+
+    assert adapted.config.position_grid == (2, 4, 4)
+    assert adapted.config.grid.shape == (4, 4, 6)
+    assert torch.equal(adapted.encoder_to_decoder.weight, model.encoder_to_decoder.weight)

@@ -293,6 +293,10 @@ def convert_checkpoint(source: str | Path, destination: str | Path, *, layout: s
             original.LAYER_NORM_EPS,
             model.config.layer_norm_eps,
         )
+    if model.config.position_grid is not None:
+        logger.warning(
+            "the original code computes its own positions, this model interpolates them: outputs differ there"
+        )
     config = {**model.config.to_diff_dict(), "architectures": [type(model).__name__]}
     files.write_original(destination, original.to_original(state), config)
 

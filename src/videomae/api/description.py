@@ -69,6 +69,7 @@ def describe_checkpoint(source: str | Path, **options: Any) -> dict[str, Any]:
             "width": width,
             "grid": list(config.grid.shape),
             "num_tokens": config.grid.num_tokens,
+            "position_grid": None if config.position_grid is None else list(config.position_grid),
         },
         "has_processor": processor_place(source, options) is not None,
         "sampling": sampling.to_dict(),

@@ -60,6 +60,7 @@ def _print(about: dict[str, Any]) -> None:
         "classes": _classes(about["classes"]) if about["classes"] else "",
         "clip": f"{clip['num_frames']} frames, {clip['height']}×{clip['width']} px, {clip['num_channels']} channels",
         "tokens": f"{clip['num_tokens']} = {' × '.join(map(str, clip['grid']))} (time × rows × columns)",
+        "positions": _positions(clip["position_grid"]),
         "sampling": f"{sampling['method']}, frame stride {sampling['frame_stride']}{assumed}",
         "mean, std": f"{_numbers(about['image_mean'])}; {_numbers(about['image_std'])}{assumed}",
         "adapted": about["adapted"],
@@ -83,6 +84,12 @@ def _use(task: str, use: dict[str, list[str]] | None) -> str:
     if not any(use.values()):
         return "as it is" + ("; other classes start a new classifier" if task == "classification" else "")
     return "; ".join(f"{change} {', '.join(parts)}" for change, parts in use.items() if parts)
+
+
+def _positions(grid: list[int] | None) -> str:
+    if grid is None:
+        return ""
+    return f"interpolated from {'×'.join(map(str, grid))} tokens; transformers computes others: its outputs differ"
 
 
 def _numbers(values: list[float]) -> str:

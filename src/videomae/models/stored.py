@@ -89,6 +89,13 @@ def read_stored(source: str | Path, options: Mapping[str, Any]) -> Stored:
         config = VideoMAEConfig.from_dict(about["config"])
     else:
         config = config_of_tensors(state, str(source), {**overrides, **known})
+        told = [f"{key}={overrides[key]}" for key in ("num_frames", "image_size") if key in {*overrides} - {*known}]
+        if told:
+            logger.info(
+                "%s does not tell its clips: taken as trained with %s; for others, convert it and adapt the folder",
+                source,
+                " and ".join(told),
+            )
     return Stored(config, state, layout, whose, file.name)
 
 

@@ -169,6 +169,7 @@ def model_card(checkpoint: Checkpoint, name: str, training: TrainingFacts | None
         height=height,
         width=width,
         num_channels=num_channels,
+        position_grid=config.position_grid,
         mean=_numbers(processor.image_mean),
         std=_numbers(processor.image_std),
         training=training,
