@@ -209,9 +209,11 @@ class VideoMAEPreTrainedModel(ModelInterface):
         """
         _check_types(state, source)
         _check_width(config, state, source)
-        # Reading all weights from the disk takes about as long as building the modules, and needs no Python.
+        # Reading all weights takes about as long as building the modules, and needs no Python. Both threads take
+        # tensors from one iterator, so that whoever has time looks at the next.
+        unseen = iter(state.items())
         with ThreadPoolExecutor(1) as thread:
-            looking = thread.submit(not_finite, state)
+            looking = thread.submit(not_finite, unseen)
             with torch.device("meta"), WithoutDraws():
                 model = cls(config)
             info, fitting = _compare(model, state)
@@ -233,28 +235,25 @@ class VideoMAEPreTrainedModel(ModelInterface):
             num_fresh = sum(p.numel() for name, p in model.named_parameters() if name not in fitting)
             _check_size_of_fresh(config, num_fresh, source)
             target = dtype or next(tensor.dtype for tensor in fitting.values())
-            typed = {name: tensor.to(target) for name, tensor in fitting.items()}
-            model.load_state_dict(typed, strict=False, assign=True)
-            model._materialize(target)
-            if broken := looking.result():
+            model._fill({name: tensor.detach().to(target) for name, tensor in fitting.items()}, target)
+            if broken := not_finite(unseen) + looking.result():
                 named = listing.grouped(sorted(broken))
                 logger.warning("%s: NaN or infinity in %s; predictions will be NaN", source, named)
         return model.eval(), info
 
-    def _materialize(self, dtype: torch.dtype) -> None:
-        """Give the weights that no checkpoint filled (still without memory) new values."""
-        for module in self.modules():
-            absent = [name for name, parameter in module.named_parameters(recurse=False) if parameter.is_meta]
-            if not absent:
-                continue
-            loaded = {n: p.detach().clone() for n, p in module.named_parameters(recurse=False) if not p.is_meta}
+    def _fill(self, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+        """Replace all weights, which are on the meta device, by `weights` where there are any, else by new values."""
+        for prefix, module in self.named_modules():
+            names_of = {name: f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False)}
+            absent = [name for name, full in names_of.items() if full not in weights]
             for name in absent:
-                zeros = torch.zeros_like(getattr(module, name), device="cpu", dtype=dtype)
-                setattr(module, name, nn.Parameter(zeros))
-            self._init_weights(module)
-            with torch.no_grad():
-                for name, value in loaded.items():
-                    getattr(module, name).copy_(value)
+                empty = torch.empty_like(getattr(module, name), device="cpu", dtype=dtype)
+                setattr(module, name, nn.Parameter(empty))
+            if absent:
+                self._init_weights(module)
+            for name, full in names_of.items():
+                if full in weights:
+                    setattr(module, name, nn.Parameter(weights[full]))
 
     def save_pretrained(
         self,
