@@ -160,9 +160,17 @@ def test_export(model_class: Any) -> None:
 @pytest.mark.parametrize("model_class", MODELS)
 class TestWeights:
     def test_new_weights_follow_the_range(self, model_class: Any) -> None:
-        """Each mean is 0 or 1 where nothing is drawn, so that no tensor is left as it was allocated."""
-        model = small(model_class, initializer_range=1e-10)
+        """Each mean is 0 or 1 where nothing is drawn, so that no tensor is left as it was allocated.
 
+        Theirs changes whatever a configuration has by such names.
+        """
+        config = VideoMAEConfig(**SMALL)
+        ranges = [name for name in vars(config) if "_range" in name or "_std" in name]
+        for name in ranges:
+            setattr(config, name, 1e-10)
+        model = model_class(config)
+
+        assert ranges == ["initializer_range"]
         assert {round(parameter.mean().item() * 1e9) / 1e9 for parameter in model.parameters()} <= {0.0, 1.0}
 
     def test_save_and_load(self, model_class: Any, tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ class VideoMAEConfig:
 
     model_type = "videomae"
     is_composition = False  # of several models, as transformers asks
+    image_mean: tuple[float, ...] | None
+    image_std: tuple[float, ...] | None
 
     def __init__(
         self,
@@ -148,8 +150,10 @@ class VideoMAEConfig:
             pruned = {int(key) if str(key).isdecimal() and len(str(key)) < 9 else key: v for key, v in pruned.items()}
         self.pruned_heads: Any = pruned
         self.position_grid: tuple[int, int, int] | None = limits.as_tuple(kwargs.pop("position_grid", None))
-        self.image_mean: tuple[float, ...] | None = limits.as_tuple(kwargs.pop("image_mean", None))
-        self.image_std: tuple[float, ...] | None = limits.as_tuple(kwargs.pop("image_std", None))
+        for key in ("image_mean", "image_std"):
+            # No attribute by default: transformers' checks give each whose name has "_std" in it another value.
+            if (value := kwargs.pop(key, None)) is not None:
+                setattr(self, key, limits.as_tuple(value))
         writer = {key: kwargs.pop(key, None) for key in _WRITER_KEYS}
         self.torch_dtype = writer["torch_dtype"] or writer["dtype"]
         num_labels, id2label, label2id = (kwargs.pop(key, None) for key in ("num_labels", "id2label", "label2id"))
@@ -340,7 +344,7 @@ class VideoMAEConfig:
             ConfigError: for an override of a key that neither a configuration nor `values` has: a slip of the pen would
                 otherwise be kept and do nothing.
         """
-        possible = {*cls().to_dict(), *values, *_WRITER_KEYS, "num_labels", "qv_bias"}
+        possible = {*cls().to_dict(), *values, *_WRITER_KEYS, *_ABSENT, "num_labels", "qv_bias"}
         for key, value in overrides.items():
             if key not in possible:
                 near = difflib.get_close_matches(key, possible, n=1)
@@ -442,8 +446,8 @@ class VideoMAEConfig:
             return hub.upload_folder(folder, repo_id, **{"commit_message": "Upload config", **kwargs})
 
     def __getattr__(self, name: str) -> Any:
-        if name in _NOT_OF_VIDEOS:
-            return copy.copy(_NOT_OF_VIDEOS[name])
+        if name in _ABSENT:
+            return _ABSENT[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -467,8 +471,10 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
-# What transformers' own tools ask of any configuration, with its defaults. Kept only in files that say otherwise.
-_NOT_OF_VIDEOS: dict[str, Any] = {
+# Of attributes that are there only where they were given: ours, and what transformers' tools ask of any configuration.
+_ABSENT: dict[str, Any] = {
+    "image_mean": None,
+    "image_std": None,
     **dict.fromkeys(("is_encoder_decoder", "is_decoder", "add_cross_attention", "torchscript", "use_bfloat16"), False),
     **dict.fromkeys(("_commit_hash", "task_specific_params", "tokenizer_class", "prefix", "finetuning_task")),
     **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id")),
