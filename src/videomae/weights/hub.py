@@ -98,7 +98,7 @@ def resolve_file(name_or_path: str | Path, filename: str, **options: Unpack[HubO
 
 def repository_of(source: str | Path) -> str | None:
     """`owner/name` of a hub name, or of a file on the hub; None for what is here and for all else."""
-    found = re.fullmatch(r"([\w.-]*\w/[\w.-]+)(/.+)?", str(source), re.ASCII)
+    found = re.fullmatch(r"([\w.-]*\w/[\w.-]+)(/[^/].*)?", str(source), re.ASCII)
     return None if found is None or Path(source).exists() else found[1]
 
 
