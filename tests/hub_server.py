@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -75,6 +75,7 @@ class StandInHub(ThreadingHTTPServer):
             (fewer bytes than announced), "other" (as many, but other bytes), "busy" (503).
         writer: the token that uploading needs; None refuses it.
         hold: large files are not sent before it is set.
+        after_download: called once, after the next GET.
         validated: model cards whose metadata were checked before a commit.
     """
 
@@ -91,6 +92,7 @@ class StandInHub(ThreadingHTTPServer):
         self.hold.set()
         self.stored: dict[str, bytes] = {}
         self.validated: list[str] = []
+        self.after_download: Callable[[], object] | None = None
 
     def add(self, name: str, files: Mapping[str, bytes], **settings: Any) -> Repository:
         """A new repository with one commit."""
@@ -132,6 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._read()
+        if self.server.after_download is not None:
+            self.server.after_download()
+            self.server.after_download = None
 
     def _read(self) -> None:
         path = self.path.partition("?")[0]  # a branch in it may have an escaped slash

@@ -66,6 +66,7 @@ class Checkpoint:
     folder: Path | None = None
 
     @classmethod
+    @hub.one_commit()
     def open(
         cls,
         source: str | Path,
@@ -101,6 +102,7 @@ class Checkpoint:
         return f"Checkpoint({type(self.model).__name__}, {millions:.1f} M parameters, {self.sampling})"
 
 
+@hub.one_commit()
 def load_checkpoint(
     source: str | Path,
     *,

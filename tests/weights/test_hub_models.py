@@ -11,7 +11,7 @@ import huggingface_hub
 import pytest
 import torch
 from hub_server import StandInHub, stand_in_hub
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from small_runs import Commands
 
 import videomae
@@ -85,6 +85,33 @@ def test_everything_by_name(hub: StandInHub, folder: Path) -> None:
     assert describe_checkpoint("team/tiny")["classes"] == ["jump", "run", "swim"]
     # Each file was sent once, to the first that asked.
     assert len(hub.downloads()) == len(files_of(folder))
+    hub.requests.clear()
+    videomae.Checkpoint.open("team/tiny")
+    assert len(hub.requests) == 1  # which commit main is
+
+
+def test_all_files_are_of_one_commit(hub: StandInHub, folder: Path) -> None:
+    repository = hub.add("team/tiny", files_of(folder))
+    state = load_file(folder / "model.safetensors")
+    config = files_of(folder)["config.json"].replace(b"jump", b"leap")
+    others = {"model.safetensors": save({name: tensor + 1 for name, tensor in state.items()}), "config.json": config}
+    # A commit is made when the first file has been sent.
+    hub.after_download = lambda: repository.commit(others)
+    there = videomae.Checkpoint.open("team/tiny")
+    assert there.model.config.id2label[0] == "jump"
+    assert_same(there.model.state_dict(), state)
+    there = videomae.Checkpoint.open("team/tiny")
+    assert there.model.config.id2label[0] == "leap"
+    assert there.model.state_dict().keys() == state.keys()
+    assert torch.equal(there.model.state_dict()["classifier.bias"], state["classifier.bias"] + 1)
+
+
+def test_downloading_anew_takes_each_file_once(hub: StandInHub, folder: Path) -> None:
+    hub.add("team/tiny", files_of(folder))
+    videomae.Checkpoint.open("team/tiny")
+    before = len(hub.downloads(".safetensors"))
+    videomae.Checkpoint.open("team/tiny", force_download=True)
+    assert len(hub.downloads(".safetensors")) == before + 1
 
 
 def test_offline_before_and_after_a_download(hub: StandInHub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

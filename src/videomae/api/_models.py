@@ -18,6 +18,7 @@ from videomae.core.errors import ConfigError
 from videomae.inference.embed import EmbedOptions
 from videomae.inference.scores import ViewOptions
 from videomae.video.sampling import ClipSampling
+from videomae.weights import hub
 
 Model = str | PathLike[str] | Checkpoint
 
@@ -121,6 +122,7 @@ def require_model(model: object) -> None:
         )
 
 
+@hub.one_commit()
 def open_model(model: Model, views: Views, device: str, *, for_features: bool = False) -> Checkpoint:
     """The model on its device, with the sampling that is asked for.
 

@@ -15,7 +15,7 @@ from videomae.models.adapt import adapted_config, describe_adaptation
 from videomae.models.config import VideoMAEConfig
 from videomae.models.stored import read_stored
 from videomae.recipes.sizes import SIZES
-from videomae.weights import names
+from videomae.weights import hub, names
 from videomae.weights.finite import not_finite
 
 _ENCODER_KEYS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -23,6 +23,7 @@ _PARTS = ("decoder", "encoder_to_decoder", "mask_token", "fc_norm", "classifier"
 _CHUNK_BYTES = 64 << 20
 
 
+@hub.one_commit()
 def describe_checkpoint(source: str | Path, **options: Any) -> dict[str, Any]:
     """What a checkpoint is, as plain data: layout, task, network, clip, sampling, classes, weights, their checksum.
 

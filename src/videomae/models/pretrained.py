@@ -119,6 +119,7 @@ class VideoMAEPreTrainedModel(ModelInterface):
     ) -> tuple[Self, LoadingInfo]: ...
 
     @classmethod
+    @hub.one_commit()
     def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path | None,

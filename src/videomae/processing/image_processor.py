@@ -24,7 +24,7 @@ from videomae.processing._process import process
 from videomae.processing._settings_file import CONFIG_NAME, plain, read_object, read_settings
 from videomae.processing._steps import CHANNELS_FIRST, CHANNELS_LAST, Steps
 from videomae.processing.batch_feature import BatchFeature
-from videomae.weights import split_hub_options, upload_folder
+from videomae.weights import one_commit, split_hub_options, upload_folder
 
 # The default of transformers 4.34.0. The published checkpoints carry ImageNet's mean and standard deviation in their
 # files, and the pre-training loss assumes those.
@@ -177,6 +177,7 @@ class VideoMAEImageProcessor:
     ) -> tuple[Self, dict[str, Any]]: ...
 
     @classmethod
+    @one_commit()
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | Path, *, return_unused_kwargs: bool = False, **kwargs: Any
     ) -> Self | tuple[Self, dict[str, Any]]:

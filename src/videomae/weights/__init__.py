@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     )
     from .hub import (
         HubOptions as HubOptions,
+        one_commit as one_commit,
         resolve_file as resolve_file,
         split_hub_options as split_hub_options,
         upload_folder as upload_folder,
@@ -25,7 +26,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "files": ["read_json", "read_tensor_file", "read_weights", "write_safetensors"],
-        "hub": ["HubOptions", "resolve_file", "split_hub_options", "upload_folder"],
+        "hub": ["HubOptions", "one_commit", "resolve_file", "split_hub_options", "upload_folder"],
         "names": ["fit_prefix", "to_current"],
     },
 )

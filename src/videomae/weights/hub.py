@@ -8,6 +8,8 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -22,6 +24,7 @@ WEIGHTS_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 # The run state of a training folder: for resuming on this machine, several times as large as the weights.
 _NEVER_UPLOADED = ("state/*",)
 _MAX_LISTED = 5
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class HubOptions(TypedDict, total=False):
@@ -195,7 +198,47 @@ def upload_folder(
     return str(commit.pr_url or commit.commit_url)
 
 
+@dataclass
+class _Found:
+    """What was found on the hub so far: files by what was asked for, and commits by (repository, revision)."""
+
+    files: dict[tuple[object, ...], Path | None] = field(default_factory=dict)
+    commits: dict[tuple[str, str | None], str] = field(default_factory=dict)
+
+
+_found: ContextVar[_Found | None] = ContextVar("_found", default=None)
+
+
+@contextmanager
+def one_commit() -> Iterator[None]:
+    """Within it, or in a function that it decorates, all files of a repository are of the same commit.
+
+    Without it a commit that is made meanwhile could give one checkpoint's configuration and another's weights. The hub
+    is asked once for each file, and not at all for what the cache has of a commit.
+    """
+    token = _found.set(_found.get() or _Found())
+    try:
+        yield
+    finally:
+        _found.reset(token)
+
+
 def _download(repo_id: str, filename: str, options: HubOptions) -> Path | None:
+    found = _found.get()
+    if found is None:
+        return _downloaded(repo_id, filename, options)
+    asked = (repo_id, filename, *sorted((name, str(value)) for name, value in options.items()))
+    if asked not in found.files:
+        revision = (repo_id, options.get("revision"))
+        pinned: HubOptions = {**options, "revision": found.commits.get(revision, revision[1])}
+        path = found.files[asked] = _downloaded(repo_id, filename, pinned)
+        if path is not None:
+            place = Path(options.get("subfolder") or "", filename)
+            found.commits[revision] = path.parents[len(place.parts) - 1].name
+    return found.files[asked]
+
+
+def _downloaded(repo_id: str, filename: str, options: HubOptions) -> Path | None:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -208,6 +251,8 @@ def _download(repo_id: str, filename: str, options: HubOptions) -> Path | None:
     cache = {name: keywords[name] for name in ("cache_dir", "revision") if name in keywords}
     try:
         known = None if options.get("force_download") else try_to_load_from_cache(repo_id, place, **cache)
+        if known is not None and not isinstance(known, str) and _COMMIT.fullmatch(options.get("revision") or ""):
+            return None  # the cache knows that this commit has no such file
         with _retries_in_one_line(repo_id):
             path = hf_hub_download(repo_id, filename, **keywords)
     except LocalEntryNotFoundError as error:
