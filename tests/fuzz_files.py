@@ -176,6 +176,23 @@ def make_sources(root: Path) -> dict[str, tuple[str, Callable[[Path, random.Rand
         (root / kind).mkdir()
         torch.save(document, root / kind / "x.pth", _use_new_zipfile_serialization=is_zip)
         kinds[kind] = "x.pth", pickle_file("x.pth")
+    for kind in ("adapter", "adapterconfig"):
+        (root / kind).mkdir()
+        layer = "base_model.model.videomae.encoder.layer.0.attention.attention"
+        matrices = {f"{layer}.{part}.lora_A.weight": torch.ones(4, 16) for part in ("query", "value")}
+        matrices |= {f"{layer}.{part}.lora_B.weight": torch.ones(16, 4) for part in ("query", "value")}
+        matrices |= {f"base_model.model.{name}": state[name] for name in state if name.startswith("classifier.")}
+        write_safetensors(root / kind / "adapter_model.safetensors", matrices)
+        settings = {
+            **{"peft_type": "LORA", "base_model_name_or_path": str(root / "base"), "revision": None, "r": 4},
+            **{"lora_alpha": 8, "target_modules": ["query", "value"], "modules_to_save": ["classifier"]},
+            **{"bias": "none", "rank_pattern": {}, "alpha_pattern": {"query": 2}, "use_rslora": False},
+            **{"use_dora": False, "auto_mapping": {"base_model_class": "VideoMAEForVideoClassification"}},
+        }
+        (root / kind / "adapter_config.json").write_text(json.dumps(settings))
+    model.save_pretrained(root / "base")
+    kinds["adapter"] = ".", safetensors_file("adapter_model.safetensors")
+    kinds["adapterconfig"] = ".", json_file("adapter_config.json")
     return kinds
 
 
@@ -185,7 +202,7 @@ def open_all(source: Path, chance: random.Random) -> None:
     match chance.randrange(4):
         case 0:
             describe_checkpoint(source, **told)
-        case 1 if source.is_dir():
+        case 1 if source.is_dir() and not (source / "adapter_config.json").exists():
             videomae.VideoMAEForVideoClassification.from_pretrained(source)
         case 2:
             videomae.Checkpoint.open(source, task="features", **told)

@@ -354,6 +354,7 @@ def test_a_description(tmp_path: Path) -> None:
         "width": 16,
         "grid": [2, 2, 2],
         "num_tokens": 8,
+        "position_grid": None,
     }
     assert about["sampling"] == {"method": "dense", "num_frames": 4, "frame_stride": 4}
     assert about["classes"] == ["jump", "run", "swim"]

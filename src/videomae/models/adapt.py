@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,12 +65,14 @@ def adapt_weights(state: dict[str, Tensor], stored: VideoMAEConfig, config: Vide
         return
     over_time = _shares(stored.tubelet_size, config.tubelet_size)
     over_channels = _sources(stored.num_channels, config.num_channels)
+    height, width = pair(stored.patch_size)
+    patches = (stored.num_channels, stored.tubelet_size, height, width)
     for name, tensor in state.items():
-        if name.endswith(_PATCHES):  # (D, C, t, y, x)
+        # Those of another shape than their own configuration has are listed later.
+        if name.endswith(_PATCHES) and tensor.shape[1:] == patches:  # (D, C, t, y, x)
             parts = _parted(over_time), _parted(over_channels)
             state[name] = _mixed(tensor, "dcthw,st,ec->deshw", *parts)
-        elif name.startswith(_HEAD):  # (t · y · x · C, width), or without the width
-            height, width = pair(stored.patch_size)
+        elif name.startswith(_HEAD) and tensor.shape[:1] == (math.prod(patches),):  # (t · y · x · C, width) or a bias
             rows = tensor.reshape(stored.tubelet_size, height * width, stored.num_channels, -1)
             averages = _averaged(over_time), _averaged(over_channels)
             state[name] = _mixed(rows, "tpcw,st,ec->spew", *averages).reshape(-1, *tensor.shape[1:])
