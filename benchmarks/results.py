@@ -22,12 +22,15 @@ def hardware(device: torch.device | str = "cpu") -> str:
     return f"cpu{len(os.sched_getaffinity(0))}"
 
 
-def write_results(name: str, device: torch.device | str, results: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Write `results` with the date and the hardware; prints and returns where."""
+def write_results(
+    name: str, device: torch.device | str, results: dict[str, Any], folder: Path = RESULTS, *, quiet: bool = False
+) -> Path:
+    """Write `results` with the date and the hardware; prints (unless quiet) and returns where."""
     kind, date = hardware(device), datetime.date.today().isoformat()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{kind}-{date}.json"
     document = {"benchmark": name, "hardware": kind, "date": date, **results}
     path.write_text(json.dumps(document, indent=2, default=str) + "\n", encoding="utf-8")
-    print(f"written: {path.name}")
+    if not quiet:
+        print(f"written: {path.name}")
     return path
