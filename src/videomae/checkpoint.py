@@ -16,8 +16,9 @@ from torch import Tensor
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.models.adapt import adapt_weights, adapted_config, channel_means, describe_adaptation
 from videomae.models.config import VideoMAEConfig
+from videomae.models.loading import LoadingInfo
 from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
-from videomae.models.pretrained import LoadingInfo, VideoMAEPreTrainedModel
+from videomae.models.pretrained import VideoMAEPreTrainedModel
 from videomae.models.stored import adapter_settings, base_of_adapter, read_stored, weights_without_config
 from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.video.sampling import ClipSampling

@@ -84,6 +84,8 @@ def test_from_config(make_one: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), direct.parameters(), strict=True))
     assert make_one(config, torch_dtype=torch.bfloat16).dtype == torch.bfloat16
     assert make_one(config, dtype="float16").dtype == torch.float16
+    assert make_one(config, dtype="auto").dtype == torch.float32
+    assert make_one(VideoMAEConfig(**TINY, torch_dtype="bfloat16"), torch_dtype="auto").dtype == torch.bfloat16
     eager = make_one(config, attn_implementation="eager")
     assert eager.config.attn_implementation == "eager"
     assert config.attn_implementation == "sdpa"

@@ -320,7 +320,7 @@ def test_device_map_of_one_device(device_map: Any, tmp_path: Path) -> None:
 def test_device_map_auto(available: bool, device: str, strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
 
-    assert pretrained._single_device(strategy) == torch.device(device)
+    assert pretrained.loading.single_device(strategy) == torch.device(device)
 
 
 @pytest.mark.parametrize(

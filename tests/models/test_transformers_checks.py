@@ -240,6 +240,19 @@ class TestWeights:
         for name, tensor in loaded.state_dict().items():
             assert torch.equal(tensor, state[name]) if name in state else bool((tensor == 3).all()), name
 
+    def test_missing_weights_that_the_class_forgets_are_zero(self, model_class: Any, tmp_path: Path) -> None:
+        class Forgetful(model_class):
+            def _init_weights(self, module: nn.Module) -> None:
+                pass
+
+        model = small(model_class)
+        state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("q_bias")}
+        model.save_pretrained(tmp_path, state_dict=state)
+
+        loaded = Forgetful.from_pretrained(tmp_path)
+
+        assert all(bool((tensor == 0).all()) for name, tensor in loaded.state_dict().items() if name.endswith("q_bias"))
+
     def test_no_file_is_needed(self, model_class: Any) -> None:
         model, inputs = small(model_class), inputs_of(model_class)
 

@@ -11,35 +11,15 @@ from typing import Any, Literal, Self, overload
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from videomae.core.device import choose_device
 from videomae.core.errors import CheckpointError, ConfigError
+from videomae.models import loading
 from videomae.models.config import VideoMAEConfig
 from videomae.models.interface import ModelInterface
-from videomae.weights import files, hub, listing, names, shards
+from videomae.weights import files, hub, listing, shards
 from videomae.weights.finite import not_finite
 
 logger = logging.getLogger("videomae")
-
-LoadingInfo = dict[str, list[Any]]
-
-# Keywords of transformers' `from_pretrained` that ask for what happens here anyway, or for nothing that exists here.
-_WITHOUT_EFFECT = {
-    "use_safetensors",
-    "low_cpu_mem_usage",
-    "trust_remote_code",
-    "proxies",
-    "resume_download",
-    "_fast_init",
-}
-
-
-_FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-_PATCHES = "embeddings.patch_embeddings.projection.weight"
-_LONG_TABLE = 1 << 25
-# The largest published network has 1e9 weights.
-_MOST_FRESH = 2_000_000_000
 
 
 class VideoMAEPreTrainedModel(ModelInterface):
@@ -64,13 +44,14 @@ class VideoMAEPreTrainedModel(ModelInterface):
 
         Args:
             config: of the model.
-            dtype: type of the weights; float32 by default.
+            dtype: type of the weights; float32 by default, "auto" for the configuration's.
             torch_dtype: the older name of `dtype`.
             **overrides: keys of the configuration that are to be others; `config` itself stays as it is.
         """
         if overrides:
             config = cls.config_class.from_dict(config.to_dict(), **overrides)
-        return cls(config).to(_as_dtype(dtype if dtype is not None else torch_dtype))
+        chosen = loading.as_dtype(dtype if dtype is not None else torch_dtype)
+        return cls(config).to(chosen or config.torch_dtype or torch.float32)
 
     _from_config = from_config
 
@@ -116,7 +97,7 @@ class VideoMAEPreTrainedModel(ModelInterface):
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | Path | None, *, output_loading_info: Literal[True], **kwargs: Any
-    ) -> tuple[Self, LoadingInfo]: ...
+    ) -> tuple[Self, loading.LoadingInfo]: ...
 
     @classmethod
     @hub.one_commit()
@@ -132,7 +113,7 @@ class VideoMAEPreTrainedModel(ModelInterface):
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
         **kwargs: Any,
-    ) -> Self | tuple[Self, LoadingInfo]:
+    ) -> Self | tuple[Self, loading.LoadingInfo]:
         """Build a model from a checkpoint folder or a hub repository, in evaluation mode.
 
         Reads what transformers 4.x and 5.x and we write. Weights that the checkpoint lacks (a new classifier) are
@@ -161,8 +142,8 @@ class VideoMAEPreTrainedModel(ModelInterface):
             CheckpointError: if the folder, its configuration or its weights are missing or do not fit.
             ConfigError: for an option that does not exist, or more devices than one.
         """
-        source, device = pretrained_model_name_or_path, _single_device(device_map)
-        options, overrides = _split_options(kwargs)
+        source, device = pretrained_model_name_or_path, loading.single_device(device_map)
+        options, overrides = loading.split_options(kwargs)
         if source is None and (config is None or state_dict is None):
             raise ConfigError("no checkpoint", expected="a folder or hub name", hint="or give config and state_dict")
         if isinstance(config, VideoMAEConfig):
@@ -173,14 +154,14 @@ class VideoMAEPreTrainedModel(ModelInterface):
             config,
             files.read_weights(str(source), **options) if state_dict is None else state_dict,
             source="state_dict" if source is None else str(source),
-            dtype=_as_dtype(dtype if dtype is not None else torch_dtype),
+            dtype=loading.as_dtype(dtype if dtype is not None else torch_dtype),
             ignore_mismatched_sizes=ignore_mismatched_sizes,
         )
         model.name_or_path = model.config.name_or_path = str(source or config.name_or_path)
         if device is not None:
             model.to(device)
             model.hf_device_map = {"": device}
-        _log_loading(cls.__name__, str(source or "state_dict"), info)
+        loading.log_loading(cls.__name__, str(source or "state_dict"), info)
         return (model, info) if output_loading_info else model
 
     @classmethod
@@ -192,8 +173,8 @@ class VideoMAEPreTrainedModel(ModelInterface):
         source: str,
         dtype: torch.dtype | None = torch.float32,
         ignore_mismatched_sizes: bool = False,
-        check: Callable[[LoadingInfo], None] | None = None,
-    ) -> tuple[Self, LoadingInfo]:
+        check: Callable[[loading.LoadingInfo], None] | None = None,
+    ) -> tuple[Self, loading.LoadingInfo]:
         """A model in evaluation mode with the tensors of `state`, and what was missing, unexpected or mismatched.
 
         Args:
@@ -208,16 +189,16 @@ class VideoMAEPreTrainedModel(ModelInterface):
         Raises:
             CheckpointError: if shapes differ, or no tensor of `state` has a name of the encoder's.
         """
-        _check_types(state, source)
-        _check_width(config, state, source)
+        loading.check_types(state, source)
+        loading.check_width(config, state, source)
         # Reading all weights takes about as long as building the modules, and needs no Python. Both threads take
         # tensors from one iterator, so that whoever has time looks at the next.
         unseen = iter(state.items())
         with ThreadPoolExecutor(1) as thread:
             looking = thread.submit(not_finite, unseen)
-            with torch.device("meta"), WithoutDraws():
+            with torch.device("meta"), loading.WithoutDraws():
                 model = cls(config)
-            info, fitting = _compare(model, state)
+            info, fitting = loading.compare(model, state)
             if not any("encoder.layer." in name or "patch_embeddings" in name for name in fitting):
                 raise CheckpointError(
                     source,
@@ -234,7 +215,7 @@ class VideoMAEPreTrainedModel(ModelInterface):
                     hint="use the checkpoint's own configuration, or pass ignore_mismatched_sizes=True",
                 )
             num_fresh = sum(p.numel() for name, p in model.named_parameters() if name not in fitting)
-            _check_size_of_fresh(config, num_fresh, source)
+            loading.check_size_of_fresh(config, num_fresh, source)
             target = dtype or next(tensor.dtype for tensor in fitting.values())
             model._fill({name: tensor.detach().to(target) for name, tensor in fitting.items()}, target)
             if broken := not_finite(unseen) + looking.result():
@@ -248,8 +229,9 @@ class VideoMAEPreTrainedModel(ModelInterface):
             names_of = {name: f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False)}
             absent = [name for name, full in names_of.items() if full not in weights]
             for name in absent:
-                empty = torch.empty_like(getattr(module, name), device="cpu", dtype=dtype)
-                setattr(module, name, nn.Parameter(empty))
+                # Zeros, for classes of users whose `_init_weights` forgets some.
+                zeros = torch.zeros_like(getattr(module, name), device="cpu", dtype=dtype)
+                setattr(module, name, nn.Parameter(zeros))
             if absent:
                 self._init_weights(module)
             for name, full in names_of.items():
@@ -326,116 +308,3 @@ class VideoMAEPreTrainedModel(ModelInterface):
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, **saving)
             return hub.upload_folder(folder, repo_id, **{"commit_message": f"Upload {type(self).__name__}", **kwargs})
-
-
-class WithoutDraws(TorchFunctionMode):
-    """Inside it new modules leave their weights as they are made: on the meta device each draw takes longer."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _DRAWS:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-_DRAWS = frozenset((nn.init.kaiming_uniform_, nn.init.uniform_, Tensor.uniform_, Tensor.normal_, Tensor.fill_))
-
-
-def _compare(model: VideoMAEPreTrainedModel, state: Mapping[str, Tensor]) -> tuple[LoadingInfo, dict[str, Tensor]]:
-    """What of `state` is missing, unexpected or mismatched in a model, and the tensors that fit, by its names."""
-    # A bare encoder carries no `videomae.` before its names.
-    bare = not hasattr(model, model.base_model_prefix)
-    state = names.fit_prefix(names.to_current(state), bare=bare)
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    mismatched = [(n, found[n], shape) for n, shape in shapes.items() if found.get(n, shape) != shape]
-    info: LoadingInfo = {
-        "missing_keys": [name for name in shapes if name not in found],
-        "unexpected_keys": [name for name in found if name not in shapes],
-        "mismatched_keys": mismatched,
-        "error_msgs": [],
-    }
-    return info, {name: state[name] for name, shape in shapes.items() if found.get(name) == shape}
-
-
-def _check_width(config: VideoMAEConfig, state: Mapping[str, Tensor], source: str) -> None:
-    """A long table of positions is not computed for weights of another width, whose shapes are listed else."""
-    width = next((len(tensor) for name, tensor in state.items() if name.endswith(_PATCHES) and tensor.ndim), None)
-    if config.grid.num_tokens * config.hidden_size > _LONG_TABLE and width not in (None, config.hidden_size):
-        raise CheckpointError(
-            f"{source} with weights {width} wide and {config.hidden_size} in its configuration",
-            expected="equal widths",
-            hint="its config.json belongs to other weights",
-        )
-
-
-def _check_types(state: Mapping[str, Tensor], source: str) -> None:
-    """Quantized weights need what unpacks them; read as they are they would be noise."""
-    wrong = {name: tensor.dtype for name, tensor in state.items() if tensor.dtype not in _FLOATS}
-    if wrong:
-        raise CheckpointError(
-            f"{source} ({listing.grouped(wrong)} of type {', '.join(sorted({str(t)[6:] for t in wrong.values()}))})",
-            expected="weights of type float32, bfloat16, float16 or float64",
-            hint="convert them first with the library that wrote them",
-        )
-
-
-def _check_size_of_fresh(config: VideoMAEConfig, num_fresh: int, source: str) -> None:
-    """A small file whose configuration claims a network of billions of weights must not make us draw them."""
-    if num_fresh > _MOST_FRESH:
-        raise CheckpointError(
-            f"{source} without {num_fresh:,} weights of a network {config.hidden_size} wide",
-            expected=f"at most {_MOST_FRESH:,} new weights",
-            hint="its config.json belongs to other weights",
-        )
-
-
-def _split_options(keywords: Mapping[str, Any]) -> tuple[hub.HubOptions, dict[str, Any]]:
-    """The keywords about the hub and those about the configuration, without those that change nothing here."""
-    options, overrides = hub.split_hub_options({k: v for k, v in keywords.items() if k not in _WITHOUT_EFFECT})
-    older_token = overrides.pop("use_auth_token", None)
-    if options.get("token") is None and older_token is not None:
-        options["token"] = older_token
-    return options, overrides
-
-
-def _single_device(device_map: Any) -> torch.device | None:
-    """The device that a `device_map` means; a VideoMAE fits on one, so strategies for many mean the best one."""
-    if isinstance(device_map, Mapping) and list(device_map) == [""]:
-        device_map = device_map[""]
-    if device_map is None or isinstance(device_map, torch.device):
-        return device_map
-    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
-        return choose_device("auto")
-    if isinstance(device_map, str | int) and not isinstance(device_map, bool):
-        try:
-            return torch.device(device_map)
-        except RuntimeError as error:
-            raise _no_device(device_map) from error
-    raise _no_device(device_map)
-
-
-def _no_device(device_map: object) -> ConfigError:
-    return ConfigError(
-        f"device_map={device_map!r}", expected='one device, such as "cuda" or "cpu", or "auto"', hint="leave it out"
-    )
-
-
-def _as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    """None means float32 and "auto" the file's own type, which is None for `from_state`."""
-    if dtype is None:
-        return torch.float32
-    if dtype == "auto":
-        return None
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ConfigError(f"dtype={dtype!r}", expected="float32, bfloat16, float16 or auto", hint="leave it out")
-    return found
-
-
-def _log_loading(model_name: str, source: str, info: LoadingInfo) -> None:
-    fresh = info["missing_keys"] + [name for name, _, _ in info["mismatched_keys"]]
-    if fresh:
-        logger.warning("%s from %s: newly initialized, train before use: %s", model_name, source, ", ".join(fresh))
-    if info["unexpected_keys"]:
-        parts = sorted({name.split(".")[0] for name in info["unexpected_keys"]})
-        logger.info("%s from %s: not used: %s.*", model_name, source, ".*, ".join(parts))
