@@ -253,6 +253,15 @@ def test_the_model_that_training_started_from(init: str, base: str | None) -> No
     assert "/somewhere" not in str(card)
 
 
+def test_the_model_that_a_folder_was_trained_from(tmp_path: Path) -> None:
+    write_model_card(tmp_path, tiny_checkpoint(), facts(init="MCG-NJU/videomae-base"))
+    card = ModelCard(model_card(tiny_checkpoint(), "x", facts(init=str(tmp_path))))
+    assert card.data.base_model == "MCG-NJU/videomae-base"
+    assert f"from the checkpoint `{tmp_path.name}`" in str(card)
+    (tmp_path / "README.md").write_text("# Mine\n---\nbase_model: a/b\n---\n")
+    assert ModelCard(model_card(tiny_checkpoint(), "x", facts(init=str(tmp_path)))).data.base_model is None
+
+
 @pytest.mark.parametrize(
     ("data_set", "name"),
     [

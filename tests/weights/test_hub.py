@@ -278,13 +278,15 @@ def test_upload_refused(tmp_path: Path, hub: StandInHub, monkeypatch: pytest.Mon
 
 @pytest.mark.skipif(huggingface_hub.__version__.startswith("0."), reason="it makes repositories at https:// alone")
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's own
-def test_a_training_folder_without_its_run_state(
+def test_a_training_folder_without_what_is_no_checkpoint(
     tmp_path: Path, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     hub.writer = "hf_standin"
     (tmp_path / "run" / "state").mkdir(parents=True)
     (tmp_path / "run" / "state" / "step-00000002.pt").write_bytes(b"large")
+    (tmp_path / "run" / "recipe.json").write_bytes(b'{"data": "/home/me/videos"}')
+    (tmp_path / "run" / "report.html").write_bytes(b"frames of my videos")
     (tmp_path / "run" / "config.json").write_bytes(FILES["config.json"])
     (tmp_path / "run" / "model.safetensors").write_bytes(WEIGHTS)
     address = upload_folder(tmp_path / "run", "team/new", endpoint=hub.url, token="hf_standin")

@@ -45,6 +45,7 @@ CARD_NAME = "README.md"
 _SEAL = re.compile(r"<!-- videomae wrote this card, sha256 ([0-9a-f]{64})\. .*-->\n\Z")
 # The name in the examples: the folder's, as it was then called.
 _NAMED = re.compile(r'Checkpoint\.open\(("(?:[^"\\\n]|\\.)*")\)')
+_BASE = re.compile(r"^base_model: ([\w.-]+/[\w.-]+)$", re.ASCII | re.MULTILINE)
 _ALWAYS_SHOWN = ("epochs", "batch_size", "learning_rate", "precision", "seed")
 # The section on the input has these.
 _OF_THE_INPUT = {"num_frames", "image_size", "sampling", "frame_stride", "frame_rate"}
@@ -100,15 +101,21 @@ class TrainingFacts:
 
     @property
     def base_model(self) -> str | None:
-        """The hub's repository that training started from; None for another start."""
-        return None if self.init is None else hub.repository_of(self.init)
+        """The hub's repository that training started from, or that the folder that it started from was trained from."""
+        if self.init is None:
+            return None
+        card = Path(self.init, CARD_NAME)
+        if not card.is_file():
+            return hub.repository_of(self.init)
+        found = _BASE.search(card.read_text(encoding="utf-8", errors="replace").partition("\n---")[0])
+        return None if found is None else found[1]
 
     @property
     def start(self) -> str:
         """Where the weights came from, for people."""
         if self.init in (None, "scratch"):
             return "from new weights"
-        return f"from the checkpoint {_code(self.base_model or Path(str(self.init)).resolve().name)}"
+        return f"from the checkpoint {_code(hub.repository_of(str(self.init)) or Path(str(self.init)).resolve().name)}"
 
     @property
     def rows(self) -> list[KeyFigure]:

@@ -21,8 +21,12 @@ logger = logging.getLogger(__name__)
 _HUB_LOGGER = "huggingface_hub.utils._http"
 
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
-# The run state of a training folder: for resuming on this machine, several times as large as the weights.
-_NEVER_UPLOADED = ("state/*",)
+# What a training folder holds beside its checkpoint: the run state, several times as large as the weights, and files
+# with paths of this machine and frames of its videos.
+_NEVER_UPLOADED = (
+    *("recipe.json", "metrics.jsonl", "report.html"),
+    *("state/*", "pictures/*", "tensorboard/*", "wandb/*", "trackio/*"),
+)
 _MAX_LISTED = 5
 _COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -167,7 +171,7 @@ def upload_folder(
 ) -> str:
     """Upload a folder's files to a model repository on the hub, which is made if it does not exist.
 
-    The run state of a training folder (`state/`) stays here.
+    What a training folder holds beside its checkpoint (run state, recipe, metrics, report, pictures) stays here.
 
     Returns:
         The address of the commit (or of the pull request with `create_pr`).
