@@ -195,6 +195,25 @@ def test_weights_that_were_uploaded_damaged(hub: StandInHub, folder: Path) -> No
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_an_adapter_and_its_base(hub: StandInHub, folder: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    hub.add("team/tiny", files_of(folder))
+    model = videomae.VideoMAEForVideoClassification.from_pretrained(folder)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["query", "value"]))
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    adapted.peft_config["default"].base_model_name_or_path = "team/tiny"
+    adapted.save_pretrained(tmp_path / "adapter")
+    hub.add("me/adapter", files_of(tmp_path / "adapter"))
+    opened = videomae.Checkpoint.open("me/adapter")
+    merged = adapted.merge_and_unload().state_dict()
+    for name, tensor in opened.model.state_dict().items():
+        assert torch.allclose(tensor, merged[name], atol=1e-6), name
+    assert opened.sampling == ClipSampling(num_frames=4, frame_stride=2)
+
+
 # --- files of weights ----------------------------------------------------------------------------------------------
 
 
