@@ -96,7 +96,7 @@ $(VENV)/.installed-peers: $(VENV)/.installed-test
 
 .venv-434/.installed:
 	$(PYTHON) -m venv .venv-434
-	.venv-434/bin/python -m pip install --quiet torch==2.13.0 transformers==4.34.0 'numpy<2' pillow jaxtyping decord
+	.venv-434/bin/python -m pip install --quiet torch==2.13.0 transformers==4.34.0 'numpy<2' pillow jaxtyping decord accelerate==0.23.0
 	touch $@
 
 .venv-5/.installed:

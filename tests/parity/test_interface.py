@@ -143,22 +143,29 @@ def test_we_load_heads_that_they_pruned(class_name: str, tmp_path: Path) -> None
     assert_outputs(model, inputs, tensors)
 
 
-def test_their_pipeline_takes_our_objects(tmp_path: Path) -> None:
-    video = tmp_path / "clip.mp4"
-    write_video(video, gradient_frames(30, 64, 64, 8), frames_per_second=10)  # decord fails on some smaller ones
+@pytest.fixture
+def our_folder(tmp_path: Path) -> Path:
     model = make(videomae.VideoMAEForVideoClassification, id2label=LABELS)
     processor = videomae.VideoMAEImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
     model.save_pretrained(tmp_path / "ours")
     processor.save_pretrained(tmp_path / "ours")
+    return tmp_path / "ours"
 
-    run("4.34.0", "peer_objects.py", tmp_path / "ours", video, tmp_path / "answers.json", PYTHONPATH=str(SOURCE))
 
-    answers = json.loads((tmp_path / "answers.json").read_text())
+def test_their_pipeline_takes_our_objects(our_folder: Path, tmp_path: Path) -> None:
+    video, out = tmp_path / "clip.mp4", tmp_path / "answers.json"
+    write_video(video, gradient_frames(30, 64, 64, 8), frames_per_second=10)  # decord fails on some smaller ones
+
+    run("4.34.0", "peer_objects.py", "pipeline", our_folder, video, out, PYTHONPATH=str(SOURCE))
+
+    answers = json.loads(out.read_text())
     assert answers["transformers"] == "4.34.0"
     assert answers["is_theirs"]
-    frames = list(videomae.read_video(video, range(4)))
+    model = videomae.VideoMAEForVideoClassification.from_pretrained(our_folder)
+    processor = videomae.VideoMAEImageProcessor.from_pretrained(our_folder)
     with torch.no_grad():
-        expected = model(**processor(frames, return_tensors="pt")).logits[0].softmax(-1)
+        inputs = processor(list(videomae.read_video(video, range(4))), return_tensors="pt")
+        expected = model(**inputs).logits[0].softmax(-1)
     for answer in [answers["one"], *answers["many"]]:
         assert [entry["label"] for entry in answer] == [LABELS[int(i)] for i in expected.argsort(descending=True)]
         scores = {entry["label"]: entry["score"] for entry in answer}
@@ -166,3 +173,22 @@ def test_their_pipeline_takes_our_objects(tmp_path: Path) -> None:
         assert torch.allclose(torch.tensor([scores[label] for label in LABELS.values()]), expected, atol=0.02)
     loaded = videomae.VideoMAEForVideoClassification.from_pretrained(tmp_path / "answers")
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
+
+
+def test_their_trainer_saves_our_model_whole(our_folder: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "trained", tmp_path / "report.json"
+
+    run("4.34.0", "peer_objects.py", "trainer", our_folder, folder, out, PYTHONPATH=str(SOURCE))
+
+    report = json.loads(out.read_text())
+    assert report["transformers"] == "4.34.0"
+    assert report["labels"] == {str(index): label for index, label in LABELS.items()}
+    assert report["difference"] < 1e-5
+    saved = torch.load(folder / "outputs.pt", weights_only=True)
+    for path in (folder, Path(report["best"])):
+        assert (path / "pytorch_model.bin").exists()  # what 4.34.0 asks for by default
+        model, info = videomae.VideoMAEForVideoClassification.from_pretrained(path, output_loading_info=True)
+        assert not any(info.values())
+        assert model.config.id2label == LABELS
+        with torch.no_grad():
+            assert torch.allclose(model(saved["pixel_values"]).logits, saved["logits"], atol=1e-5)
