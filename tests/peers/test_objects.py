@@ -186,6 +186,28 @@ def test_trainer_resumes(transformers: Any, trained: tuple[Any, Path], tmp_path:
     assert torch.allclose(logits_of(ours), logits_of(straight), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bf16": True},
+        {"label_smoothing_factor": 0.1},
+        {"torch_compile": True, "torch_compile_backend": "eager"},
+        {"gradient_accumulation_steps": 2, "auto_find_batch_size": True},
+    ],
+)
+def test_trainers_options(options: dict[str, Any], transformers: Any, tmp_path: Path) -> None:
+    """Those that wrap the model or take its outputs apart."""
+    trainer = new_trainer(transformers, tmp_path, **options)
+    trainer.train()
+    trainer.save_model()
+
+    loaded, info = videomae.VideoMAEForVideoClassification.from_pretrained(tmp_path, output_loading_info=True)
+    best = videomae.VideoMAEForVideoClassification.from_pretrained(trainer.state.best_model_checkpoint)
+    assert not any(info.values())
+    assert loaded.config.id2label == {0: "dark", 1: "bright"}
+    assert torch.equal(logits_of(loaded), logits_of(best))
+
+
 def test_trainer_trains_a_loaded_and_pruned_model(transformers: Any, trained: tuple[Any, Path], tmp_path: Path) -> None:
     _, folder = trained
     model = videomae.VideoMAEForVideoClassification.from_pretrained(folder)

@@ -86,3 +86,10 @@ def test_other_tensors_keep_their_names() -> None:
 def test_a_matrix_that_is_not_three() -> None:
     with pytest.raises(CheckpointError, match=r"qkv.weight of shape \(10, 4\): expected \(3 · width, width\)"):
         original.to_current({"blocks.0.attn.qkv.weight": torch.zeros(10, 4)})
+
+
+def test_pruned_heads_cannot_go_there() -> None:
+    model = videomae.VideoMAEForVideoClassification(videomae.VideoMAEConfig(**TINY, pruned_heads={1: [0]}))
+
+    with pytest.raises(CheckpointError, match=r"blocks\.1\.attn\.qkv\.weight without some heads: expected all heads"):
+        original.to_original(model.state_dict())

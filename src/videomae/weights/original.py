@@ -107,7 +107,7 @@ def to_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our tensors (as `state_dict` of a model with a head names them) under their names.
 
     Raises:
-        CheckpointError: if one of query, key and value is missing.
+        CheckpointError: if one of query, key and value is missing, or heads are pruned.
     """
     import torch
 
@@ -133,6 +133,10 @@ def to_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if missing:
             raise CheckpointError(
                 f"{name} without {missing[0]}", expected="query, key and value", hint="the checkpoint is not whole"
+            )
+        if parts["query"].shape[0] != parts["query"].shape[1]:
+            raise CheckpointError(
+                f"{name} without some heads", expected="all heads", hint="the original code has no way to prune them"
             )
         theirs[name] = torch.cat([parts[part] for part in _PARTS])
     return theirs
