@@ -374,3 +374,10 @@ def test_missing_checkpoints_and_weights(tmp_path: Path) -> None:
     refused(tmp_path, "without weights: expected model.safetensors or pytorch_model.bin")
     with pytest.raises(CheckpointError, match="without weights"):
         describe_checkpoint(tmp_path)
+
+
+def test_a_processor_that_makes_nothing_of_pixels(tmp_path: Path) -> None:
+    classifier(tmp_path)
+    for factor in (0, -1, 1e308):
+        edit_json(tmp_path / "preprocessor_config.json", do_rescale=True, rescale_factor=factor)
+        refused(tmp_path, "rescale_factor=.* in preprocessor_config.json: expected a number above 0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -368,6 +369,12 @@ def _from_unit_pixels(processor: VideoMAEImageProcessor, num_channels: int) -> V
     mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else (0.0, 1.0)
     # A pixel of 255 is this many times 1 before it is normalized.
     unit = 255 * processor.rescale_factor if processor.do_rescale else 255.0
+    if not 0 < unit < math.inf:
+        raise CheckpointError(
+            f"rescale_factor={processor.rescale_factor} in {PROCESSOR_NAME}",
+            expected="a number above 0",
+            hint="1/255 for frames of 8 bits",
+        )
     processor.image_mean, processor.image_std = (
         [number / unit for number in (values if len(values) == num_channels else channel_means(values, num_channels))]
         for values in (tuple(np.atleast_1d(given).tolist()) for given in (mean, std))
