@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import videomae
 from videomae.api.description import describe_checkpoint
 from videomae.core.errors import CheckpointError, ConfigError, InputError
 from videomae.core.tubelets import position_table
-from videomae.weights import original
+from videomae.weights import finite, original
 from videomae.weights.files import write_safetensors
 
 SIZES: dict[str, Any] = {
@@ -301,6 +302,21 @@ def test_weights_that_are_no_numbers_are_named(tmp_path: Path, caplog: pytest.Lo
         load(tmp_path)
         assert f"{tmp_path}: {named}" in caplog.text
     assert len(describe_checkpoint(tmp_path)["not_finite"]) == 3
+
+
+def test_large_weights_are_looked_at_beside_what_follows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finite, "_AT_ONCE_BYTES", 0)
+    model = classifier()
+    with torch.no_grad():
+        model.classifier.bias[0] = float("nan")
+    model.save_pretrained(tmp_path)
+    videomae.load_checkpoint(tmp_path)
+    for thread in threading.enumerate():
+        if thread.name == "videomae: look for NaN":
+            thread.join()
+    assert "NaN or infinity in classifier.bias" in caplog.text
 
 
 def test_large_numbers_are_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

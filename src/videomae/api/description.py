@@ -50,7 +50,7 @@ def describe_checkpoint(source: str | Path, **options: Any) -> dict[str, Any]:
         "num_parameters": sum(tensor.numel() for tensor in state.values()),
         "num_tensors": len(state),
         "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()}),
-        "not_finite": not_finite(state.items()),
+        "not_finite": not_finite(state),
         "checksum": checksum(state),
         "network": {
             "width": config.hidden_size,

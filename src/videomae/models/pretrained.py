@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
@@ -17,7 +16,7 @@ from videomae.models import loading
 from videomae.models.config import VideoMAEConfig
 from videomae.models.interface import ModelInterface
 from videomae.weights import files, hub, listing, shards
-from videomae.weights.finite import not_finite
+from videomae.weights.finite import warn_of_nan
 
 logger = logging.getLogger("videomae")
 
@@ -191,36 +190,29 @@ class VideoMAEPreTrainedModel(ModelInterface):
         """
         loading.check_types(state, source)
         loading.check_width(config, state, source)
-        # Reading all weights takes about as long as building the modules, and needs no Python. Both threads take
-        # tensors from one iterator, so that whoever has time looks at the next.
-        unseen = iter(state.items())
-        with ThreadPoolExecutor(1) as thread:
-            looking = thread.submit(not_finite, unseen)
-            with torch.device("meta"), loading.WithoutDraws():
-                model = cls(config)
-            info, fitting = loading.compare(model, state)
-            if not any("encoder.layer." in name or "patch_embeddings" in name for name in fitting):
-                raise CheckpointError(
-                    source,
-                    expected="weights under the names of a VideoMAE model",
-                    hint=f"its tensors have names such as {listing.grouped(sorted(state)[:3]) or '(none)'}",
-                )
-            mismatched = info["mismatched_keys"]
-            if check is not None:
-                check(info)
-            elif mismatched and not ignore_mismatched_sizes:
-                raise CheckpointError(
-                    f"{source} ({listing.misfits(missing=(), unexpected=(), mismatched=mismatched)})",
-                    expected="shapes as in the configuration",
-                    hint="use the checkpoint's own configuration, or pass ignore_mismatched_sizes=True",
-                )
-            num_fresh = sum(p.numel() for name, p in model.named_parameters() if name not in fitting)
-            loading.check_size_of_fresh(config, num_fresh, source)
-            target = dtype or next(tensor.dtype for tensor in fitting.values())
-            model._fill({name: tensor.detach().to(target) for name, tensor in fitting.items()}, target)
-            if broken := not_finite(unseen) + looking.result():
-                named = listing.grouped(sorted(broken))
-                logger.warning("%s: NaN or infinity in %s; predictions will be NaN", source, named)
+        with torch.device("meta"), loading.WithoutDraws():
+            model = cls(config)
+        info, fitting = loading.compare(model, state)
+        if not any("encoder.layer." in name or "patch_embeddings" in name for name in fitting):
+            raise CheckpointError(
+                source,
+                expected="weights under the names of a VideoMAE model",
+                hint=f"its tensors have names such as {listing.grouped(sorted(state)[:3]) or '(none)'}",
+            )
+        mismatched = info["mismatched_keys"]
+        if check is not None:
+            check(info)
+        elif mismatched and not ignore_mismatched_sizes:
+            raise CheckpointError(
+                f"{source} ({listing.misfits(missing=(), unexpected=(), mismatched=mismatched)})",
+                expected="shapes as in the configuration",
+                hint="use the checkpoint's own configuration, or pass ignore_mismatched_sizes=True",
+            )
+        num_fresh = sum(p.numel() for name, p in model.named_parameters() if name not in fitting)
+        loading.check_size_of_fresh(config, num_fresh, source)
+        target = dtype or next(tensor.dtype for tensor in fitting.values())
+        model._fill({name: tensor.detach().to(target) for name, tensor in fitting.items()}, target)
+        warn_of_nan(fitting, source)
         return model.eval(), info
 
     def _fill(self, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
