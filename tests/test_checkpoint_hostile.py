@@ -173,3 +173,10 @@ def test_a_subfolder_stays_inside(subfolder: str, tmp_path: Path) -> None:
     for load in (videomae.load_checkpoint, videomae.VideoMAEForVideoClassification.from_pretrained):
         with pytest.raises(CheckpointError, match="expected a folder inside it"):
             load(tmp_path / "x", subfolder=subfolder)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "x/" + "é" * 200, "a\0b", "\ud800"])
+def test_names_that_no_system_has(name: str) -> None:
+    for load in (videomae.load_checkpoint, videomae.VideoMAEForVideoClassification.from_pretrained):
+        with pytest.raises(CheckpointError, match="expected a folder on this machine, or owner/name on the hub"):
+            load(name)

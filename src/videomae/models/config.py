@@ -320,6 +320,7 @@ class VideoMAEConfig:
     @classmethod
     def get_config_dict(cls, name_or_path: str | Path, **hub_options: Any) -> dict[str, Any]:
         """The parsed `config.json` of a folder, file or hub repository; arguments as in `from_pretrained`."""
+        hub.require_possible_name(name_or_path)
         if Path(name_or_path).is_file():
             path: Path | None = Path(name_or_path)
         else:

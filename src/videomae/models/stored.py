@@ -117,6 +117,7 @@ def weights_without_config(source: str | Path, **hub_options: Any) -> Path | Non
 
 def adapter_settings(source: str | Path, **hub_options: Any) -> dict[str, Any] | None:
     """The `adapter_config.json` of a folder or repository that holds an adapter of PEFT and no whole weights."""
+    hub.require_possible_name(source)
     hub_options = {**hub_options, "force_download": False}  # what is downloaded anew is read later
     if Path(source).is_file() or hub.resolve_named_file(source, **hub_options) is not None:
         return None
@@ -182,7 +183,7 @@ def _config_of_merged(
     values = base.to_dict()
     mapping = settings.get("auto_mapping")
     kind = mapping.get("base_model_class") if isinstance(mapping, dict) else None
-    if kind not in _CLASSES:
+    if not isinstance(kind, str) or kind not in _CLASSES:
         # PEFT notes no class where it was told a task.
         own = base.architectures[0] if base.architectures else "VideoMAEModel"
         kind = "VideoMAEForVideoClassification" if "classifier.weight" in merged else own

@@ -28,6 +28,7 @@ _NEVER_UPLOADED = (
     *("state/*", "pictures/*", "tensorboard/*", "wandb/*", "trackio/*"),
 )
 _MAX_LISTED = 5
+_MAX_NAME_BYTES = 255
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 
@@ -53,6 +54,15 @@ def split_hub_options(keywords: Mapping[str, Any]) -> tuple[HubOptions, dict[str
     known = HubOptions.__annotations__
     options: Any = {name: value for name, value in keywords.items() if name in known}
     return options, {name: value for name, value in keywords.items() if name not in known}
+
+
+def require_possible_name(source: str | Path) -> None:
+    """Raise a CheckpointError for what no system takes as a path, and no hub as a name."""
+    parts = Path(source).parts
+    if "\0" in str(source) or any(len(part.encode(errors="surrogatepass")) > _MAX_NAME_BYTES for part in parts):
+        raise CheckpointError(
+            repr(str(source)[:100]), expected="a folder on this machine, or owner/name on the hub", hint="correct it"
+        )
 
 
 def resolve_file(name_or_path: str | Path, filename: str, **options: Unpack[HubOptions]) -> Path | None:
