@@ -289,14 +289,13 @@ class VideoMAEPreTrainedModel(ModelInterface):
 
         Args:
             repo_id: `owner/name`, or a name alone for one's own account.
-            **kwargs: `max_shard_size` and `safe_serialization` of `save_pretrained`; `use_temp_dir`, which changes
-                nothing; options of `videomae.weights.hub.upload_folder`.
+            **kwargs: `max_shard_size` and `safe_serialization` of `save_pretrained`; options of
+                `videomae.weights.hub.upload_folder`.
 
         Returns:
             The address of the commit.
         """
         saving = {name: kwargs.pop(name) for name in ("max_shard_size", "safe_serialization") if name in kwargs}
-        kwargs.pop("use_temp_dir", None)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, **saving)
             return hub.upload_folder(folder, repo_id, **{"commit_message": f"Upload {type(self).__name__}", **kwargs})

@@ -178,8 +178,11 @@ def upload_folder(
     commit_message: str | None = None,
     create_pr: bool = False,
     endpoint: str | None = None,
+    use_temp_dir: object = None,
 ) -> str:
     """Upload a folder's files to a model repository on the hub, which is made if it does not exist.
+
+    `use_temp_dir` changes nothing; callers of transformers' `push_to_hub` give it.
 
     What a training folder holds beside its checkpoint (run state, recipe, metrics, report, pictures) stays here.
 
