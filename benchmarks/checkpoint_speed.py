@@ -139,7 +139,7 @@ def main() -> None:
             seconds = seconds_of_turns(jobs, Path(folder) / source, options.rounds)
             for job, times in seconds.items():
                 ratio = statistics.median(a / b for a, b in zip(times, seconds["least"], strict=True))
-                row = {"source": source, "job": job, "seconds": statistics.median(times), "least": min(times)}
+                row = {"source": source, "job": job, "seconds": statistics.median(times), "fastest": min(times)}
                 rows.append({**row, "times_least": ratio})
                 print(f"{source:<10} {job:<30} {row['seconds']:.3f} s   {ratio:.2f} × least", flush=True)
         for source, jobs in MEMORY_ROWS.items():
