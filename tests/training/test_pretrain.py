@@ -59,7 +59,7 @@ def test_the_recipe_is_resolved(pretrained: PretrainResult, colors: Path) -> Non
 
 def _build(recipe: PretrainRecipe) -> Any:
     """A new model, and the recipe with nothing left open."""
-    return PretrainingTask("no data", recipe)._build_model(recipe)
+    return PretrainingTask("no data", recipe)._build_model(recipe)[:2]
 
 
 def test_published_frames_and_pixels_where_the_recipe_names_none() -> None:
