@@ -31,8 +31,10 @@ lint: $(VENV)/.installed-test ## formatter, linter, types (on Windows too), laye
 
 check: lint test ## everything that must hold before a commit
 
-bench: $(VENV)/.installed-test ## speed beside transformers, in one run; results in benchmarks/results
-	$(BIN)/python benchmarks/model_speed.py
+# V1=DIR V2=DIR: checkouts of MCG-NJU/VideoMAE and OpenGVLab/VideoMAEv2, which are then measured too (pip install timm).
+bench: $(VENV)/.installed-test ## speed beside transformers, in one run; results in benchmarks/results, tables in docs
+	$(BIN)/python benchmarks/model_speed.py $(if $(V1),--v1 $(V1)) $(if $(V2),--v2 $(V2))
+	$(BIN)/python benchmarks/performance_table.py
 
 # V1=DIR: a checkout of MCG-NJU/VideoMAE, whose data sets are then measured too. torchcodec needs FFmpeg's libraries.
 bench-data: $(VENV)/.installed-peers ## from files to clips beside other readers; results in benchmarks/results

@@ -48,7 +48,7 @@ tests=("$python" -m pytest -q -p no:benchmark -p no:cacheprovider)
     "transformers", transformers.__version__, torch.cuda.get_device_name())' || exit
 OMP_NUM_THREADS=1 step test-suite "${tests[@]}" -n "$workers" --dist loadgroup --durations=10
 TEST_GPU=1 step test-gpu "${tests[@]}" -k "gpu or cuda" tests
-step model-speed "$python" benchmarks/model_speed.py --device cuda --batch-size 32
+step model-speed "$python" benchmarks/model_speed.py --device cuda --batch-sizes 32 --precisions bf16
 for precision in bf16 fp32; do
     step "loop-$precision" "$python" benchmarks/loop_overhead.py \
         --device cuda --size base --batch-size 64 --steps 102 --precision "$precision"
