@@ -61,7 +61,8 @@ def compute(model, inputs):
 def save(job):
     model = getattr(transformers, job["class"])(transformers.VideoMAEConfig(**job["config"]))
     draw(model)
-    model.prune_heads(dict(job.get("pruned", ())))
+    if "pruned" in job:
+        model.prune_heads(dict(job["pruned"]))
     model.save_pretrained(job["folder"], **job["options"])
     save_file(compute(model, draw_inputs(job["class"], model.config)), job["tensors"])
     return job["tensors"], {"files": sorted(path.name for path in Path(job["folder"]).iterdir())}
