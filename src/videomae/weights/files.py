@@ -198,7 +198,7 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
         reason = "an empty file"
     elif isinstance(error, pickle.UnpicklingError | LookupError) or type(error) in (ValueError, TypeError):
         reason = "not a file of torch.save"
-    reason = reason if reason.isprintable() else ascii(reason)
+    reason, _, _ = (reason if reason.isprintable() else ascii(reason)).partition("  (Could this error message")
     return CheckpointError(f"{path} ({reason})", expected="an undamaged weights file", hint="copy or download it again")
 
 

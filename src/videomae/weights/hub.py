@@ -149,7 +149,7 @@ def _files_of(source: str, options: HubOptions) -> str:
     """What to do where a folder or repository has not what was looked for: its files of weights, by name."""
     folder = Path(source).expanduser()
     if folder.is_dir():
-        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+        names = [path.relative_to(folder).as_posix() for path in (*folder.glob("*"), *folder.glob("*/*"))]
     elif _is_offline(options):
         return "only what is cached was looked at; try again with the hub"
     else:
