@@ -250,7 +250,7 @@ def test_damaged_files_load_or_are_refused_in_one_line(name: str, tmp_path: Path
 def test_a_tensor_too_many_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     state = original.to_original(classifier().state_dict())
     torch.save({**state, "norm.weight": torch.ones(128), "norm.bias": torch.zeros(128)}, tmp_path / "x.pth")
-    with pytest.raises(CheckpointError, match=r"unexpected: videomae.layernorm.\{weight,bias\} \(2\).*no others"):
+    with pytest.raises(CheckpointError, match=r"unexpected: videomae.layernorm.weight, .*no others"):
         videomae.load_checkpoint(tmp_path / "x.pth", **CLIP)
     with caplog.at_level("INFO", logger="videomae"):
         videomae.load_checkpoint(tmp_path / "x.pth", **CLIP, task="features")

@@ -9,7 +9,7 @@ import copy
 import difflib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -157,7 +157,9 @@ class VideoMAEConfig:
         writer = {key: kwargs.pop(key, None) for key in _WRITER_KEYS}
         self.torch_dtype = writer["torch_dtype"] or writer["dtype"]
         num_labels, id2label, label2id = (kwargs.pop(key, None) for key in ("num_labels", "id2label", "label2id"))
-        if label2id is not None and not isinstance(label2id, Mapping):
+        if label2id is not None and not (
+            isinstance(label2id, Mapping) and all(isinstance(index, Hashable) for index in label2id.values())
+        ):
             raise ConfigError(
                 f"label2id={label2id!r}", expected="a dictionary from names to numbers", hint="correct it"
             )

@@ -146,7 +146,9 @@ def log_loading(model_name: str, source: str, info: LoadingInfo) -> None:
     """A warning of weights that the file lacked, a notice of those that the model lacks."""
     fresh = info["missing_keys"] + [name for name, _, _ in info["mismatched_keys"]]
     if fresh:
-        logger.warning("%s from %s: newly initialized, train before use: %s", model_name, source, ", ".join(fresh))
+        logger.warning(
+            "%s from %s: newly initialized, train before use: %s", model_name, source, listing.grouped(fresh)
+        )
     if info["unexpected_keys"]:
         parts = sorted({name.split(".")[0] for name in info["unexpected_keys"]})
         logger.info("%s from %s: not used: %s.*", model_name, source, ".*, ".join(parts))

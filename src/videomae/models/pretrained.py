@@ -222,8 +222,7 @@ class VideoMAEPreTrainedModel(ModelInterface):
             absent = [name for name, full in names_of.items() if full not in weights]
             for name in absent:
                 # Zeros, for classes of users whose `_init_weights` forgets some.
-                zeros = torch.zeros_like(getattr(module, name), device="cpu", dtype=dtype)
-                setattr(module, name, nn.Parameter(zeros))
+                setattr(module, name, nn.Parameter(torch.zeros(getattr(module, name).shape, dtype=dtype)))
             if absent:
                 self._init_weights(module)
             for name, full in names_of.items():

@@ -55,8 +55,8 @@ def grouped(names: Iterable[str]) -> str:
         found, count = together if len(rests) > _MAX_NAMES else apart
         groups += [name + (f" ({count})" if count > 1 else "") for name in found]
     for module, members in plain.items():
-        last = "*" if len(members) > _MAX_NAMES else members[0] if len(members) == 1 else f"{{{','.join(members)}}}"
-        groups.append((f"{module}.{last}" if module else last) + (f" ({len(members)})" if len(members) > 1 else ""))
+        listed = [f"{module}.{last}" if module else last for last in members]
+        groups += listed if len(listed) <= _MAX_NAMES or not module else [f"{module}.* ({len(listed)})"]
     return _shortened(groups)
 
 
