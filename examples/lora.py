@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> float:
         image_size=config.image_size,
         frame_stride=checkpoint.sampling.frame_stride,
     )
-    lora = LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"], modules_to_save=["classifier"])
+    lora = LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"], modules_to_save=["classifier", "fc_norm"])
     model = get_peft_model(checkpoint.model, lora)
     model.print_trainable_parameters()
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-3)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import videomae
 from videomae.api.description import describe_checkpoint
-from videomae.core.errors import CheckpointError
+from videomae.core.errors import CheckpointError, ConfigError
 
 peft = pytest.importorskip("peft")
 
@@ -87,13 +87,16 @@ def test_a_head_on_a_pretrained_base(tmp_path: Path, caplog: pytest.LogCaptureFi
     model = videomae.VideoMAEForVideoClassification.from_pretrained(tmp_path / "base", num_labels=5)
     adapted = peft.get_peft_model(model, peft.LoraConfig(**PLAIN)).eval()
     adapted.save_pretrained(tmp_path / "adapter")
-    loaded = videomae.Checkpoint.open(tmp_path / "adapter").model
+    with pytest.raises(ConfigError, match=r"expected to know how the tokens were pooled; give use_mean_pooling=True"):
+        videomae.Checkpoint.open(tmp_path / "adapter")
+    loaded = videomae.Checkpoint.open(tmp_path / "adapter", use_mean_pooling=False).model
     with torch.no_grad():
         assert (loaded(CLIPS).logits - adapted(CLIPS).logits).abs().max() < 1e-5
     assert loaded.config.num_labels == 5
     assert "no names of classes" in caplog.text
     names = {index: f"class {index}" for index in range(5)}
-    assert videomae.load_checkpoint(tmp_path / "adapter", id2label=names).config.id2label == names
+    named = videomae.load_checkpoint(tmp_path / "adapter", id2label=names, use_mean_pooling=False)
+    assert named.config.id2label == names
 
 
 def test_another_base_and_what_info_says(tmp_path: Path) -> None:
@@ -137,7 +140,7 @@ def test_the_base_has_the_processor(tmp_path: Path) -> None:
         ({"alpha_pattern": {"(a+)+b": 3}}, "alpha_pattern"),
         ({"alpha_pattern": {"(": 3}}, "alpha_pattern"),
         ({"alpha_pattern": [3]}, "alpha"),
-        ({"base_model_name_or_path": None}, "base_model_name_or_path=None.*give base_model="),
+        ({"base_model_name_or_path": None}, "base_model_name_or_path=None.*--base-model CKPT"),
         ({"base_model_name_or_path": 5}, "base_model_name_or_path=5"),
     ],
 )
@@ -185,3 +188,31 @@ def test_a_folder_without_the_adapters_weights(tmp_path: Path) -> None:
     (tmp_path / "adapter" / "adapter_model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"without adapter_model.safetensors"):
         videomae.load_checkpoint(tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("keeps_norm", [True, False])
+def test_an_adapter_of_a_classifier_that_was_made_of_a_pretrained_encoder(tmp_path: Path, keeps_norm: bool) -> None:
+    """The base on disk has a final norm and no head; what was adapted had a fresh `fc_norm` in their place."""
+    torch.manual_seed(0)
+    config = videomae.VideoMAEConfig(**TINY, use_mean_pooling=False)
+    model = videomae.VideoMAEForPreTraining(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(tmp_path / "base")
+    opened = videomae.Checkpoint.open(tmp_path / "base", task="classification", class_names=["a", "b", "c"])
+    kept = ["classifier", "fc_norm"] if keeps_norm else ["classifier"]
+    adapted = peft.get_peft_model(opened.model, peft.LoraConfig(**{**PLAIN, "modules_to_save": kept}))
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.2)
+    adapted.save_pretrained(tmp_path / "adapter")
+    with torch.no_grad():
+        expected = adapted.merge_and_unload().eval()(CLIPS).logits
+
+    told = {} if keeps_norm else {"use_mean_pooling": True}
+    merged = videomae.load_checkpoint(tmp_path / "adapter", id2label={0: "a", 1: "b", 2: "c"}, **told)
+
+    assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert merged.config.use_mean_pooling
+    with torch.no_grad():
+        torch.testing.assert_close(merged(CLIPS).logits, expected, rtol=0, atol=1e-5)

@@ -380,3 +380,59 @@ def test_a_file_that_tells_its_clips_is_adapted_to_others(tmp_path: Path) -> Non
     assert adapted.config.position_grid == (2, 4, 4)
     assert adapted.config.grid.shape == (4, 4, 6)
     assert torch.equal(adapted.encoder_to_decoder.weight, model.encoder_to_decoder.weight)
+
+
+def test_convert_writes_over_nothing(tmp_path: Path) -> None:
+    classifier().save_pretrained(tmp_path / "first")
+    classifier(hidden_act="relu").save_pretrained(tmp_path / "second")
+    before = (tmp_path / "second" / "config.json").read_bytes()
+    with pytest.raises(ConfigError, match="second, which is there already: expected a new place"):
+        videomae.convert(tmp_path / "first", tmp_path / "second")
+    assert (tmp_path / "second" / "config.json").read_bytes() == before
+
+    videomae.convert(tmp_path / "first", tmp_path / "second", overwrite=True)
+    assert videomae.VideoMAEConfig.from_pretrained(tmp_path / "second").hidden_act == "gelu"
+    file = videomae.convert(tmp_path / "first", tmp_path / "weights.pth", layout="original")
+    with pytest.raises(ConfigError, match="there already"):
+        videomae.convert(tmp_path / "first", file, layout="original")
+
+    (tmp_path / "second" / "recipe.json").write_text("{}")
+    with pytest.raises(ConfigError, match="second, which is a training run"):
+        videomae.convert(tmp_path / "first", tmp_path / "second", overwrite=True)
+
+
+@pytest.mark.parametrize(("name", "what"), [("gamma_1", "LayerScale"), ("attn.scale", "cosine attention")])
+def test_networks_of_the_original_code_that_compute_something_else(tmp_path: Path, name: str, what: str) -> None:
+    state = original.to_original(classifier().state_dict())
+    torch.save({"model": {**state, f"blocks.1.{name}": torch.ones(128)}}, tmp_path / "weights.pth")
+
+    with pytest.raises(CheckpointError, match=rf"blocks\.1\.{name}, of {what}: expected a VideoMAE as published"):
+        videomae.load_checkpoint(tmp_path / "weights.pth", **CLIP)
+
+
+def test_a_processor_beside_weights_tells_their_clips(tmp_path: Path) -> None:
+    """A trainer's checkpoint-N without config.json, but with what feeds the model."""
+    model = classifier()
+    model.save_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    sampling = {"method": "dense", "num_frames": 4, "frame_stride": 2}
+    crop = {"height": 32, "width": 32}
+    videomae.VideoMAEImageProcessor(crop_size=crop, image_mean=[0.1, 0.2, 0.3], sampling=sampling).save_pretrained(
+        tmp_path
+    )
+
+    opened = videomae.Checkpoint.open(tmp_path, layer_norm_eps=1e-6, final_norm_eps=1e-6)
+
+    assert opened.sampling.frame_stride == 2
+    assert opened.processor.image_mean == [0.1, 0.2, 0.3]
+    clips = torch.randn(1, 4, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(opened.model(clips).logits, model(clips).logits)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    classifier().save_pretrained(tmp_path)
+    text = (tmp_path / "config.json").read_text(encoding="utf-8")
+    (tmp_path / "config.json").write_text(text, encoding="utf-8-sig")
+
+    assert videomae.VideoMAEConfig.from_pretrained(tmp_path).num_labels == 3

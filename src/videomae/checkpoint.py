@@ -20,15 +20,19 @@ from videomae.models.config import VideoMAEConfig
 from videomae.models.loading import LoadingInfo
 from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
 from videomae.models.pretrained import VideoMAEPreTrainedModel
-from videomae.models.stored import adapter_settings, base_of_adapter, read_stored, weights_without_config
+from videomae.models.stored import (
+    PROCESSOR_NAME,
+    adapter_settings,
+    base_of_adapter,
+    read_stored,
+    weights_without_config,
+)
 from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.video.sampling import ClipSampling
-from videomae.weights import files, hub, listing, names, original
+from videomae.weights import hub, listing, names
 
 logger = logging.getLogger("videomae")
 
-PROCESSOR_NAME = "preprocessor_config.json"
-LAYOUTS = ("hf", "original")
 TASKS: dict[str, type[VideoMAEPreTrainedModel]] = {
     "features": VideoMAEModel,
     "pretraining": VideoMAEForPreTraining,
@@ -163,6 +167,7 @@ def load_checkpoint(
         _require_exact_fit(source, task, info, may_be_new=may_be_new, may_be_dropped=may_be_dropped)
 
     model, _ = TASKS[task].from_state(config, state, source=str(source), dtype=dtype, check=check)
+    model.name_or_path = model.config.name_or_path = str(source)  # what PEFT writes into an adapter
     return model
 
 
@@ -195,7 +200,7 @@ def _require_exact_fit(
         elif info["mismatched_keys"]:
             hint = "leave the options out that change the network; else its config.json belongs to other weights"
         else:
-            hint = "remove what is not of the model from the file"
+            hint = "the file holds more than the model, or its config.json belongs to other weights"
         raise CheckpointError(f"{source} ({misfits})", expected=f"all weights for {task} and no others", hint=hint)
     parts = {
         change: [start.rstrip(".") for start in starts if any(name.startswith(start) for name in info[keys])]
@@ -264,47 +269,6 @@ def new_processor(config: VideoMAEConfig, sampling: ClipSampling) -> VideoMAEIma
     )
 
 
-def convert_checkpoint(source: str | Path, destination: str | Path, *, layout: str, **options: Any) -> None:
-    """Write a checkpoint of any kind as a folder of ours, or as a file of the original code; no number changes.
-
-    Args:
-        source: as for `load_checkpoint`.
-        destination: a folder for "hf", a `.pth` file for "original".
-        layout: "hf" (transformers' and ours) or "original" (MCG-NJU/VideoMAE, VideoMAEv2).
-        **options: as for `load_checkpoint`.
-
-    Raises:
-        CheckpointError: if the source is missing, damaged, or not whole.
-        ConfigError: if there is no such layout, or the destination does not fit it.
-    """
-    suffix = Path(destination).suffix.lower()
-    if layout not in LAYOUTS:
-        raise ConfigError(f"--layout {layout}", expected=" or ".join(LAYOUTS), hint="choose one of them")
-    if (layout == "original") != (suffix in (".pth", ".pt")):
-        raise ConfigError(
-            str(destination),
-            expected="a file that ends in .pth" if layout == "original" else "a folder",
-            hint=f"change its name, or --layout {LAYOUTS[layout == 'hf']}",
-        )
-    if layout == "hf":
-        Checkpoint.open(source, dtype=None, **options).save(destination)
-        return
-    model = load_checkpoint(source, dtype=None, **options)
-    state = names.fit_prefix(model.state_dict(), bare=False)
-    if model.config.layer_norm_eps != original.LAYER_NORM_EPS:
-        logger.warning(
-            "the original code computes LayerNorm with ε = %g, this model with %g: outputs differ slightly there",
-            original.LAYER_NORM_EPS,
-            model.config.layer_norm_eps,
-        )
-    if model.config.position_grid is not None:
-        logger.warning(
-            "the original code computes its own positions, this model interpolates them: outputs differ there"
-        )
-    config = {**model.config.to_diff_dict(), "architectures": [type(model).__name__]}
-    files.write_original(destination, original.to_original(state), config)
-
-
 def stored_task(config: VideoMAEConfig) -> str:
     """The task that a checkpoint was trained for, by its `architectures`; features where it names none."""
     for task, model_class in TASKS.items():
@@ -346,7 +310,7 @@ def processor_place(source: str | Path, options: Mapping[str, Any]) -> tuple[str
     if adapter is not None:
         places.append(base_of_adapter(source, adapter, options))
     for place, about in places:
-        is_file = weights_without_config(place, **about) is not None
+        is_file = not Path(place).is_dir() and weights_without_config(place, **about) is not None
         if not is_file and hub.resolve_file(place, PROCESSOR_NAME, **about) is not None:
             return place, about
     return None

@@ -12,7 +12,7 @@ import torch
 from small_runs import Commands, Recorder, losses, tiny_finetune_recipe, tiny_pretrain_recipe
 
 import videomae
-from videomae.core.errors import ConfigError, VideoError
+from videomae.core.errors import CheckpointError, ConfigError, VideoError
 from videomae.inference.reconstruct import reconstruct_video
 from videomae.training.finetune import FinetuneResult, finetune
 from videomae.training.pretrain import PretrainResult, pretrain
@@ -200,3 +200,25 @@ def test_gray_clips_of_a_color_video(colors: Path, tmp_path: Path) -> None:
     opened = videomae.Checkpoint.open(result.folder)
     assert opened.model.config.num_channels == 1
     assert 0 < opened.processor.image_mean[0] < 1
+
+
+def test_weights_that_are_no_numbers(
+    finetuned: FinetuneResult, pretrained: PretrainResult, colors: Path, tmp_path: Path
+) -> None:
+    video = next((colors / "val").rglob("*.mp4"))
+    for start in (finetuned, pretrained):
+        opened = videomae.Checkpoint.open(start.folder)
+        with torch.no_grad():
+            next(iter(opened.model.videomae.encoder.layer)).output.dense.weight[0, 0] = torch.nan
+        opened.save(tmp_path / start.folder.name)
+    classifier, encoder = tmp_path / finetuned.folder.name, tmp_path / pretrained.folder.name
+
+    with pytest.raises(CheckpointError, match="scores that are NaN or infinite"):
+        videomae.predict(video, model=classifier, num_workers=0)
+    with pytest.raises(CheckpointError, match="features that are NaN or infinite"):
+        videomae.embed(video, model=encoder, num_workers=0)
+    with pytest.raises(CheckpointError, match=r"NaN or infinity in .*layer\.0\.output\.dense\.weight"):
+        finetune(colors, tmp_path / "run", tiny_finetune_recipe(), init=str(encoder))
+    with pytest.raises(CheckpointError, match="NaN or infinity in"):
+        pretrain(colors, tmp_path / "run", tiny_pretrain_recipe(), init=str(encoder))
+    assert not (tmp_path / "run").exists()

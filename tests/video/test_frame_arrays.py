@@ -164,15 +164,15 @@ def test_tiff_pictures_are_read_without_tifffile(tmp_path: Path, monkeypatch: py
 def test_gray_is_that_of_pillow() -> None:
     frame = pixels(3)
 
-    assert np.array_equal(fit_channels(frame, 1)[..., 0], np.asarray(Image.fromarray(frame).convert("L")))
-    assert np.array_equal(fit_channels(frame[..., :1], 3), np.repeat(frame[..., :1], 3, axis=-1))
-    assert fit_channels(frame, 3) is frame
+    assert np.array_equal(fit_channels(frame, 1, "a video")[..., 0], np.asarray(Image.fromarray(frame).convert("L")))
+    assert np.array_equal(fit_channels(frame[..., :1], 3, "a video"), np.repeat(frame[..., :1], 3, axis=-1))
+    assert fit_channels(frame, 3, "a video") is frame
 
 
 @pytest.mark.parametrize(("found", "wanted"), [(4, 3), (3, 4), (12, 1), (1, 2), (2, 3)])
 def test_which_channel_would_be_which_is_not_guessed(found: int, wanted: int) -> None:
-    with pytest.raises(ValueError, match=f"frames of {found} channels, where the model reads {wanted}"):
-        fit_channels(pixels(found), wanted)
+    with pytest.raises(VideoError, match=rf"a video \({found} channels\): expected {wanted}, as the model reads"):
+        fit_channels(pixels(found), wanted, "a video")
 
 
 @pytest.mark.parametrize(

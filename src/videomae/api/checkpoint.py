@@ -9,13 +9,17 @@ from typing import Any, Literal, Self
 import torch
 
 from videomae import checkpoint
-from videomae.api._public import public
+from videomae.api._public import logger, public
 from videomae.api.evaluation import evaluate
 from videomae.api.inference import Predictions, embed, predict, reconstruct
+from videomae.core.errors import ConfigError
 from videomae.evaluation.results import Evaluation
 from videomae.inference.features import Features
 from videomae.inference.reconstruct import Reconstruction
 from videomae.training.model_card import push_checkpoint
+from videomae.weights import files, names, original
+
+LAYOUTS = ("hf", "original")
 
 
 class Checkpoint(checkpoint.Checkpoint):
@@ -122,7 +126,12 @@ class Checkpoint(checkpoint.Checkpoint):
 
 @public
 def convert(
-    source: str | Path, destination: str | Path, *, layout: Literal["hf", "original"] = "hf", **options: Any
+    source: str | Path,
+    destination: str | Path,
+    *,
+    layout: Literal["hf", "original"] = "hf",
+    overwrite: bool = False,
+    **options: Any,
 ) -> Path:
     """Write a checkpoint in another layout; no number changes.
 
@@ -130,6 +139,7 @@ def convert(
         source: a checkpoint folder, a hub name, or a file of weights of this or the original code.
         destination: a folder for "hf", a file that ends in .pth for "original".
         layout: "hf" is what this package and transformers read; "original" what MCG-NJU/VideoMAE and VideoMAEv2 read.
+        overwrite: replace a checkpoint that is there; a training run never is.
         **options: hub options; all others override the configuration, such as `num_frames` and `image_size`, which a
             file of weights may not tell.
 
@@ -138,10 +148,48 @@ def convert(
 
     Raises:
         CheckpointError: if the source is missing, damaged, or not whole.
-        ConfigError: if the destination does not fit the layout, or a value is missing.
+        ConfigError: if the destination is taken or does not fit the layout, or a value is missing.
 
     Example:
         >>> videomae.convert("vit_b_k400.pth", "classifier", num_frames=16, image_size=224)
     """
-    checkpoint.convert_checkpoint(source, destination, layout=layout, **options)
+    suffix = Path(destination).suffix.lower()
+    if layout not in LAYOUTS:
+        raise ConfigError(f"--layout {layout}", expected=" or ".join(LAYOUTS), hint="choose one of them")
+    if (layout == "original") != (suffix in (".pth", ".pt")):
+        raise ConfigError(
+            str(destination),
+            expected="a file that ends in .pth" if layout == "original" else "a folder",
+            hint=f"change its name, or --layout {LAYOUTS[layout == 'hf']}",
+        )
+    _require_free(Path(destination), overwrite=overwrite)
+    if layout == "hf":
+        checkpoint.Checkpoint.open(source, dtype=None, **options).save(destination)
+        return Path(destination)
+    model = checkpoint.load_checkpoint(source, dtype=None, **options)
+    state = names.fit_prefix(model.state_dict(), bare=False)
+    if model.config.layer_norm_eps != original.LAYER_NORM_EPS:
+        logger.warning(
+            "the original code computes LayerNorm with ε = %g, this model with %g: outputs differ slightly there",
+            original.LAYER_NORM_EPS,
+            model.config.layer_norm_eps,
+        )
+    if model.config.position_grid is not None:
+        logger.warning(
+            "the original code computes its own positions, this model interpolates them: outputs differ there"
+        )
+    config = {**model.config.to_diff_dict(), "architectures": [type(model).__name__]}
+    files.write_original(destination, original.to_original(state), config)
     return Path(destination)
+
+
+def _require_free(destination: Path, *, overwrite: bool) -> None:
+    """Raise a ConfigError where a conversion would write over something; over a training run always."""
+    is_run = (destination / "recipe.json").exists()
+    is_taken = destination.is_file() or (destination.is_dir() and any(destination.iterdir()))
+    if is_run or (is_taken and not overwrite):
+        raise ConfigError(
+            f"{destination}, which is {'a training run' if is_run else 'there already'}",
+            expected="a new place",
+            hint="choose another name" if is_run else "choose another name, or replace it with --overwrite",
+        )

@@ -26,6 +26,8 @@ class ConvertOptions(UntoldOptions):
     """A folder for hf, a file that ends in .pth for original."""
     layout: Literal["hf", "original"] = "hf"
     """What is written."""
+    overwrite: bool = False
+    """Replace a checkpoint that is there; a training run never is."""
     json: bool = False
     """Print one JSON document on stdout."""
 
@@ -36,7 +38,7 @@ def run(arguments: list[str]) -> int:
 
     from videomae.api.checkpoint import convert
 
-    convert(options.source, options.destination, layout=options.layout, **options.told())
+    convert(options.source, options.destination, layout=options.layout, overwrite=options.overwrite, **options.told())
     if options.json:
         print_json({"destination": str(options.destination), "layout": options.layout})
     else:

@@ -22,6 +22,9 @@ class UntoldOptions:
     """Heads of a decoder of an unusual width."""
     base_model: str | None = None
     """Checkpoint that an adapter of PEFT is merged into; by default the one that it names."""
+    use_mean_pooling: bool | None = None
+    """True or False: whether the classifier that an adapter belongs to reads the mean of the tokens, where its base has
+    no classifier."""
 
     def told(self) -> dict[str, Any]:
         """Those that are given, as keywords of `load_checkpoint`."""

@@ -114,7 +114,7 @@ def read_json_object(path: str | os.PathLike[str], *, error_type: type[InputErro
             expected=f"at most {_MAX_JSON_BYTES >> 20} MB of JSON",
             hint="no checkpoint has a file like this; check the path",
         ) from ValueError()
-    values = read_json(path, error_type=error_type)
+    values = read_json(path, error_type=error_type, encoding="utf-8-sig")  # as Windows' editors save it
     if not isinstance(values, dict) or _is_deep(values):
         raise error_type(
             path,

@@ -245,7 +245,7 @@ def cut_clips(
 
     for number, frame in reader.stream(frames.ravel()):
         if frame.shape[-1] != num_channels:
-            frame = _with_channels(frame, num_channels, reader.info.path)
+            frame = fit_channels(frame, num_channels, reader.info.path)
         if not shape:
             shape = frame.shape
             boxes = choose_boxes(*(frame if whole is None else whole.shrink(frame)).shape[:2])
@@ -263,17 +263,6 @@ def cut_clips(
     if gathered:
         cut()
     return clips
-
-
-def _with_channels(frame: np.ndarray, num_channels: int, name: str) -> np.ndarray:
-    try:
-        return fit_channels(frame, num_channels)
-    except ValueError as error:
-        raise VideoError(
-            f"{name} ({frame.shape[-1]} channels)",
-            expected=f"{num_channels}, as the model reads",
-            hint="give a folder of .npy or TIFF frames for each video, or train with another --num-channels",
-        ) from error
 
 
 class TrainingClips(VideoClips):

@@ -19,7 +19,7 @@ from videomae.data.listed_clips import FrameTimes, ListedClips
 from videomae.data.loader import hard_limit_seconds, view_loader
 from videomae.datasets.manifest import VideoEntry
 from videomae.datasets.video_parts import whole_video
-from videomae.inference.scores import MAX_VIEWS_PER_FORWARD, ViewOptions
+from videomae.inference.scores import MAX_VIEWS_PER_FORWARD, ViewOptions, require_finite
 from videomae.processing.transforms import normalize
 from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
@@ -216,6 +216,9 @@ def embed_clips(checkpoint: Checkpoint, clips: Tensor, *, dense: bool, precision
 
     Returns:
         float32 (B, D), or with `dense` (B, T', H', W', D).
+
+    Raises:
+        CheckpointError: if they are not finite.
     """
     model, processor = checkpoint.model, checkpoint.processor
     features = []
@@ -229,7 +232,9 @@ def embed_clips(checkpoint: Checkpoint, clips: Tensor, *, dense: bool, precision
                 features.append(model.pool(tokens).float())
             else:
                 features.append(tokens.float().mean(dim=1))
-    return torch.cat(features)
+    found = torch.cat(features)
+    require_finite(found, "features")
+    return found
 
 
 def _whole(index: int) -> _Window:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from videomae.checkpoint import Checkpoint
 from videomae.core.device import send
-from videomae.core.errors import ConfigError, VideoError
+from videomae.core.errors import CheckpointError, ConfigError, VideoError
 from videomae.core.precision import autocast
 from videomae.data.clips import ViewClips
 from videomae.data.loader import hard_limit_seconds, view_loader
@@ -118,6 +118,7 @@ def score_videos(
             if len(batch.indices):
                 clips = send(batch.clips, device)
                 probabilities = view_probabilities(checkpoint, clips, precision=options.precision)
+                require_finite(probabilities, "scores")
                 for index, row in zip(batch.indices.tolist(), probabilities.cpu(), strict=True):
                     yield VideoScores(index, num_views, row)
             for broken in batch.broken:
@@ -145,6 +146,16 @@ def view_probabilities(checkpoint: Checkpoint, clips: Tensor, *, precision: str)
             logits = model(pixel_values).logits
         scores.append(to_probabilities(logits.float(), model.config.problem_type))
     return torch.cat(scores).unflatten(0, clips.shape[:2]).mean(dim=1)
+
+
+def require_finite(values: Tensor, what: str) -> None:
+    """Raise a CheckpointError where a model gives NaN or infinity: no ranking means anything then."""
+    if not values.isfinite().all():
+        raise CheckpointError(
+            f"{what} that are NaN or infinite",
+            expected="numbers",
+            hint="the checkpoint holds NaN (videomae info lists it); or try --precision fp32",
+        )
 
 
 def to_probabilities(logits: Tensor, problem_type: str | None) -> Tensor:

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from videomae.core import tubelets
-from videomae.core.errors import CheckpointError
+from videomae.core.errors import CheckpointError, ConfigError
 from videomae.models.config import CONFIG_NAME, VideoMAEConfig
 from videomae.models.from_shapes import config_of_tensors
 from videomae.weights import adapters, files, hub, names, original
 
 logger = logging.getLogger("videomae")
 
+PROCESSOR_NAME = "preprocessor_config.json"
 # Of which forks save what ours compute: the tables of positions.
 _COMPUTED = ("pos_embed", "position_embeddings")
 _TABLE_TOLERANCE = 5e-3  # half precision
@@ -84,6 +85,8 @@ def read_stored(source: str | Path, options: Mapping[str, Any]) -> Stored:
         state = original.to_current(state)
         known = {"layer_norm_eps": original.LAYER_NORM_EPS, "final_norm_eps": original.LAYER_NORM_EPS}
     known |= original.known_settings(about.get("args"))
+    if Path(source).is_dir():
+        known |= _clip_of_processor(file.parent / PROCESSOR_NAME)
     state = _without_tables(names.fit_prefix(names.to_current(state), bare=False), source)
     if isinstance(about.get("config"), dict):
         config = VideoMAEConfig.from_dict(about["config"])
@@ -97,6 +100,18 @@ def read_stored(source: str | Path, options: Mapping[str, Any]) -> Stored:
                 " and ".join(told),
             )
     return Stored(config, state, layout, whose, file.name)
+
+
+def _clip_of_processor(path: Path) -> dict[str, Any]:
+    """Frames and size of the clips that a `preprocessor_config.json` makes, as far as it tells; nothing without one."""
+    values = files.read_json(path) if path.is_file() else {}
+    sampling, crop = values.get("sampling"), values.get("crop_size")
+    found: dict[str, Any] = {}
+    if isinstance(sampling, dict) and isinstance(sampling.get("num_frames"), int):
+        found["num_frames"] = sampling["num_frames"]
+    if isinstance(crop, dict) and {"height", "width"} <= set(crop):
+        found["image_size"] = crop["height"] if crop["height"] == crop["width"] else (crop["height"], crop["width"])
+    return found
 
 
 def weights_without_config(source: str | Path, **hub_options: Any) -> Path | None:
@@ -138,7 +153,7 @@ def base_of_adapter(
         raise CheckpointError(
             f"{source} with base_model_name_or_path={base!r}",
             expected="the checkpoint that the adapter belongs to",
-            hint=f"give base_model=…, or correct {adapters.ADAPTER_CONFIG_NAME}",
+            hint="merge it with that: videomae convert ADAPTER FOLDER --base-model CKPT",
         )
     hub_options, _ = hub.split_hub_options(options)
     place: hub.HubOptions = {**hub_options}
@@ -168,12 +183,48 @@ def _read_adapter(source: str | Path, settings: Mapping[str, Any], options: Mapp
             expected="an adapter folder as PEFT writes it",
             hint="copy or download it again",
         )
+    saved = files.read_tensor_file(file)
+    base = _as_it_was_adapted(base, settings, saved, overrides, str(source))
     state = names.fit_prefix(base.state, bare=False)
-    merged = adapters.merge(state, files.read_tensor_file(file), settings, str(source))
+    merged = adapters.merge(state, saved, settings, str(source))
     config = _config_of_merged(base.config, merged, settings, str(source))
     kind = (config.architectures or ["VideoMAEModel"])[0]
     used = {name: tensor for name, tensor in merged.items() if not name.startswith(_CLASSES.get(kind, ()))}
     return replace(base, config=config, state=used, layout="adapter", container=file.name, base=str(base_source))
+
+
+def _as_it_was_adapted(
+    base: Stored, settings: Mapping[str, Any], saved: Mapping[str, Tensor], overrides: Mapping[str, Any], source: str
+) -> Stored:
+    """The base with a fresh `fc_norm` in place of its final norm, where a classifier was made of it in this way.
+
+    That is what `load_checkpoint` makes of a pre-trained encoder; `from_pretrained`, here and in transformers, keeps
+    the final norm and reads token 0.
+
+    Raises:
+        ConfigError: if neither the adapter nor `use_mean_pooling` among `overrides` tells which of them it was.
+    """
+    mapping = settings.get("auto_mapping")
+    about = mapping if isinstance(mapping, dict) else {}
+    is_classifier = about.get("base_model_class") == "VideoMAEForVideoClassification"
+    state = names.fit_prefix(base.state, bare=False)
+    if not is_classifier or "classifier.weight" in state or base.config.use_mean_pooling:
+        return base
+    pools = overrides.get("use_mean_pooling")
+    if any(".fc_norm." in name for name in saved):
+        pools = True
+    elif pools is None and str(about.get("parent_library")).startswith("videomae."):
+        raise ConfigError(
+            f"{source}, an adapter without fc_norm on a base without a classifier",
+            expected="to know how the tokens were pooled",
+            hint="give use_mean_pooling=True for a model that Checkpoint.open made, False for one of from_pretrained",
+        )
+    if not pools:
+        return base
+    width = base.config.hidden_size
+    state = {name: tensor for name, tensor in state.items() if not name.startswith("videomae.layernorm.")}
+    state |= {"fc_norm.weight": torch.ones(width), "fc_norm.bias": torch.zeros(width)}
+    return replace(base, state=state, config=VideoMAEConfig.from_dict(base.config.to_dict(), use_mean_pooling=True))
 
 
 def _config_of_merged(

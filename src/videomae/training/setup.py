@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 import torch
 
 from videomae.core.distributed import ProcessGroup
+from videomae.core.errors import CheckpointError
 from videomae.core.precision import ChosenPrecision, choose_precision
 from videomae.models.config import VideoMAEConfig
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.recipes.sizes import require_size, size_keywords
 from videomae.training.run_folder import precision_begun
 from videomae.video.sampling import ClipSampling
+from videomae.weights import listing
+from videomae.weights.finite import not_finite
 
 AnyRecipe = TypeVar("AnyRecipe", bound=TrainingRecipe)
 
@@ -78,6 +81,17 @@ def fit_to_checkpoint(recipe: AnyRecipe, config: VideoMAEConfig, sampling: ClipS
         frame_stride=sampling.frame_stride if sampling.frame_rate is None else None,
         frame_rate=sampling.frame_rate,
     )
+
+
+def require_finite_start(model: torch.nn.Module, init: str) -> None:
+    """Raise a CheckpointError for weights with NaN or infinity: every step would be skipped."""
+    broken = not_finite(model.state_dict())
+    if broken:
+        raise CheckpointError(
+            f"{init} with NaN or infinity in {listing.grouped(sorted(broken))}",
+            expected="numbers",
+            hint="start from another checkpoint: nothing is learned from these",
+        )
 
 
 def clip_sampling(recipe: TrainingRecipe) -> ClipSampling:

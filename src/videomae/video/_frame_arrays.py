@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from videomae.core.errors import VideoError
+
 ARRAY_SUFFIX = ".npy"
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 
@@ -65,11 +67,16 @@ def to_frame(array: np.ndarray, *, num_channels: int | None) -> np.ndarray:
     return np.ascontiguousarray(frame.astype(np.uint8))
 
 
-def fit_channels(frame: np.ndarray, num_channels: int) -> np.ndarray:
+def fit_channels(frame: np.ndarray, num_channels: int, name: str) -> np.ndarray:
     """A frame (height, width, channels) with another number of channels: RGB to gray, or gray to RGB.
 
+    Args:
+        frame: uint8.
+        num_channels: that are wanted.
+        name: of the video.
+
     Raises:
-        ValueError: for all else: which channel would be which is not known.
+        VideoError: for all else: which channel would be which is not known.
     """
     found = frame.shape[-1]
     if found == num_channels:
@@ -78,7 +85,13 @@ def fit_channels(frame: np.ndarray, num_channels: int) -> np.ndarray:
         return ((frame.astype(np.uint32) @ _LUMA + 0x8000) >> 16).astype(np.uint8)[..., None]
     if (found, num_channels) == (1, 3):
         return np.repeat(frame, 3, axis=-1)
-    raise ValueError(f"frames of {found} channels, where the model reads {num_channels}")
+    raise VideoError(
+        f"{name} ({found} channels)",
+        expected=f"{num_channels}, as the model reads",
+        hint="give folders of .npy or TIFF frames, or train with another --num-channels"
+        if found == 3
+        else f"train a model for these with --num-channels {found}",
+    )
 
 
 def _channel_axis(shape: tuple[int, ...], num_channels: int | None) -> int | None:

@@ -132,6 +132,8 @@ class FrameFolderReader:
         for number in np.unique(self._check(indices)).tolist():
             self._stopwatch.check()
             picture, _, _ = self._load(number)
+            if self._num_channels is not None:
+                picture = fit_channels(picture, self._num_channels, self._name)
             seconds_left = self._stopwatch.pause()
             yield number, picture
             self._stopwatch.resume(seconds_left)
@@ -172,8 +174,6 @@ class FrameFolderReader:
                     upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
                 has_four = self._num_channels == 4 and upright.mode in ("RGBA", "CMYK")
                 picture = np.array(upright if has_four else upright.convert("RGB"))
-                if self._num_channels is not None:
-                    picture = fit_channels(picture, self._num_channels)
                 return picture, (image.format or "").lower(), rotation
             except Exception as error:  # which one depends on the format and on where it is damaged
                 raise self._unreadable(number, error_reason(error)) from error
@@ -181,8 +181,7 @@ class FrameFolderReader:
     def _load_array(self, number: int) -> np.ndarray:
         path = self._existing(number)
         try:
-            frame = read_array(path, max_pixels=self._limits.max_pixels, num_channels=self._num_channels)
-            return frame if self._num_channels is None else fit_channels(frame, self._num_channels)
+            return read_array(path, max_pixels=self._limits.max_pixels, num_channels=self._num_channels)
         except ImportError as error:
             raise VideoError(
                 f"{readable(path)}, a TIFF file that Pillow does not read",

@@ -29,6 +29,8 @@ _IN_BLOCK = {
 }
 _TO_OURS = {theirs: ours for ours, theirs in _IN_BLOCK.items()}
 _QKV = "attn.qkv.weight"
+# What options of the original code add, with which no weights were published.
+_OTHER_NETWORKS = {"gamma_1": "LayerScale", "gamma_2": "LayerScale", "attn.scale": "cosine attention"}
 _PARTS = ("query", "key", "value")
 _OUR_BLOCK = re.compile(r"(videomae\.encoder\.layer|decoder\.decoder_layers)\.(\d+)\.(.+)")
 _THEIR_BLOCK = re.compile(r"(encoder\.|decoder\.)?blocks\.(\d+)\.(.+)")
@@ -83,11 +85,17 @@ def to_current(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             for part, weight in zip(_PARTS, tensor.chunk(3), strict=True):
                 ours[f"{home}attention.attention.{part}.weight"] = weight
             continue
+        if rest in _OTHER_NETWORKS:
+            raise CheckpointError(
+                f"{name}, of {_OTHER_NETWORKS[rest]}",
+                expected="a VideoMAE as published, which has none",
+                hint="such a network is not supported: without these weights it would compute something else",
+            )
         module, _, last = rest.rpartition(".")
         if rest in _TO_OURS:
             ours[home + _TO_OURS[rest]] = tensor
         else:
-            ours[f"{home}{_TO_OURS.get(module, module)}.{last}"] = tensor
+            ours[f"{home}{_TO_OURS.get(module, module)}.{last}".replace("..", ".")] = tensor
     return ours
 
 

@@ -115,5 +115,5 @@ def foreign_type(path: Path, name: str) -> CheckpointError:
     return CheckpointError(
         f"{path} with Python objects ({shown})",
         expected="a file of tensors alone, because unpickling objects can run any code",
-        hint="where you trust the file, load it with torch and save the model's state_dict() alone",
+        hint="where you trust the file, load it with torch and save the model's tensors alone",
     )

@@ -37,7 +37,7 @@ from videomae.training.model_card import TrainingFacts, write_model_card
 from videomae.training.optimizer import parameter_groups
 from videomae.training.report import write_finetune_report
 from videomae.training.run_folder import RunFolder, entries_hash
-from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
+from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config, require_finite_start
 from videomae.training.validation import BestEpoch, validate
 from videomae.video.reader import ReadLimits
 
@@ -176,6 +176,7 @@ class ClassificationTask:
             return model, recipe, None, model.config.pixel_statistics is None
         changes = recipe.clip_changes
         opened = Checkpoint.open(self._init, task="classification", class_names=names, **changes)
+        require_finite_start(opened.model, self._init)
         recipe = fit_to_checkpoint(recipe, opened.model.config, opened.sampling)
         stored = read_config(self._init, **changes)
         if not _keeps_head(self._init, stored, names, note, several_labels=self.manifest.is_multi_label):

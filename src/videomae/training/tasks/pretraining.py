@@ -33,7 +33,7 @@ from videomae.training.optimizer import parameter_groups
 from videomae.training.progress_pictures import ProgressPictures, reconstruct_first
 from videomae.training.report import write_pretrain_report
 from videomae.training.run_folder import RunFolder
-from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config
+from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config, require_finite_start
 from videomae.training.validation import BestEpoch
 from videomae.video.reader import ReadLimits
 
@@ -117,6 +117,7 @@ class PretrainingTask:
         if self._init is not None:
             changes = {**recipe.clip_changes, "norm_pix_loss": recipe.norm_pix_loss}
             opened = Checkpoint.open(self._init, task="pretraining", **changes)
+            require_finite_start(opened.model, self._init)
             config = opened.model.config
             if config.pixel_statistics is None:
                 mean, std = opened.processor.image_mean, opened.processor.image_std
