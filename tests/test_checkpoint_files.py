@@ -202,7 +202,7 @@ def test_the_commands(commands: Commands, tmp_path: Path) -> None:
     line = commands.refused("convert", tmp_path / "v1.pth", tmp_path / "hf")
     assert "give --num-frames 16 --image-size 224" in line
     line = commands.refused("predict", "x.mp4", "--model", tmp_path / "v1.pth")
-    assert "videomae convert SRC DST" in line
+    assert f"videomae convert {tmp_path / 'v1.pth'} FOLDER --num-frames 16 --image-size 224" in line
     assert commands("convert", tmp_path / "v1.pth", tmp_path / "hf", "--num-frames", 4, "--image-size", 32) == 0
     assert commands("info", tmp_path / "hf") == 0
     assert "layout      hf" in commands.out

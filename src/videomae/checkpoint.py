@@ -39,7 +39,7 @@ TASKS: dict[str, type[VideoMAEPreTrainedModel]] = {
     "classification": VideoMAEForVideoClassification,
 }
 # How the names begin of what a model for another task has beside the encoder.
-_HEADS = (
+HEADS = (
     "decoder.",
     "encoder_to_decoder.",
     "mask_token",
@@ -161,7 +161,7 @@ def load_checkpoint(
             if may_be_new and "problem_type" not in overrides:
                 config.problem_type = None  # the old head's; the new labels decide
     # Where a configuration names no architecture, any head may be that of another task.
-    may_be_dropped = () if config.architectures and task == stored_task(config) else _HEADS
+    may_be_dropped = () if config.architectures and task == stored_task(config) else HEADS
 
     def check(info: LoadingInfo) -> None:
         _require_exact_fit(source, task, info, may_be_new=may_be_new, may_be_dropped=may_be_dropped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,22 @@ def test_what_is_no_checkpoint(commands: Commands, tmp_path: Path, json: list[st
     for model in (tmp_path, tmp_path / "missing", tmp_path / "file"):
         assert commands("info", model, *json) == 2
         assert str(model) in (commands.out if json else commands.err)
+
+
+def test_what_does_not_open_is_a_problem(tmp_path: Path, commands: Commands) -> None:
+    folder = tmp_path / "classifier"
+    config = videomae.VideoMAEConfig(
+        image_size=32, num_frames=2, hidden_size=24, num_hidden_layers=1, num_attention_heads=2
+    )
+    videomae.VideoMAEForVideoClassification(config).save_pretrained(folder)
+    assert commands("info", folder) == 0
+    assert "problem" not in commands.out
+
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "num_hidden_layers": 2, "qkv_bias": False}))
+    assert commands("info", folder) == 2
+    assert "problem     it does not open, weights and configuration differ: missing: " in commands.out
+    assert "layer.1." in commands.out
+    assert "unexpected: " in commands.out
+    assert commands("info", folder, "--json") == 2
+    assert json.loads(commands.out)["misfits"].startswith("missing: ")

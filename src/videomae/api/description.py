@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videomae.checkpoint import processor_place, split_options, stored_inputs, stored_task
+from videomae.checkpoint import HEADS, TASKS, processor_place, split_options, stored_inputs, stored_task
+from videomae.models import loading
 from videomae.models.adapt import adapted_config, describe_adaptation
 from videomae.models.config import VideoMAEConfig
 from videomae.models.stored import read_stored
 from videomae.recipes.sizes import SIZES
-from videomae.weights import hub, names
+from videomae.weights import hub, listing, names
 from videomae.weights.finite import not_finite
 
 _ENCODER_KEYS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -78,6 +79,7 @@ def describe_checkpoint(source: str | Path, **options: Any) -> dict[str, Any]:
         "image_std": processor.image_std,
         # Every configuration has label names, but only a classifier's mean anything.
         "classes": [config.id2label[index] for index in sorted(config.id2label)] if task == "classification" else [],
+        "misfits": _misfits(source, state, config, task),
         "adapted": describe_adaptation(stored.config, config),
         "uses": _uses(state, config),
     }
@@ -110,6 +112,16 @@ def _head(state: Mapping[str, Tensor], config: VideoMAEConfig) -> str | None:
         pooled = "the normalized mean of the tokens" if config.use_mean_pooling else "the first token"
         return f"linear classifier of {config.num_labels} classes on {pooled}"
     return "decoder" if any(name.startswith("decoder.") for name in state) else None
+
+
+def _misfits(source: str | Path, state: Mapping[str, Tensor], config: VideoMAEConfig, task: str) -> str:
+    """Why the checkpoint does not open for its own task: what does not fit its configuration; "" where all does."""
+    loading.check_width(config, state, str(source))
+    with torch.device("meta"), loading.WithoutDraws():
+        model = TASKS[task](config)
+    info, _ = loading.compare(model, state)
+    unexpected = [name for name in info["unexpected_keys"] if config.architectures or not name.startswith(HEADS)]
+    return listing.misfits(missing=info["missing_keys"], unexpected=unexpected, mismatched=info["mismatched_keys"])
 
 
 def _uses(state: Mapping[str, Tensor], config: VideoMAEConfig) -> dict[str, dict[str, list[str]] | None]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from videomae.cli.arguments import parse
-from videomae.cli.console import EXIT_DONE, print_json
+from videomae.cli.console import EXIT_BAD_INPUT, EXIT_DONE, print_json
 from videomae.cli.model_options import UntoldOptions
 from videomae.weights.listing import grouped
 
@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
         print_json(about)
     else:
         _print(about)
-    return EXIT_DONE
+    return EXIT_BAD_INPUT if about["misfits"] else EXIT_DONE
 
 
 def _print(about: dict[str, Any]) -> None:
@@ -66,6 +66,9 @@ def _print(about: dict[str, Any]) -> None:
         "adapted": about["adapted"],
         **{f"to {_COMMANDS[task]}": _use(task, use) for task, use in about["uses"].items()},
         "checksum": about["checksum"],
+        "problem": f"it does not open, weights and configuration differ: {about['misfits']}"
+        if about["misfits"]
+        else "",
     }
     for name, value in rows.items():
         if value:

@@ -67,12 +67,11 @@ def config_of_tensors(state: Mapping[str, Tensor], source: str, given: Mapping[s
     values = {**guessed, **given, **found}
     missing = [name for name, value in values.items() if value is None]
     if missing:
+        options = " ".join(f"--{name.replace('_', '-')} {_usual(name, width)}" for name in missing)
         raise ConfigError(
             f"{source} without {' and '.join(missing)}",
             expected="values that the shapes do not determine",
-            hint="give "
-            + " ".join(f"--{name.replace('_', '-')} {_usual(name, width)}" for name in missing)
-            + "; or make a checkpoint folder of it: videomae convert SRC DST",
+            hint=f"give {options}; or make a checkpoint folder of it: videomae convert {source} FOLDER {options}",
         )
     if "id2label" in values:
         values.pop("num_labels", None)
