@@ -46,7 +46,7 @@ def main() -> None:
         found = measure(row, options, device)
         rows.append(found)
         print(as_text(found), flush=True)
-        document = {"options": vars(options), "machine": machine(device), "rows": rows}
+        document = {"options": {"rounds": options.rounds}, "machine": machine(device), "rows": rows}
         write_results("model_speed", device, document, quiet=True)
     write_results("model_speed", device, document)
 
