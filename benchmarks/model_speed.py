@@ -29,7 +29,6 @@ from model_peers import FROM_PIXELS, Row, Step, peers
 from results import write_results
 from torch.nn import functional as F
 
-from videomae.core.machine import peak_memory_bytes
 from videomae.core.precision import choose_precision
 
 JOBS = ("classify", "finetune", "pretrain", "dual")
@@ -188,13 +187,21 @@ def peak_memory(options: argparse.Namespace, device: torch.device) -> int:
     """Of two steps, above what the process had before."""
     (row,) = rows_of(options, device)
     build = peers(options.v1, options.v2)[options.only]
-    before = 0 if device.type == "cuda" else peak_memory_bytes() or 0
+    before = 0 if device.type == "cuda" else memory_line("VmRSS")
+    if device.type != "cuda":
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: that of the parent process is inherited
     step = build(row, device)
     assert step is not None
     for _ in range(2):
         step()
-    after = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory_bytes() or 0
+    after = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else memory_line("VmHWM")
     return after - before
+
+
+def memory_line(name: str) -> int:
+    """A line of /proc/self/status (Linux), in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
 
 
 def synchronize(device: torch.device) -> None:
