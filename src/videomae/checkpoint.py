@@ -120,14 +120,14 @@ def load_checkpoint(
     """Load a model, adapting the checkpoint where task or clips differ from those that it was trained for.
 
     A pre-trained encoder becomes a classifier by dropping its decoder and its final norm and starting a fresh head on
-    the mean of the tokens. Weights of the encoder are never drawn anew: a checkpoint that lacks them is refused. For
-    clips of other `num_frames`, `image_size`, `tubelet_size` or `num_channels` among the options, positions are
+    the mean of the tokens. Weights of the encoder are never newly initialized: a checkpoint that lacks them is refused.
+    For clips of other `num_frames`, `image_size`, `tubelet_size` or `num_channels` among the options, positions are
     interpolated and the weights that read pixels are shared out, see `models.adapt`.
 
     Args:
         source: a checkpoint folder or hub name, as transformers 4.x and 5.x and we write; or a file of weights
             (.pth, .pt, .bin, .safetensors) of these or of the original code (MCG-NJU/VideoMAE, VideoMAEv2), here or on
-            the hub (`owner/name/path/to/file.pth`). What such a file does not tell must be among `options`:
+            the hub (`owner/name/path/to/file.pth`). What such a file does not hold must be among `options`:
             `num_frames` and `image_size`, unless its `args` have them.
         task: "features", "pretraining" or "classification"; None takes the checkpoint's own.
         class_names: for "classification": the classes to learn. None keeps the checkpoint's head, which must exist;
@@ -185,8 +185,8 @@ def _require_exact_fit(
         source: what to call the checkpoint.
         task: what it is loaded for.
         info: of `from_state`.
-        may_be_new: how the names of weights begin that are drawn anew where the file lacks them.
-        may_be_dropped: how the names of tensors begin that another task does not use.
+        may_be_new: prefixes of the weights that are newly initialized where the file lacks them.
+        may_be_dropped: prefixes of the tensors that another task does not use.
     """
     missing = [name for name in info["missing_keys"] if not name.startswith(may_be_new)]
     unexpected = [name for name in info["unexpected_keys"] if not name.startswith(may_be_dropped)]
@@ -212,7 +212,7 @@ def _require_exact_fit(
 
 
 def read_config(source: str | Path, **options: Any) -> VideoMAEConfig:
-    """A checkpoint's own configuration; `options` tell what a file of weights does not. Errors as `load_checkpoint`."""
+    """A checkpoint's own configuration; `options` give what a file of weights lacks. Errors as `load_checkpoint`."""
     hub_options, _ = split_options(options)
     if weights_without_config(source, **hub_options) is None and adapter_settings(source, **hub_options) is None:
         return VideoMAEConfig.from_pretrained(source, **hub_options)

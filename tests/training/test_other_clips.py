@@ -215,6 +215,8 @@ def test_weights_that_are_no_numbers(
 
     with pytest.raises(CheckpointError, match="scores that are NaN or infinite"):
         videomae.predict(video, model=classifier, num_workers=0)
+    with pytest.raises(CheckpointError, match="scores that are NaN or infinite"):
+        videomae.evaluate(colors, model=classifier, num_workers=0, progress=False)
     with pytest.raises(CheckpointError, match="features that are NaN or infinite"):
         videomae.embed(video, model=encoder, num_workers=0)
     with pytest.raises(CheckpointError, match=r"NaN or infinity in .*layer\.0\.output\.dense\.weight"):

@@ -10,11 +10,14 @@ import itertools
 import re
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from videomae.api.error_wording import in_command_words
 from videomae.core.choices import ImageSize
 from videomae.core.errors import InputError
+
+if TYPE_CHECKING:
+    from tyro.constructors import ConstructorRegistry
 
 Options = TypeVar("Options")
 
@@ -112,7 +115,7 @@ def parse(options: type[Options], arguments: list[str], *, command: str, default
         raise _usage_error(box.getvalue(), command, options) from None
 
 
-def _image_sizes() -> Any:
+def _image_sizes() -> ConstructorRegistry:
     """How tyro reads an image size: one word, such as 224 or 192x320, so that no argument after it is taken for one."""
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 

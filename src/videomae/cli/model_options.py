@@ -10,12 +10,12 @@ from videomae.core.choices import ImageSize, PrecisionName
 
 @dataclass(frozen=True, kw_only=True)
 class UntoldOptions:
-    """What a file of weights alone may not tell."""
+    """What a file of weights alone may lack."""
 
     num_frames: int | None = None
-    """Frames in a clip, where a file of weights does not tell; the published models have 16."""
+    """Frames in a clip, where a file of weights does not say; the published models have 16."""
     image_size: ImageSize | None = None
-    """Pixels, where a file of weights does not tell; the published models have 224."""
+    """Pixels, where a file of weights does not say; the published models have 224."""
     num_attention_heads: int | None = None
     """Heads of an encoder of an unusual width."""
     decoder_num_attention_heads: int | None = None

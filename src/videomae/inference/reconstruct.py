@@ -26,6 +26,8 @@ from videomae.report.pictures import encode_png, reconstruction_animation, recon
 from videomae.video.source import VideoSource
 from videomae.video.writer import write_video
 
+# Mean and deviation of each channel.
+PixelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
 FORMATS = (".png", ".gif", ".mp4")
 _FRAMES_PER_SECOND = 4
 _GRAY = 127
@@ -184,7 +186,7 @@ def reconstruct_clip(
     )
 
 
-def _to_pixels(targets: Tensor, processor: VideoMAEImageProcessor, statistics: Any) -> Tensor:
+def _to_pixels(targets: Tensor, processor: VideoMAEImageProcessor, statistics: PixelStatistics | None) -> Tensor:
     """Targets (…, P) as 0–1 pixels, also where the processor's mean and deviation are not those the target assumes."""
     mean, std = targets.new_tensor(processor.image_mean), targets.new_tensor(processor.image_std)
     values = targets.unflatten(-1, (-1, len(mean)))

@@ -35,6 +35,7 @@ class ViewOptions:
         precision: of the matrix products: "auto", "fp32", "bf16" or "fp16".
         num_workers: processes that decode; -1 chooses, 0 decodes in this one.
         read_limit_seconds: for opening one video and for reading its views; one that takes longer is broken.
+        allow_nan: scores may be NaN, as in a validation that must not end the training; else they are an error.
 
     Raises:
         ConfigError: for a number of views below 1.
@@ -45,6 +46,7 @@ class ViewOptions:
     precision: str = "auto"
     num_workers: int = 0
     read_limit_seconds: float = 60.0
+    allow_nan: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_clips", "num_crops"):
@@ -118,7 +120,8 @@ def score_videos(
             if len(batch.indices):
                 clips = send(batch.clips, device)
                 probabilities = view_probabilities(checkpoint, clips, precision=options.precision)
-                require_finite(probabilities, "scores")
+                if not options.allow_nan:
+                    require_finite(probabilities, "scores")
                 for index, row in zip(batch.indices.tolist(), probabilities.cpu(), strict=True):
                     yield VideoScores(index, num_views, row)
             for broken in batch.broken:

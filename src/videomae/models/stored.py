@@ -59,11 +59,11 @@ def read_stored(source: str | Path, options: Mapping[str, Any]) -> Stored:
     Args:
         source: as for `load_checkpoint`.
         options: hub options, and keys of the configuration: of these only those are used that a file of weights alone
-            does not tell.
+            lacks.
 
     Raises:
         CheckpointError: if it is missing or damaged, or no VideoMAE.
-        ConfigError: if a value is missing that the file does not tell.
+        ConfigError: if a value is missing that the file lacks.
     """
     hub_options, overrides = hub.split_hub_options(options)
     adapter = adapter_settings(source, **hub_options)
@@ -103,7 +103,7 @@ def read_stored(source: str | Path, options: Mapping[str, Any]) -> Stored:
 
 
 def _clip_of_processor(path: Path) -> dict[str, Any]:
-    """Frames and size of the clips that a `preprocessor_config.json` makes, as far as it tells; nothing without one."""
+    """Frames and size of the clips that a `preprocessor_config.json` makes, where it has them; nothing without one."""
     values = files.read_json(path) if path.is_file() else {}
     sampling, crop = values.get("sampling"), values.get("crop_size")
     found: dict[str, Any] = {}
@@ -133,7 +133,7 @@ def weights_without_config(source: str | Path, **hub_options: Any) -> Path | Non
 def adapter_settings(source: str | Path, **hub_options: Any) -> dict[str, Any] | None:
     """The `adapter_config.json` of a folder or repository that holds an adapter of PEFT and no whole weights."""
     hub.require_possible_name(source)
-    hub_options = {**hub_options, "force_download": False}  # what is downloaded anew is read later
+    hub_options = {**hub_options, "force_download": False}  # what is downloaded again is read later
     if Path(source).is_file() or hub.resolve_named_file(source, **hub_options) is not None:
         return None
     # On the hub a whole checkpoint has a config.json, and an adapter has none.
@@ -202,7 +202,7 @@ def _as_it_was_adapted(
     the final norm and reads token 0.
 
     Raises:
-        ConfigError: if neither the adapter nor `use_mean_pooling` among `overrides` tells which of them it was.
+        ConfigError: if neither the adapter nor `use_mean_pooling` among `overrides` shows which of them it was.
     """
     mapping = settings.get("auto_mapping")
     about = mapping if isinstance(mapping, dict) else {}

@@ -34,7 +34,7 @@ def set_measured_statistics(
     chosen = entries[:: max(1, len(entries) // _NUM_VIDEOS)][:_NUM_VIDEOS]
     clips = ViewClips(chosen, sampling=sampling, image_size=(height, width), num_channels=num_channels, limits=limits)
     sums, squares = torch.zeros(2, num_channels, dtype=torch.float64)
-    count = 0
+    count = num_read = 0
     failed: VideoError | None = None
     for index in range(len(chosen)):
         try:
@@ -42,6 +42,7 @@ def set_measured_statistics(
         except VideoError as error:  # training reports it
             failed = error
             continue
+        num_read += 1
         sums += pixels.sum(dim=(0, 1, 3, 4))
         squares += pixels.square().sum(dim=(0, 1, 3, 4))
         count += pixels[:, :, 0].numel()
@@ -55,4 +56,4 @@ def set_measured_statistics(
     )
     values = ", ".join(f"{m:g} ± {s:g}" for m, s in zip(config.image_mean, config.image_std, strict=True))
     channels = "1 channel" if num_channels == 1 else f"{num_channels} channels"
-    note(f"{channels}, mean and deviation measured on {len(chosen)} videos: {values}")
+    note(f"{channels}, mean and deviation measured on {num_read} videos: {values}")

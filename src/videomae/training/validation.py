@@ -75,6 +75,7 @@ def validate(
             precision=recipe.precision,
             num_workers=recipe.num_workers,
             read_limit_seconds=recipe.read_limit_seconds,
+            allow_nan=True,
         ),
         device=checkpoint.model.device,
         count_broken_as_wrong=True,

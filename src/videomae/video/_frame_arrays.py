@@ -31,7 +31,7 @@ def read_array(path: Path, *, max_pixels: int, num_channels: int | None) -> np.n
         ImportError: without tifffile.
     """
     if path.suffix.lower() == ARRAY_SUFFIX:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # its header tells its size before it is read
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # its header gives its size before it is read
     else:
         from tifffile import TiffFile
 
@@ -49,7 +49,7 @@ def to_frame(array: np.ndarray, *, num_channels: int | None) -> np.ndarray:
     Args:
         array: (height, width), (height, width, channels) or (channels, height, width) of uint8, of uint16, whose upper
             8 bits are taken, or of floats from 0 to 1.
-        num_channels: which tells where the channels are; None: they are the fewer of first and last dimension.
+        num_channels: which shows where the channels are; None: they are the fewer of first and last dimension.
 
     Raises:
         ValueError: for other shapes, types or values.
