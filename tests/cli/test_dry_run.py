@@ -174,10 +174,22 @@ def test_what_takes_too_long_is_estimated(colors: Path, tmp_path: Path, monkeypa
 
 def test_clips_are_repeated_for_a_whole_micro_batch() -> None:
     clips = torch.arange(3).view(3, 1, 1, 1, 1, 1).to(torch.uint8)
-    batch = ClipBatch(clips, torch.tensor([5, 6, 7]), torch.tensor([1, 2, 3]), torch.tensor([0, 1, 2]), ())
+    operations = tuple(([("Rotate", degrees)],) for degrees in (1.0, 2.0, 3.0))
+    numbers = torch.arange(3)
+    batch = ClipBatch(clips, numbers + 5, numbers + 1, numbers, operations=operations)
     five = step_cost.repeated(batch, 5)
     assert five.clips.flatten().tolist() == [0, 1, 2, 0, 1]
     assert (five.labels.tolist(), five.places.tolist()) == ([5, 6, 7, 5, 6], [0, 1, 2, 3, 4])
+    assert five.operations == (*operations, *operations[:2])
+
+
+def test_clips_augmented_on_the_device_are_shown_augmented(colors: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"rand_augment": "rand-m9-n4-p1", "batch_size": 6, "views": 2}
+    pictures = {}
+    for name, changes in {"workers": {}, "device": {"augment_on": "device"}, "none": {"rand_augment": ""}}.items():
+        recipe = tiny_finetune_recipe(**{**settings, **changes})
+        pictures[name] = dry_run(ClassificationTask(colors, recipe, init="scratch"), tmp_path / name).picture
+    assert pictures["device"].read_bytes() == pictures["workers"].read_bytes() != pictures["none"].read_bytes()
 
 
 def test_one_clip_is_enough(colors: Path, tmp_path: Path) -> None:

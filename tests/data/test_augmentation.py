@@ -12,6 +12,7 @@ import torch
 from videomae.core.random_keys import generator_for
 from videomae.data.augmentation import MAX_SHORT_SIDE, Augmentation, SampleAugmentation
 from videomae.data.clips import Crop, Sample, TrainingClips, cut_clips
+from videomae.data.loader import ClipBatch, training_loader
 from videomae.datasets.manifest import VideoEntry
 from videomae.processing.rand_augment import RandAugment
 from videomae.processing.transforms import CropBox, center_crop_box, crop_and_resize
@@ -47,6 +48,24 @@ def test_after_the_crop_the_cut_clip_is_augmented(videos: list[Path]) -> None:
         Crop("resized", min_area=0.3).draw(32, 48, generator)
         assert torch.equal(augmented[view], STRONG(plain[view], generator))
     assert not torch.equal(augmented[0], augmented[1])
+
+
+def test_what_is_left_to_the_device_is_what_workers_would_do(videos: list[Path]) -> None:
+    """The draws travel with the batch, whoever loads it; applied there they give what the workers give."""
+    order = [[(1, 2), (1, 0)], [(2, 1)]]
+
+    def batches(*, on_device: bool, num_workers: int) -> list[ClipBatch]:
+        data = _data(videos, Augmentation(STRONG, on_device=on_device), num_views=2)
+        return list(training_loader(data, order, num_workers=num_workers, pin_memory=False))
+
+    plain = list(training_loader(_data(videos, None, num_views=2), order, num_workers=0, pin_memory=False))
+    expected = batches(on_device=False, num_workers=0)
+    for num_workers in (0, 1, 2):
+        for left, bare, done in zip(batches(on_device=True, num_workers=num_workers), plain, expected, strict=True):
+            assert torch.equal(left.clips, bare.clips)
+            drawn = [operations for views in left.operations for operations in views]
+            assert torch.equal(STRONG.apply(left.clips.flatten(0, 1), drawn), done.clips.flatten(0, 1))
+            assert not done.operations
 
 
 @pytest.mark.parametrize("before_crop", [False, True])
@@ -91,7 +110,7 @@ def test_before_the_crop_whole_frames_are_augmented() -> None:
         return boxes
 
     clips = cut_clips(_Frames(frames), np.array([[0, 1, 2]]), choose, 16, sample)[0]
-    whole = STRONG.apply(torch.from_numpy(frames.copy()).permute(0, 3, 1, 2), operations)
+    whole = STRONG.apply(torch.from_numpy(frames.copy()).permute(0, 3, 1, 2)[None], [operations])[0]
     assert torch.equal(clips[0], crop_and_resize(whole.permute(0, 2, 3, 1).contiguous(), boxes[0], 16))
     assert sample.change_clips(clips) is clips
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from videomae.core.errors import ConfigError, ShapeError
-from videomae.processing._rand_augment_ops import COLOR_OPS, WARPS
-from videomae.processing.rand_augment import OPERATIONS, RandAugment
+from videomae.processing import _rand_augment_ops as pixel_ops
+from videomae.processing._rand_augment_ops import KINDS, TABLES, WARPS, as_kinds
+from videomae.processing.rand_augment import OPERATIONS, Interpolation, RandAugment, _groups, can_augment_on
 
 PUBLISHED = "rand-m7-n4-mstd0.5-inc1"
 SIGNED = {"Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"}
@@ -67,7 +68,7 @@ def test_numbers_out_of_range() -> None:
 
 
 def test_every_operation_can_be_done() -> None:
-    assert set(OPERATIONS) == COLOR_OPS.keys() | WARPS.keys()
+    assert set(OPERATIONS) == (TABLES.keys() | WARPS.keys() | KINDS.keys()) - {"Table", "Warp"}
     assert len(OPERATIONS) == 15
 
 
@@ -143,21 +144,94 @@ def test_each_frame_gets_the_same(name: str) -> None:
     augment = RandAugment(num_ops=1)
     argument = min(INCREASING_AT_7[name])
     frames = clip(9)
-    together = augment.apply(frames, [(name, argument)])
+    together = augment.apply(frames[None], [[(name, argument)]])[0]
     assert together.shape == frames.shape
     assert not together.equal(frames) or name == "AutoContrast"
     for index, frame in enumerate(together):
-        assert frame.equal(augment.apply(frames[index : index + 1], [(name, argument)])[0])
+        assert frame.equal(augment.apply(frames[None, index : index + 1], [[(name, argument)]])[0, 0])
 
 
 def test_operations_follow_each_other_and_leave_the_clip_alone() -> None:
-    augment, frames = RandAugment(), clip()
+    augment, frames = RandAugment(), clip()[None]
     before = frames.clone()
-    both = augment.apply(frames, [("Invert", 0.0), ("ShearX", 0.2)])
-    assert both.equal(augment.apply(~frames, [("ShearX", 0.2)]))
-    assert not both.equal(~augment.apply(frames, [("ShearX", 0.2)]))  # the fill comes after
+    both = augment.apply(frames, [[("Invert", 0.0), ("ShearX", 0.2)]])
+    assert both.equal(augment.apply(~frames, [[("ShearX", 0.2)]]))
+    assert not both.equal(~augment.apply(frames, [[("ShearX", 0.2)]]))  # the fill comes after
     assert frames.equal(before)
-    assert augment.apply(frames, []) is frames
+    assert augment.apply(frames, [[]]) is frames
+
+
+SHAPES = [(5, 3, 24, 32), (3, 3, 17, 31), (2, 1, 9, 9), (1, 1, 1, 1), (2, 3, 1, 7), (1, 12, 5, 2)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_a_batch_is_its_clips(shape: tuple[int, ...], interpolation: Interpolation) -> None:
+    """Bit for bit, each operation and mixtures of them, whatever the other clips of the batch get."""
+    augment = RandAugment(magnitude_std=2, num_ops=6, probability=0.7, interpolation=interpolation)
+    drawn = [augment.draw(generator(seed)) for seed in range(12)]
+    drawn += [[], *([(name, min(INCREASING_AT_7[name]))] for name in OPERATIONS)]
+    assert {name for operations in drawn for name, _ in operations} == set(OPERATIONS)
+    clips = torch.randint(0, 256, (len(drawn), *shape), dtype=torch.uint8, generator=generator())
+    before = clips.clone()
+    together = augment.apply(clips, drawn)
+    alone = [augment.apply(one[None], [operations])[0] for one, operations in zip(clips, drawn, strict=True)]
+    assert together.equal(torch.stack(alone))
+    assert clips.equal(before)
+    # One operation after the other, in the order drawn.
+    for one, operations, found in zip(clips, drawn, together, strict=True):
+        for operation in operations:
+            one = augment.apply(one[None], [[operation]])[0]
+        assert one.equal(found)
+
+
+def test_clips_that_are_no_contiguous_memory() -> None:
+    augment = RandAugment(num_ops=8, probability=1.0)
+    frames = torch.randint(0, 256, (3, 4, 20, 30, 3), dtype=torch.uint8, generator=generator()).permute(0, 1, 4, 2, 3)
+    drawn = [augment.draw(generator(seed)) for seed in range(3)]
+    assert augment.apply(frames, drawn).equal(augment.apply(frames.contiguous(), drawn))
+
+
+def test_clips_go_through_an_operation_together() -> None:
+    """Few groups, each with a clip at most once, and each clip's operations in their order."""
+    augment = RandAugment()
+    drawn = [augment.draw(generator(seed)) for seed in range(32)]
+    queues = [as_kinds(operations, 24, 32) for operations in drawn]
+    found: list[list[str]] = [[] for _ in queues]
+    groups = list(_groups(queues))
+    for kind, rows, parameters in groups:
+        assert len(set(rows.tolist())) == len(rows) == len(parameters)
+        for row in rows.tolist():
+            found[row].append(kind)
+    assert found == [[kind for kind, _ in queue] for queue in queues]
+    assert len(groups) < 16 < sum(map(len, queues)) / 2
+    many = [len(rows) for _, rows, _ in _groups([as_kinds([("Color", 0.5)], 24, 32)] * 50)]
+    assert many == [16, 16, 16, 2]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_what_devices_do_is_what_a_cpu_does(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls made for a GPU, on the CPU."""
+    augment = RandAugment(magnitude_std=2, num_ops=6, probability=0.7)
+    drawn = [augment.draw(generator(seed)) for seed in range(24)]
+    clips = torch.randint(0, 256, (len(drawn), *shape), dtype=torch.uint8, generator=generator())
+    expected = augment.apply(clips, drawn)
+    monkeypatch.setattr(pixel_ops, "_on_cpu", lambda clips: False)
+    assert augment.apply(clips, drawn).equal(expected)
+
+
+def test_nothing_waits_for_a_device() -> None:
+    """No value is read back: on the device "meta" there are none."""
+    augment = RandAugment(num_ops=6, probability=1.0)
+    drawn = [augment.draw(generator(seed)) for seed in range(12)]
+    assert {name for operations in drawn for name, _ in operations} == set(OPERATIONS)
+    clips = torch.zeros((12, 4, 3, 24, 32), dtype=torch.uint8, device="meta")
+    assert augment.apply(clips, drawn).shape == clips.shape
+
+
+def test_a_device_without_the_operations() -> None:
+    assert can_augment_on(torch.device("cpu"))
+    assert not can_augment_on(torch.device("vulkan"))  # torch has no such backend here
 
 
 @pytest.mark.parametrize("num_channels", [1, 2, 4, 12])
@@ -166,13 +240,13 @@ def test_other_channels_than_rgb(num_channels: int) -> None:
     frames = clip()[:, :1].expand(-1, num_channels, -1, -1).contiguous()
     gray = clip()[:, :1].expand(-1, 3, -1, -1).contiguous()
     for name in OPERATIONS:
-        found = RandAugment().apply(frames, [(name, 0.3)])
-        expected = RandAugment().apply(gray, [(name, 0.3)])
+        found = RandAugment().apply(frames[None], [[(name, 0.3)]])[0]
+        expected = RandAugment().apply(gray[None], [[(name, 0.3)]])[0]
         assert found.shape == frames.shape
         assert (found.int() - expected[:, :1].int()).abs().max() <= 1, name
 
 
 @pytest.mark.parametrize("wrong", [torch.zeros(4, 3, 8, 8), torch.zeros(3, 8, 8).byte(), clip()[:0]])
 def test_clips_that_do_not_fit(wrong: Tensor) -> None:
-    with pytest.raises(ShapeError, match=r"expected uint8 \(T, C, H, W\)"):
+    with pytest.raises(ShapeError, match=r"expected uint8 \(N, T, C, H, W\)"):
         RandAugment()(wrong, generator())

@@ -19,6 +19,7 @@ from videomae.training.ema import WeightAverage
 from videomae.training.finetune import finetune
 from videomae.training.pretrain import PretrainResult, pretrain
 from videomae.training.run import prepare
+from videomae.training.tasks import classification
 from videomae.training.tasks.classification import ClassificationTask
 from videomae.training.tasks.pretraining import PretrainingTask
 from videomae.training.trainer import TrainingStopped
@@ -62,6 +63,46 @@ def test_a_stopped_run_with_everything_goes_on_bit_for_bit(colors: Path, tmp_pat
     for split in ("train", "val"):
         assert losses(broken, split) == losses(straight, split)
     assert _same_weights(straight, broken)
+
+
+def test_augmenting_on_the_device_changes_no_number(colors: Path, tmp_path: Path) -> None:
+    """Also where a run is resumed with the other choice."""
+    workers, device = tmp_path / "workers", tmp_path / "device"
+    _run(colors, workers, "scratch", augment_on="workers")
+    with pytest.raises(TrainingStopped):
+        _run(colors, device, "scratch", stop_after(3), augment_on="device", num_workers=1)
+    _run(colors, device, "scratch", augment_on="workers")
+    assert losses(device) == losses(workers)
+    assert _same_weights(device, workers)
+
+
+@pytest.mark.parametrize(
+    ("settings", "can", "is_left"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"augment_on": "workers"}, True, False),
+        ({"augment_before_crop": True}, True, False),
+        ({"rand_augment": ""}, True, None),
+    ],
+)
+def test_where_clips_are_augmented(
+    settings: dict[str, Any], can: bool, is_left: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classification, "can_augment_on", lambda device: can)
+    recipe, notes = FinetuneRecipe(**settings), Recorder()
+    found = classification._augmentation(recipe, torch.device("cuda"), notes.note)
+    assert (None if found is None else found.on_device) == is_left
+    assert [str(note) for note in notes.notes] == (
+        [] if can else ["cuda lacks operations of RandAugment: augmenting in the workers"]
+    )
+    cpu = classification._augmentation(recipe, torch.device("cpu"), notes.note)
+    assert cpu is None or not cpu.on_device
+
+
+def test_whole_frames_are_not_augmented_on_the_device() -> None:
+    with pytest.raises(ConfigError, match=r"augment_on='device'.*auto or workers"):
+        FinetuneRecipe(augment_on="device", augment_before_crop=True).validate()
 
 
 def test_gradient_checkpointing_changes_memory_not_numbers(colors: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""RandAugment in the workers: after the crop, or on whole frames as published."""
+"""RandAugment of clips from the loader: after the crop, there or on the device, or on whole frames as published."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from videomae.processing import CropBox, RandAugment, crop_and_resize
+from videomae.processing.rand_augment import DrawnOperations
 
 # The published code augments videos that were shrunk to this before.
 MAX_SHORT_SIDE = 320
@@ -25,10 +26,12 @@ class Augmentation:
     Args:
         operations: what is done.
         before_crop: augment whole frames, shrunk to a short side of at most 320 pixels.
+        on_device: only draw, for the training device to apply to whole batches; not with `before_crop`.
     """
 
     operations: RandAugment
     before_crop: bool = False
+    on_device: bool = False
 
 
 @dataclass
@@ -40,7 +43,7 @@ class SampleAugmentation:
     """
 
     augmentation: Augmentation | None
-    _drawn: list[list[tuple[str, float]]] = field(default_factory=list)
+    _drawn: list[DrawnOperations] = field(default_factory=list)
 
     @property
     def is_before_crop(self) -> bool:
@@ -65,13 +68,18 @@ class SampleAugmentation:
     def change_frame(self, frame: np.ndarray, view: int) -> np.ndarray:
         """A whole frame (H, W, C) as a view sees it."""
         assert self.augmentation is not None
-        planes = torch.from_numpy(frame.transpose(2, 0, 1).copy())[None]
-        changed = self.augmentation.operations.apply(planes, self._drawn[view])
-        return np.ascontiguousarray(changed[0].permute(1, 2, 0).numpy())
+        planes = torch.from_numpy(frame.transpose(2, 0, 1).copy())[None, None]
+        changed = self.augmentation.operations.apply(planes, [self._drawn[view]])
+        return np.ascontiguousarray(changed[0, 0].permute(1, 2, 0).numpy())
 
     def change_clips(self, clips: Tensor) -> Tensor:
         """Cut clips (V, T, C, H, W), as the views see them."""
-        if self.augmentation is None or self.augmentation.before_crop:
+        if self.augmentation is None or self.augmentation.before_crop or self.augmentation.on_device:
             return clips
         apply = self.augmentation.operations.apply
-        return torch.stack([apply(clip, drawn) for clip, drawn in zip(clips, self._drawn, strict=True)])
+        return torch.cat([apply(clip[None], [drawn]) for clip, drawn in zip(clips, self._drawn, strict=True)])
+
+    @property
+    def left_to_device(self) -> tuple[DrawnOperations, ...]:
+        """The drawn operations of each view that the training device is to apply; none where it has nothing to do."""
+        return tuple(self._drawn) if self.augmentation is not None and self.augmentation.on_device else ()

@@ -27,6 +27,7 @@ from videomae.processing import (
     random_flip,
     random_resized_crop,
 )
+from videomae.processing.rand_augment import DrawnOperations
 from videomae.video import ClipSampling, FrameReader, ReadLimits, VideoSource, fit_channels, open_video
 
 # Frames of no more than this in all are cut at once; of 208 × 208 pixels and more, each by itself.
@@ -73,12 +74,14 @@ class Sample:
         index: place in the data set.
         label: class index, -1 for none.
         damage: what is wrong with the video, which was read nevertheless; None for a sound one.
+        operations: of RandAugment for each view, which the training device is to apply; empty where it is not.
     """
 
     clips: Tensor
     index: int
     label: int
     damage: str | None = None
+    operations: tuple[DrawnOperations, ...] = ()
 
 
 def label_indices(entries: Sequence[VideoEntry], class_names: Sequence[str]) -> list[int]:
@@ -103,10 +106,7 @@ _ChooseBoxes = Callable[[int, int], Sequence[CropBox]]
 
 
 class VideoClips(Dataset[Sample | Broken]):
-    """Clips cut from videos, with what both data sets share.
-
-    However long the video and large its frames, one frame at a time is held in full size.
-    """
+    """Clips cut from videos; however long these and large their frames, one frame at a time is held in full size."""
 
     def __init__(
         self,
@@ -156,9 +156,9 @@ class VideoClips(Dataset[Sample | Broken]):
             clips, _, damage = self._cut(index, choose_frames, choose_boxes, augmentation)
         except VideoError as error:
             return Broken(index, error)
-        views = clips.flatten(0, 1)
-        views = views if augmentation is None else augmentation.change_clips(views)
-        return Sample(views, index, self.labels[index], damage)
+        augmentation = augmentation or SampleAugmentation(None)
+        views = augmentation.change_clips(clips.flatten(0, 1))
+        return Sample(views, index, self.labels[index], damage, augmentation.left_to_device)
 
     def _cut(
         self,

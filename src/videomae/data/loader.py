@@ -20,6 +20,7 @@ from videomae.core.text import readable
 from videomae.data.clips import Sample
 from videomae.data.order import BatchOrder, require_rank, share_of
 from videomae.data.workers import Broken, Failure, Watch, WatchedItems, watched_batches
+from videomae.processing.rand_augment import DrawnOperations
 
 logger = logging.getLogger("videomae")
 
@@ -40,6 +41,8 @@ class ClipBatch:
         places: (B,) int64 places in what was asked for, where broken videos have a place too.
         broken: the videos of this batch that could not be read; they are not among the B.
         damaged: (index, what is wrong) of videos that are damaged, and were read as far as FFmpeg shows them.
+        operations: for each video those of RandAugment for its views, which the training device is to apply; empty
+            where it is not.
     """
 
     clips: Tensor
@@ -48,6 +51,7 @@ class ClipBatch:
     places: Tensor
     broken: tuple[Broken, ...] = ()
     damaged: tuple[tuple[int, str], ...] = ()
+    operations: tuple[tuple[DrawnOperations, ...], ...] = ()
 
     def pin_memory(self) -> ClipBatch:
         """The batch in page-locked memory, from where a GPU can fetch it while it computes."""
@@ -139,6 +143,7 @@ def collate(samples: Sequence[Sample | Broken]) -> ClipBatch | Failure:
         places=torch.tensor([n for n, sample in enumerate(samples) if isinstance(sample, Sample)], dtype=torch.int64),
         broken=tuple(sample for sample in samples if isinstance(sample, Broken)),
         damaged=tuple((sample.index, sample.damage) for sample in whole if sample.damage is not None),
+        operations=tuple(sample.operations for sample in whole if sample.operations),
     )
 
 

@@ -1,13 +1,15 @@
-"""What RandAugment does to pixels, for all frames of a clip at once; the arithmetic is that of Pillow, frame by frame.
+"""What RandAugment does to pixels, for many clips at once; the arithmetic is that of Pillow, frame by frame.
 
-All functions take and return uint8 (T, C, H, W). Most operations are tables of 256 values that are looked up: several
-times faster than general image functions, and equal to Pillow's to the last bit. What moves pixels rounds where Pillow
-cuts fractions off; its bicubic rotation has Keys' a = -0.75 where Pillow has -1.
+The 15 operations come in seven kinds. Clips whose turn it is to get the same kind go through it together, each with its
+own parameters: a GPU then has few kernels to start, and nothing waits for it. A table of 256 values that is looked up
+equals Pillow's operation to the last bit. What moves pixels rounds where Pillow cuts fractions off.
+
+Clips are uint8 (N, T, C, H, W), parameters float64 (N, …) on their device.
 """
 
 from __future__ import annotations
 
-import itertools
+import functools
 import math
 from collections.abc import Callable
 
@@ -15,211 +17,253 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# What lies outside of a frame that was moved.
+FILL = 128
+# On a CPU this many frames at a time, so that intermediate results stay in its cache.
+_FRAMES_AT_ONCE = 2
 
-def auto_contrast(clip: Tensor) -> Tensor:
+# --- parameters, on the CPU ----------------------------------------------------------------------------------------
+
+# Tables (256,) of the values 0–255 that depend on the argument alone.
+TABLES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "Invert": lambda values, _: 255 - values,
+    "Posterize": lambda values, num_bits: values & (0xFF << (8 - min(int(num_bits), 8)) & 0xFF),
+    "Solarize": lambda values, threshold: torch.where(values < int(threshold), values, 255 - values),
+    "SolarizeAdd": lambda values, addend: torch.where(values < 128, (values + int(addend)).clamp(max=255), values),
+    "Brightness": lambda values, factor: _blend(torch.zeros(256), values.float(), factor),
+}
+
+
+def _rotation(degrees: float, height: int, width: int) -> list[float]:
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    x, y = width / 2, height / 2
+    return [cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y]
+
+
+# (argument, height, width) to (a, b, c, d, e, f): a pixel whose middle is (x, y) shows what was at
+# (a · x + b · y + c, d · x + e · y + f). Rotation is counter-clockwise, in degrees; shifts are shares of a side.
+WARPS: dict[str, Callable[[float, int, int], list[float]]] = {
+    "Rotate": _rotation,
+    "ShearX": lambda factor, height, width: [1, factor, 0, 0, 1, 0],
+    "ShearY": lambda factor, height, width: [1, 0, 0, factor, 1, 0],
+    "TranslateX": lambda share, height, width: [1, 0, share * width, 0, 1, 0],
+    "TranslateY": lambda share, height, width: [1, 0, 0, 0, 1, share * height],
+}
+
+
+def as_kinds(drawn: list[tuple[str, float]], height: int, width: int) -> list[tuple[str, Tensor]]:
+    """Drawn operations as kinds with their parameters, float64 (…,); tables that follow each other become one."""
+    found: list[tuple[str, Tensor]] = []
+    for name, argument in drawn:
+        if name in TABLES:
+            table = TABLES[name](torch.arange(256), argument).long()
+            if found and found[-1][0] == "Table":
+                table = table[found.pop()[1].long()]
+            found.append(("Table", table.double()))
+        elif name in WARPS:
+            found.append(("Warp", torch.tensor(WARPS[name](argument, height, width), dtype=torch.float64)))
+        else:
+            found.append((name, torch.tensor([argument], dtype=torch.float64)))
+    return found
+
+
+# --- pixels, on any device -------------------------------------------------------------------------------------------
+
+
+def _by_frames(change: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Run on a CPU for a few frames of a clip at a time."""
+
+    @functools.wraps(change)
+    def changed(clips: Tensor, parameters: Tensor) -> Tensor:
+        if not _on_cpu(clips):
+            return change(clips, parameters)
+        result = torch.empty_like(clips, memory_format=torch.contiguous_format)
+        for into, clip, parameter in zip(result, clips, parameters, strict=True):
+            for target, frames in zip(into.split(_FRAMES_AT_ONCE), clip.split(_FRAMES_AT_ONCE), strict=True):
+                target.copy_(change(frames[None], parameter[None])[0])
+        return result
+
+    return changed
+
+
+def look_up(clips: Tensor, tables: Tensor) -> Tensor:
+    """Replace each value through the table (N, 256) of its clip."""
+    return _look_up(clips, tables.to(torch.uint8).repeat_interleave(clips.shape[1] * clips.shape[2], dim=0))
+
+
+def auto_contrast(clips: Tensor, _: Tensor) -> Tensor:
     """Stretch each channel of each frame so that its darkest value becomes 0 and its brightest 255."""
-    darkest, brightest = torch.aminmax(_planes(clip), dim=1, keepdim=True)
+    planes = _planes(clips)
+    darkest, brightest = planes.amin(1, keepdim=True), planes.amax(1, keepdim=True)
     span = (brightest.double() - darkest).clamp(min=1)
-    scale = torch.full_like(span, 255).div(span)
-    tables = (_values(clip).double() * scale - darkest * scale).clamp(0, 255)
-    return _look_up(clip, torch.where(brightest > darkest, tables.to(torch.uint8), _values(clip)))
+    scale = torch.full_like(span, 255).div(span)  # not 255 / span, which is 255 · (1 / span)
+    values = _values(clips)
+    tables = (values.double() * scale - darkest * scale).clamp(0, 255)
+    return _look_up(clips, torch.where(brightest > darkest, tables.to(torch.uint8), values))
 
 
-def equalize(clip: Tensor) -> Tensor:
+def equalize(clips: Tensor, _: Tensor) -> Tensor:
     """Spread the values of each channel of each frame so that all are about equally frequent."""
-    counts = torch.stack([torch.bincount(plane, minlength=256) for plane in _planes(clip)])  # (T · C, 256)
+    planes = _planes(clips)
+    counts = _bincounts(planes) if _on_cpu(clips) else _scattered_counts(planes)
     below = counts.cumsum(1) - counts
     last = counts.gather(1, 255 - counts.flip(1).ne(0).int().argmax(1, keepdim=True))
     step = (counts.sum(1, keepdim=True) - last) // 255
     tables = ((step // 2 + below) // step.clamp(min=1)).clamp(max=255)
-    return _look_up(clip, torch.where(step > 0, tables.to(torch.uint8), _values(clip)))
+    return _look_up(clips, torch.where(step > 0, tables.to(torch.uint8), _values(clips)))
 
 
-def invert(clip: Tensor) -> Tensor:
-    """Dark becomes bright."""
-    return ~clip
-
-
-def posterize(clip: Tensor, num_bits: float) -> Tensor:
-    """Keep the highest bits of each value, 0 to 8."""
-    return clip & (0xFF << (8 - min(int(num_bits), 8)) & 0xFF)
-
-
-def solarize(clip: Tensor, threshold: float) -> Tensor:
-    """Invert values of at least `threshold`."""
-    values = _values(clip).int()
-    return _look_up(clip, torch.where(values < int(threshold), values, 255 - values).to(torch.uint8))
-
-
-def solarize_add(clip: Tensor, addend: float) -> Tensor:
-    """Brighten values below 128."""
-    values = _values(clip).int()
-    return _look_up(clip, torch.where(values < 128, (values + int(addend)).clamp(max=255), values).to(torch.uint8))
-
-
-def brightness(clip: Tensor, factor: float) -> Tensor:
-    """0 is black, 1 leaves the clip as it is."""
-    values = _values(clip).float()
-    return _look_up(clip, _blend(torch.zeros_like(values), values, factor))
-
-
-def contrast(clip: Tensor, factor: float) -> Tensor:
+@_by_frames
+def contrast(clips: Tensor, factors: Tensor) -> Tensor:
     """0 is each frame's mean gray, 1 leaves the clip as it is."""
-    means = _gray(clip).flatten(1).sum(1, dtype=torch.int64) / clip[0, 0].numel()
-    means = (means + 0.5).floor().repeat_interleave(clip.shape[1])[:, None]
-    return _look_up(clip, _blend(means, _values(clip).float(), factor))
+    num_channels, height, width = clips.shape[-3:]
+    gray, _ = _gray(clips)
+    means = (gray.sum((2, 3, 4), dtype=torch.float64) / (height * width) + 0.5).floor()  # (N, T)
+    tables = _blend(means[..., None].float(), _values(clips).float(), factors[:, None].float())  # (N, T, 256)
+    return _look_up(clips, tables.flatten(0, 1).repeat_interleave(num_channels, dim=0))
 
 
-def color(clip: Tensor, factor: float) -> Tensor:
+@_by_frames
+def color(clips: Tensor, factors: Tensor) -> Tensor:
     """0 is the gray clip, 1 leaves it as it is."""
-    return _blend(_gray(clip)[:, None].float(), clip.float(), factor)
+    gray, pixels = _gray(clips)
+    return _blend(gray, pixels, _per_clip(factors))
 
 
-def sharpness(clip: Tensor, factor: float) -> Tensor:
+@_by_frames
+def sharpness(clips: Tensor, factors: Tensor) -> Tensor:
     """0 is a smoothed clip, 1 leaves it as it is, above 1 is sharper."""
-    pixels = clip.float()
-    rows = pixels[..., :-2] + pixels[..., 1:-1] + pixels[..., 2:]
-    smooth = rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :]
+    pixels = clips.short()
+    rows = pixels[..., :-2] + pixels[..., 1:-1]
+    rows += pixels[..., 2:]
+    smooth = rows[..., :-2, :] + rows[..., 1:-1, :]
+    smooth += rows[..., 2:, :]
     inner = pixels[..., 1:-1, 1:-1]
-    smooth.add_(inner, alpha=4).div_(13).add_(0.5).floor_()  # the middle counts 5 of 13
-    result = clip.clone()  # pixels at the border have no eight neighbors and stay
-    result[..., 1:-1, 1:-1] = _blend(smooth, inner, factor)
+    smooth.add_(inner, alpha=4)  # the middle counts 5 of 13
+    result = clips.clone()  # pixels at the border have no eight neighbors and stay
+    result[..., 1:-1, 1:-1] = _blend(smooth.float().div_(13).add_(0.5).floor_(), inner, _per_clip(factors))
     return result
 
 
-COLOR_OPS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "AutoContrast": lambda clip, _: auto_contrast(clip),
-    "Equalize": lambda clip, _: equalize(clip),
-    "Invert": lambda clip, _: invert(clip),
-    "Posterize": posterize,
-    "Solarize": solarize,
-    "SolarizeAdd": solarize_add,
-    "Color": color,
+def warp(clips: Tensor, matrices: Tensor, interpolation: str = "bicubic") -> Tensor:
+    """Move pixels, each clip by its own (a, b, c, d, e, f) of `WARPS`; `FILL` for what was outside.
+
+    A pixel is a weighed sum of 16 (bilinear: 4) others, the same for all frames and channels of a clip: the product of
+    a sparse matrix and a dense one, which `embedding_bag` is.
+    """
+    num_clips, num_frames, num_channels, height, width = clips.shape
+    y, x = (torch.arange(side, dtype=torch.float64, device=clips.device) + 0.5 for side in (height, width))
+    a, b, c, d, e, f = matrices.t()[..., None, None]  # (N, 1, 1) each
+    across, down = a * x + b * y[:, None] + c, d * x + e * y[:, None] + f  # (N, H, W)
+    inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
+    # On a CPU no row is read that counts for nothing: it takes a third of the time to move along one axis.
+    is_moved = (matrices != torch.tensor([1, 0, 0, 0, 1, 0])).any(0).tolist() if _on_cpu(clips) else [True] * 6
+    columns, across_weights = _taps(across, width, interpolation if any(is_moved[:3]) else "")
+    rows, down_weights = _taps(down, height, interpolation if any(is_moved[3:]) else "")
+    rows = (rows + torch.arange(num_clips, dtype=torch.int32, device=clips.device)[:, None, None] * height) * width
+    down_weights *= inside  # what lies outside weighs nothing and becomes FILL
+    shape = (num_clips, height, width, len(rows), len(columns))
+    indices = torch.empty(shape, dtype=torch.int32, device=clips.device)
+    weights = torch.empty(shape, device=clips.device)
+    torch.add(rows[:, None], columns, out=indices.permute(3, 4, 0, 1, 2))
+    torch.mul(down_weights[:, None], across_weights, out=weights.permute(3, 4, 0, 1, 2))
+    # Frames and channels side by side.
+    pixels = torch.empty(num_clips, height * width, num_frames * num_channels, device=clips.device)
+    pixels.copy_(clips.reshape(num_clips, -1, height * width).transpose(1, 2)).sub_(FILL)
+    num_taps = len(rows) * len(columns)
+    moved = F.embedding_bag(
+        indices.view(-1, num_taps), pixels.flatten(0, 1), mode="sum", per_sample_weights=weights.view(-1, num_taps)
+    ).view_as(pixels)
+    # Of one matrix a CPU makes the transpose block by block.
+    moved = moved[0].t().contiguous() if num_clips == 1 else moved.transpose(1, 2).contiguous()
+    return moved.add_(FILL).round_().clamp_(0, 255).to(torch.uint8).view(clips.shape)
+
+
+KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "Table": look_up,
+    "AutoContrast": auto_contrast,
+    "Equalize": equalize,
     "Contrast": contrast,
-    "Brightness": brightness,
+    "Color": color,
     "Sharpness": sharpness,
+    "Warp": warp,
 }
 
 
-def rotate(clip: Tensor, degrees: float, interpolation: str = "bicubic", fill: int = 128) -> Tensor:
-    """Turn counter-clockwise about the middle. `interpolation`: "bicubic" or "bilinear"; `fill`: what was outside."""
-    height, width = clip.shape[-2:]
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    y = torch.arange(height, dtype=torch.float64, device=clip.device)[:, None] + 0.5 - height / 2
-    x = torch.arange(width, dtype=torch.float64, device=clip.device) + 0.5 - width / 2
-    across, down = cos * x - sin * y, sin * x + cos * y  # (H, W) each: where in the frame the pixel's content lies
-    outside = (across < -width / 2) | (across >= width / 2) | (down < -height / 2) | (down >= height / 2)
-    grid = torch.stack([across * (2 / width), down * (2 / height)], dim=-1)[None].float()
-    # The frames go in as channels of one picture: where its points lie is then worked out once for all of them.
-    moved = F.grid_sample(
-        clip.flatten(0, 1)[None].float(), grid, mode=interpolation, padding_mode="border", align_corners=False
-    )
-    return _as_pixels(moved, outside, fill).view_as(clip)
+def _taps(at: Tensor, size: int, interpolation: str) -> tuple[Tensor, Tensor]:
+    """Which pixels are weighed along one axis, int32 (taps, N, H, W), and their weights, float32.
 
-
-def shear_x(clip: Tensor, factor: float, interpolation: str = "bicubic", fill: int = 128) -> Tensor:
-    """Move each row to the left by `factor` times its distance from the upper border; options as in `rotate`."""
-    return _shift_rows(clip, factor, 0.0, interpolation, fill)
-
-
-def shear_y(clip: Tensor, factor: float, interpolation: str = "bicubic", fill: int = 128) -> Tensor:
-    """Move each column up by `factor` times its distance from the left border; options as in `rotate`."""
-    return _shift_rows(clip.transpose(-1, -2), factor, 0.0, interpolation, fill).transpose(-1, -2).contiguous()
-
-
-def translate_x(clip: Tensor, share: float, interpolation: str = "bicubic", fill: int = 128) -> Tensor:
-    """Move to the left by a share of the width; options as in `rotate`."""
-    return _shift_rows(clip, 0.0, share * clip.shape[-1], interpolation, fill)
-
-
-def translate_y(clip: Tensor, share: float, interpolation: str = "bicubic", fill: int = 128) -> Tensor:
-    """Move up by a share of the height; options as in `rotate`."""
-    shifted = _shift_rows(clip.transpose(-1, -2), 0.0, share * clip.shape[-2], interpolation, fill)
-    return shifted.transpose(-1, -2).contiguous()
-
-
-WARPS: dict[str, Callable[[Tensor, float, str, int], Tensor]] = {
-    "Rotate": rotate,
-    "ShearX": shear_x,
-    "ShearY": shear_y,
-    "TranslateX": translate_x,
-    "TranslateY": translate_y,
-}
-
-
-def _shift_rows(clip: Tensor, slope: float, offset: float, interpolation: str, fill: int) -> Tensor:
-    """Move row y to the left by slope · (y + 1/2) + offset pixels.
-
-    Along a row all pixels lie equally far between two of the frame, so four (or two) shifted copies are weighed and
-    added: several times faster than sampling in two dimensions.
+    Args:
+        at: (N, H, W) float64: where to look, the middle of the first pixel being at 1/2.
+        size: pixels along the axis; the outermost ones continue beyond it.
+        interpolation: "bicubic" is Keys (1981) with a = -1, as Pillow has it; "" takes the pixel itself.
     """
-    height, width = clip.shape[-2:]
-    shifts = slope * (torch.arange(height, dtype=torch.float64) + 0.5) + offset
-    # Beyond the frame there is nothing to see, however far.
-    whole = shifts.floor().clamp(-width - 1, width + 1).int().tolist()
-    weights, first_tap = _row_weights(shifts - shifts.floor(), interpolation)
-    weights = weights.float().to(clip.device)[..., None]  # (taps, H, 1)
-    margin = max(map(abs, whole)) + 2
-    padded = torch.empty(clip.shape[0] * clip.shape[1], height, width + 2 * margin, device=clip.device)
-    padded[..., margin : margin + width] = clip.flatten(0, 1)
-    padded[..., :margin] = padded[..., margin, None]
-    padded[..., margin + width :] = padded[..., margin + width - 1, None]
-    moved = torch.empty(len(padded), height, width, device=clip.device)
-    for shift, group in itertools.groupby(range(height), key=whole.__getitem__):
-        rows = list(group)
-        span = slice(rows[0], rows[-1] + 1)
-        start = margin + shift + first_tap
-        into = moved[:, span]
-        torch.mul(padded[:, span, start : start + width], weights[0, span], out=into)
-        for tap in range(1, len(weights)):
-            into.addcmul_(padded[:, span, start + tap : start + tap + width], weights[tap, span])
-    across = torch.arange(width, dtype=torch.float64) + 0.5 + shifts[:, None]
-    outside = ((across < 0) | (across >= width)).to(clip.device)
-    return _as_pixels(moved, outside, fill).view(clip.shape)
+    first = (at - 0.5).floor()
+    t = (at - 0.5 - first).float()
+    if interpolation == "bicubic":
+        before, after = -t * (1 - t) ** 2, -(1 - t) * t**2
+        nearest = 1 - 2 * t**2 + t**3
+        weights, offsets = [before, nearest, 1 - nearest - before - after, after], range(-1, 3)
+    elif interpolation:
+        weights, offsets = [1 - t, t], range(2)
+    else:
+        weights, offsets = [torch.ones_like(t)], range(1)
+    steps = torch.arange(offsets.start, offsets.stop, dtype=torch.int32, device=at.device)
+    return (first.int() + steps[:, None, None, None]).clamp_(0, size - 1), torch.stack(weights)
 
 
-def _row_weights(fraction: Tensor, interpolation: str) -> tuple[Tensor, int]:
-    """Weights (taps, H) of a pixel's neighbors in its row, and which neighbor is the first of them.
-
-    `fraction`: how far each row's pixels lie behind the neighbor 0. Cubic: Keys (1981) with a = -1, as Pillow has it.
-    """
-    t = fraction
-    if interpolation == "bilinear":
-        return torch.stack([1 - t, t]), 0
-    before, after = -t * (1 - t) ** 2, -(1 - t) * t**2
-    nearest = 1 - 2 * t**2 + t**3
-    return torch.stack([before, nearest, 1 - nearest - before - after, after]), -1
+def _on_cpu(clips: Tensor) -> bool:
+    """Whether many small calls are cheap, and nothing has to be waited for."""
+    return clips.device.type == "cpu"
 
 
-def _as_pixels(values: Tensor, outside: Tensor, fill: int) -> Tensor:
-    return values.round_().clamp_(0, 255).masked_fill_(outside, fill).to(torch.uint8)
+def _planes(clips: Tensor) -> Tensor:
+    return clips.flatten(0, 2).flatten(1)  # (N · T · C, H · W)
 
 
-def _planes(clip: Tensor) -> Tensor:
-    return clip.flatten(0, 1).flatten(1)  # (T · C, H · W)
+def _values(clips: Tensor) -> Tensor:
+    return torch.arange(256, dtype=torch.uint8, device=clips.device)
 
 
-def _values(clip: Tensor) -> Tensor:
-    return torch.arange(256, dtype=torch.uint8, device=clip.device)
+def _per_clip(parameters: Tensor) -> Tensor:
+    return parameters.float()[..., None, None, None]  # (N, 1, 1, 1, 1)
 
 
-def _look_up(clip: Tensor, tables: Tensor) -> Tensor:
-    """Replace each value through a table (256,), or the table of its frame and channel (T · C, 256)."""
-    planes = _planes(clip)
-    found = torch.empty_like(planes)
-    for out, plane, table in zip(found, planes, tables.expand(len(planes), 256), strict=True):
+def _look_up(clips: Tensor, tables: Tensor) -> Tensor:
+    """Replace each value through the table of its frame and channel, uint8 (N · T · C, 256)."""
+    planes = _planes(clips)
+    if not _on_cpu(clips):
+        return tables.gather(1, planes.long()).view(clips.shape)
+    found = torch.empty_like(planes, memory_format=torch.contiguous_format)
+    for out, plane, table in zip(found, planes, tables, strict=True):
         torch.index_select(table, 0, plane.int(), out=out)
-    return found.view_as(clip)
+    return found.view(clips.shape)
 
 
-def _blend(plain: Tensor, pixels: Tensor, factor: float) -> Tensor:
+def _bincounts(planes: Tensor) -> Tensor:
+    """How often each value is in each plane: (P, H · W) uint8 to (P, 256) int64."""
+    return torch.stack([torch.bincount(plane, minlength=256) for plane in planes])
+
+
+def _scattered_counts(planes: Tensor) -> Tensor:
+    """`_bincounts` for devices, where `bincount` waits for the result."""
+    counts = torch.zeros(len(planes), 256, dtype=torch.int64, device=planes.device)
+    return counts.scatter_add_(1, planes.long(), counts.new_ones(()).expand(planes.shape))
+
+
+def _blend(plain: Tensor, pixels: Tensor, factor: Tensor | float) -> Tensor:
     """`plain` at factor 0, `pixels` at 1, beyond it the opposite of `plain`; fractions are cut off."""
     return (pixels - plain).mul_(factor).add_(plain).clamp_(0, 255).to(torch.uint8)
 
 
-def _gray(clip: Tensor) -> Tensor:
-    """Luma of ITU-R 601, (T, H, W) int32, rounded as Pillow rounds; of other channels than RGB their mean."""
-    if clip.shape[1] != 3:
-        return clip.float().mean(dim=1).round().int()
-    red, green, blue = clip.int().unbind(1)
-    return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+def _gray(clips: Tensor) -> tuple[Tensor, Tensor]:
+    """Luma of ITU-R 601, (N, T, 1, H, W), rounded as Pillow rounds, and the clips; both float32.
+
+    Of other channels than RGB it is their mean. No sum exceeds 2²⁴: float32 has it exactly.
+    """
+    pixels = clips.float()
+    if clips.shape[2] != 3:
+        return pixels.mean(dim=2, keepdim=True).round_(), pixels
+    red, green, blue = pixels.split(1, dim=2)
+    luma = (red * 19595).add_(green, alpha=38470).add_(blue, alpha=7471)
+    return luma.add_(0x8000).mul_(2**-16).floor_(), pixels

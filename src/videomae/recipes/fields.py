@@ -76,6 +76,7 @@ class FinetuneFields(TrainingFields, total=False):
     cutmix_probability: float
     rand_augment: str
     augment_before_crop: bool
+    augment_on: Literal["auto", "workers", "device"]
     erasing: float
     flip: bool
     min_crop_area: float

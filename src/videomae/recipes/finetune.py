@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from videomae.core.errors import ConfigError
 from videomae.core.field_texts import documented
@@ -49,6 +50,9 @@ class FinetuneRecipe(TrainingRecipe):
     """RandAugment in timm's notation, the same for all frames of a clip; '' disables it."""
     augment_before_crop: bool = False
     """Apply RandAugment to whole frames before the crop, as the published code does: about four times the cost."""
+    augment_on: Literal["auto", "workers", "device"] = "auto"
+    """Where RandAugment runs: in the decode workers, or on the training device for whole batches, with the same result
+    up to rounding. auto is the device where that is an NVIDIA GPU; before the crop it is always the workers."""
     erasing: float = 0.25
     """Random erasing: share of the clips in which a box is replaced by noise."""
     flip: bool = True
@@ -75,4 +79,6 @@ class FinetuneRecipe(TrainingRecipe):
         yield from out_of_range(self, "init_scale", 0 < self.init_scale < math.inf, "a number above 0")
         yield from out_of_range(self, "max_crop_ratio", 1 <= self.max_crop_ratio < math.inf, "1 or more")
         yield from out_of_range(self, "min_crop_area", 0 < self.min_crop_area <= 1, "a share above 0, up to 1")
+        fits = self.augment_on != "device" or not self.augment_before_crop
+        yield from out_of_range(self, "augment_on", fits, "auto or workers with --augment-before-crop")
         yield from out_of_range(self, "val_every", self.val_every >= 1, "at least 1")

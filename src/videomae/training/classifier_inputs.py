@@ -1,4 +1,7 @@
-"""What a classifier is trained on: clips from the loader become inputs and soft targets on the device."""
+"""What a classifier is trained on: clips from the loader become inputs and soft targets on the device.
+
+RandAugment, where the loader has left it to the device; normalization; noise boxes; mixup or CutMix.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from videomae.core.device import send
 from videomae.core.random_keys import Stream, generator_for
 from videomae.processing.erasing import erase_randomly_
 from videomae.processing.image_processor import VideoMAEImageProcessor
+from videomae.processing.rand_augment import RandAugment
 from videomae.processing.transforms import normalize
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.training.micro_batch import MicroBatch
@@ -17,11 +21,11 @@ from videomae.training.mixing import Mixing, mix_clips_, soft_targets
 
 
 class ClassifierInputs:
-    """Normalized clips, with noise boxes and mixup or CutMix, and their soft targets.
+    """Normalized clips, augmented, with noise boxes and mixup or CutMix, and their soft targets.
 
-    Everything follows from (seed, step): boxes and noise from a clip's row in the whole batch, so that they do not
-    depend on accumulation or the number of processes; the mixture, which is one for all clips that go through the
-    network together, from the number of the micro-batch.
+    The operations of RandAugment come with the batch. All else follows from (seed, step): boxes and noise from a
+    clip's row in the whole batch, so that they do not depend on accumulation or the number of processes; the mixture,
+    which is one for all clips that go through the network together, from the number of the micro-batch.
 
     Args:
         recipe: which augmentations, and the seed.
@@ -42,13 +46,16 @@ class ClassifierInputs:
         self._recipe = recipe
         self._processor = processor
         self._num_classes = num_classes
+        self._augment = RandAugment.parse(recipe.rand_augment) if recipe.rand_augment else None
         self._mixing = Mixing(recipe.mixup, recipe.cutmix, recipe.cutmix_probability)
 
     def __call__(self, micro_batch: MicroBatch) -> tuple[Tensor, Tensor]:
         """Inputs float (B·V, T, C, H, W) and targets float32 (B·V, classes), both where the clips are."""
         batch, step = micro_batch.batch, micro_batch.step
-        recipe = self._recipe
-        pixel_values = normalize(micro_batch.clips, self._processor.image_mean, self._processor.image_std)
+        recipe, clips = self._recipe, micro_batch.clips
+        if self._augment is not None and batch.operations:
+            clips = self._augment.apply(clips, [drawn for views in batch.operations for drawn in views])
+        pixel_values = normalize(clips, self._processor.image_mean, self._processor.image_std)
         if recipe.erasing:
             for row, clip in zip(micro_batch.rows.tolist(), pixel_values, strict=True):
                 generator = generator_for(recipe.seed, Stream.ERASING, step, row)

@@ -282,6 +282,7 @@ def _first(batch: ClipBatch, number: int) -> ClipBatch:
         labels=batch.labels[:number],
         indices=batch.indices[:number],
         places=batch.places[:number],
+        operations=batch.operations[:number],
     )
 
 

@@ -228,4 +228,5 @@ def stand_in(batch: ClipBatch, clip_shape: Sequence[int]) -> ClipBatch:
         clip_shape: (V, T, C, H, W).
     """
     zero = torch.zeros(1, dtype=torch.int64)
-    return replace(batch, clips=torch.zeros(1, *clip_shape, dtype=torch.uint8), labels=zero, indices=zero, places=zero)
+    clips = torch.zeros(1, *clip_shape, dtype=torch.uint8)
+    return replace(batch, clips=clips, labels=zero, indices=zero, places=zero, operations=())

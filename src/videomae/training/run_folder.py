@@ -24,6 +24,7 @@ STATE_FOLDER = "state"
 # These change how fast a run goes, not what it computes: a run may go on with other values.
 FREE_FIELDS = {
     "accumulation",
+    "augment_on",
     "device",
     "keep_states",
     "log_every",

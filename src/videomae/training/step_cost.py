@@ -126,6 +126,7 @@ def repeated(batch: ClipBatch, num_clips: int) -> ClipBatch:
         labels=batch.labels[rows],
         indices=batch.indices[rows],
         places=torch.arange(num_clips),
+        operations=tuple(batch.operations[row] for row in rows.tolist()) if batch.operations else (),
     )
 
 

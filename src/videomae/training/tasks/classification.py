@@ -25,7 +25,7 @@ from videomae.evaluation.validate import MULTI_LABEL
 from videomae.models.config import VideoMAEConfig
 from videomae.models.initialization import init_classifier, init_for_finetuning
 from videomae.models.modeling import VideoMAEForVideoClassification
-from videomae.processing.rand_augment import RandAugment
+from videomae.processing.rand_augment import RandAugment, can_augment_on
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.training.channel_statistics import set_measured_statistics
 from videomae.training.classifier_inputs import ClassifierInputs
@@ -89,10 +89,8 @@ class ClassificationTask:
     def read_data(self, output: Path, note: Callable[[str], object]) -> None:
         """See `Task.read_data`."""
         recipe = self.recipe
-        self._augmentation = None
         if recipe.rand_augment:
-            augment = RandAugment.parse(recipe.rand_augment)
-            self._augmentation = Augmentation(augment, before_crop=recipe.augment_before_crop)
+            RandAugment.parse(recipe.rand_augment)  # raises before anything is read
         self.manifest, self.validation = read_train_and_val(
             self.data,
             val=self._val,
@@ -155,7 +153,7 @@ class ClassificationTask:
             num_channels=model.config.num_channels,
             seed=recipe.seed,
             num_views=recipe.views,
-            augmentation=self._augmentation,
+            augmentation=_augmentation(recipe, device, note),
             limits=limits,
         )
         self._inputs = ClassifierInputs(
@@ -286,6 +284,20 @@ class ClassificationTask:
             )
 
         processes.on_main(write)
+
+
+def _augmentation(recipe: FinetuneRecipe, device: torch.device, note: Callable[[str], object]) -> Augmentation | None:
+    """The recipe's RandAugment, on the device where it is to run there; notes where that lacks operations."""
+    if not recipe.rand_augment:
+        return None
+    on_device = recipe.augment_on == "device" or (
+        recipe.augment_on == "auto" and device.type == "cuda" and not recipe.augment_before_crop
+    )
+    if on_device and not can_augment_on(device):
+        note(f"{device} lacks operations of RandAugment: augmenting in the workers")
+        on_device = False
+    operations = RandAugment.parse(recipe.rand_augment)
+    return Augmentation(operations, before_crop=recipe.augment_before_crop, on_device=on_device)
 
 
 def _require_no_empty_val(data: str | Path) -> None:
