@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+# Of a container, in version 2 and in version 1 of cgroups: the limit, and what is used.
+_CGROUP_FILES = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
 
 
 def usable_cores() -> int:
@@ -28,6 +36,33 @@ def total_memory_bytes() -> int:
     import psutil
 
     return int(psutil.virtual_memory().total)
+
+
+def available_memory_bytes() -> int:
+    """Memory that this process can still take: of the machine, of its container, and by its own limit (`ulimit -v`)."""
+    import psutil
+
+    found = [int(psutil.virtual_memory().available)]
+    for names in _CGROUP_FILES:
+        limit, used = (_number_in(_CGROUP / name) for name in names)
+        if limit is not None and used is not None:
+            found.append(limit - used)
+    if sys.platform != "win32":
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            found.append(limit - int(psutil.Process().memory_info().vms))
+    return max(0, min(found))
+
+
+def _number_in(path: Path) -> int | None:
+    """What a file of the kernel's holds; None where there is no such file, or no limit in it."""
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None
 
 
 def peak_memory_bytes() -> int | None:

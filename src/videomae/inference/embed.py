@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,15 +12,16 @@ import torch
 from torch import Tensor
 
 from videomae.checkpoint import Checkpoint
-from videomae.core.device import send
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.precision import autocast
 from videomae.data.clips import ViewClips
 from videomae.data.listed_clips import FrameTimes, ListedClips
-from videomae.data.loader import hard_limit_seconds, view_loader
+from videomae.data.loader import ClipBatch, collate, hard_limit_seconds, view_loader
+from videomae.data.workers import Broken
 from videomae.datasets.manifest import VideoEntry
 from videomae.datasets.video_parts import whole_video
-from videomae.inference.scores import MAX_VIEWS_PER_FORWARD, ViewOptions, require_finite
+from videomae.inference.forwards import run_batches, videos_per_batch, views_per_forward
+from videomae.inference.scores import ViewOptions
 from videomae.processing.transforms import normalize
 from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
@@ -116,29 +118,87 @@ def embed_videos(
         "num_channels": num_channels,
         "limits": limits,
     }
-    if not options.windows:
+    # Of each item of the batches, until its rows are there.
+    windows: dict[int, list[_Window]] = {}
+    if options.windows:
+        _require_windows(checkpoint.sampling)
+        batches = _window_batches(entries, windows, options, device, settings)
+    else:
+        windows.update((index, [_whole(index)]) for index in range(len(entries)))
         views = ViewClips(entries, num_clips=options.num_clips, num_crops=options.num_crops, **settings)
-        yield from _rows(checkpoint, views, [[_whole(index)] for index in range(len(entries))], options, device)
-        return
-    _require_windows(checkpoint.sampling)
+        batches = _loader(views, videos_per_batch(options.num_clips * options.num_crops), options, device)
+    embedded = run_batches(
+        batches,
+        lambda clips: embed_clips(checkpoint, clips, dense=options.dense, precision=options.precision),
+        device=device,
+        num_views=views_per_forward(checkpoint.model.config, device),
+        finite="features",
+    )
+    named: set[int] = set()
+    with closing(batches):
+        for item, rows in embedded:
+            found = windows.pop(item)
+            index = found[0].index
+            if not isinstance(rows, VideoError):
+                averaged = rows if options.windows else rows.mean(dim=0, keepdim=True)
+                for window, row in zip(found, averaged, strict=True):
+                    yield Embedding(index, row, *_seconds(window))
+            elif index not in named:  # one line for a video, however many of its windows cannot be read
+                named.add(index)
+                yield Embedding(index, None, error=rows)
+
+
+def _window_batches(
+    entries: Sequence[VideoEntry],
+    windows: dict[int, list[_Window]],
+    options: EmbedOptions,
+    device: torch.device,
+    settings: dict[str, Any],
+) -> Generator[ClipBatch, None, None]:
+    """The windows of all videos, some at a time; what an item of the batches is, is noted in `windows`."""
+    num_items = 0
     for first in range(0, len(entries), _VIDEOS_AT_ONCE):
         group = entries[first : first + _VIDEOS_AT_ONCE]
         parts: list[tuple[VideoEntry, list[_Window]]] = []
-        for planned in _plan(group, checkpoint.sampling, options, limits):
-            index, windows = first + planned.index, planned.windows
+        broken: list[Broken] = []
+        for planned in _plan(group, settings["sampling"], options, settings["limits"]):
+            index = first + planned.index
             if planned.error is not None:
-                yield Embedding(index, None, error=planned.error)
-                continue
-            for start in range(0, len(windows), _WINDOWS_AT_ONCE):
-                chunk = [replace(window, index=index) for window in windows[start : start + _WINDOWS_AT_ONCE]]
-                parts.append((entries[index], chunk))
+                windows[num_items + len(broken)] = [_whole(index)]
+                broken.append(Broken(num_items + len(broken), planned.error))
+            for start in range(0, len(planned.windows), _WINDOWS_AT_ONCE):
+                some = planned.windows[start : start + _WINDOWS_AT_ONCE]
+                parts.append((entries[index], [replace(window, index=index) for window in some]))
+        if broken:
+            unreadable = collate(broken)
+            assert isinstance(unreadable, ClipBatch)
+            yield unreadable
+            num_items += len(broken)
+        if not parts:
+            continue
+        windows.update((num_items + number, some) for number, (_, some) in enumerate(parts))
         clips = ListedClips(
             [whole_video(entry) for entry, _ in parts],
-            [np.stack([window.frames for window in windows]) for _, windows in parts],
+            [np.stack([window.frames for window in some]) for _, some in parts],
             **settings,
         )
-        if parts:
-            yield from _rows(checkpoint, clips, [windows for _, windows in parts], options, device)
+        with closing(_loader(clips, 1, options, device)) as loader:
+            for batch in loader:
+                unread = tuple(replace(item, index=num_items + item.index) for item in batch.broken)
+                yield replace(batch, indices=batch.indices + num_items, broken=unread)
+        num_items += len(parts)
+
+
+def _loader(
+    clips: Any, batch_size: int, options: EmbedOptions, device: torch.device
+) -> Generator[ClipBatch, None, None]:
+    return view_loader(
+        clips,
+        batch_size=batch_size,
+        num_workers=0 if len(clips) == 1 else options.num_workers,
+        pin_memory=device.type == "cuda",
+        limit_seconds=hard_limit_seconds(options.read_limit_seconds),
+    )
 
 
 @dataclass(frozen=True)
@@ -171,70 +231,27 @@ def _plan(
     return [found[index] for index in sorted(found)]
 
 
-def _rows(
-    checkpoint: Checkpoint,
-    clips: Any,
-    windows: Sequence[Sequence[_Window]],
-    options: EmbedOptions,
-    device: torch.device,
-) -> Iterator[Embedding]:
-    """Embed a data set whose item i gives a row for each of windows[i], or the mean of its clips for a whole video."""
-    named: set[int] = set()
-    num_views = options.num_clips * options.num_crops
-    loader = view_loader(
-        clips,
-        batch_size=1 if options.windows else max(1, MAX_VIEWS_PER_FORWARD // num_views),
-        num_workers=0 if len(clips) == 1 else options.num_workers,
-        pin_memory=device.type == "cuda",
-        limit_seconds=hard_limit_seconds(options.read_limit_seconds),
-    )
-    for batch in loader:
-        if len(batch.indices):
-            views = send(batch.clips, device).flatten(0, 1)
-            values = embed_clips(checkpoint, views, dense=options.dense, precision=options.precision)
-            values = values.unflatten(0, batch.clips.shape[:2]).cpu()  # (B, V, …)
-            for item, rows in zip(batch.indices.tolist(), values, strict=True):
-                averaged = rows if options.windows else rows.mean(dim=0, keepdim=True)
-                for window, row in zip(windows[item], averaged, strict=True):
-                    yield Embedding(window.index, row, *_seconds(window))
-        for broken in batch.broken:
-            index = windows[broken.index][0].index
-            if index not in named:  # one line for a video, however many of its windows cannot be read
-                named.add(index)
-                yield Embedding(index, None, error=broken.error)
-
-
-@torch.inference_mode()
 def embed_clips(checkpoint: Checkpoint, clips: Tensor, *, dense: bool, precision: str) -> Tensor:
     """Features of clips.
 
     Args:
         checkpoint: any, in evaluation mode on the clips' device.
-        clips: uint8 (B, T, C, H, W).
+        clips: uint8 (N, T, C, H, W).
         dense: every token's features.
         precision: of the matrix products.
 
     Returns:
-        float32 (B, D), or with `dense` (B, T', H', W', D).
-
-    Raises:
-        CheckpointError: if they are not finite.
+        float32 (N, D), or with `dense` (N, T', H', W', D).
     """
     model, processor = checkpoint.model, checkpoint.processor
-    features = []
-    for part in clips.split(MAX_VIEWS_PER_FORWARD):
-        pixel_values = normalize(part, processor.image_mean, processor.image_std)
-        with autocast(part.device, precision):
-            tokens = getattr(model, "videomae", model)(pixel_values).last_hidden_state  # (B, N, D)
-            if dense:
-                features.append(tokens.float().unflatten(1, model.config.grid.shape))
-            elif hasattr(model, "pool"):
-                features.append(model.pool(tokens).float())
-            else:
-                features.append(tokens.float().mean(dim=1))
-    found = torch.cat(features)
-    require_finite(found, "features")
-    return found
+    pixel_values = normalize(clips, processor.image_mean, processor.image_std)
+    with autocast(clips.device, precision):
+        tokens = getattr(model, "videomae", model)(pixel_values).last_hidden_state  # (N, tokens, D)
+        if dense:
+            return tokens.float().unflatten(1, model.config.grid.shape)
+        if hasattr(model, "pool"):
+            return model.pool(tokens).float()
+        return tokens.float().mean(dim=1)
 
 
 def _whole(index: int) -> _Window:

@@ -17,6 +17,7 @@ from videomae.core.choices import MaskName
 from videomae.core.errors import ConfigError
 from videomae.core.files import write_atomically
 from videomae.core.masks import MASKS
+from videomae.core.memory import LESS_MEMORY, memory_errors_explained
 from videomae.core.precision import autocast
 from videomae.data.clips import ViewClips
 from videomae.datasets.manifest import VideoEntry
@@ -134,10 +135,12 @@ def reconstruct_video(
     views = ViewClips([video], sampling=checkpoint.sampling, image_size=(height, width), num_channels=num_channels)
     clip, frame_indices = views.read(0)
     hidden = MASKS[mask](1, grid.shape, mask_ratio, generator=generator, device="cpu")
-    checkpoint.model.to(device)
-    return reconstruct_clip(
-        checkpoint, clip[0].to(device), hidden, frame_indices=tuple(frame_indices[0].tolist()), precision=precision
-    )
+    size = " × ".join(map(str, clip[0].shape))
+    with memory_errors_explained(f"1 clip of {size} through the network", hint=LESS_MEMORY, device=device):
+        checkpoint.model.to(device)
+        return reconstruct_clip(
+            checkpoint, clip[0].to(device), hidden, frame_indices=tuple(frame_indices[0].tolist()), precision=precision
+        )
 
 
 @torch.inference_mode()

@@ -11,18 +11,15 @@ import torch
 from torch import Tensor
 
 from videomae.checkpoint import Checkpoint
-from videomae.core.device import send
-from videomae.core.errors import CheckpointError, ConfigError, VideoError
+from videomae.core.errors import ConfigError, VideoError
 from videomae.core.precision import autocast
 from videomae.data.clips import ViewClips
 from videomae.data.loader import hard_limit_seconds, view_loader
 from videomae.datasets.manifest import VideoEntry
+from videomae.inference.forwards import run_batches, videos_per_batch, views_per_forward
 from videomae.processing.transforms import normalize
 from videomae.video.reader import ReadLimits
 from videomae.video.source import VideoSource
-
-# Views that go through the network at once; bounds memory for videos with many views.
-MAX_VIEWS_PER_FORWARD = 8
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def score_videos(
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[VideoScores]:
-    """Scores of each video, each exactly once, as they are ready.
+    """Scores of each video in order, each exactly once.
 
     Args:
         checkpoint: a classifier on `device`.
@@ -104,11 +101,10 @@ def score_videos(
         limits=ReadLimits(max_seconds=options.read_limit_seconds),
     )
     num_views = options.num_clips * options.num_crops
-    workers = 0 if len(views) == 1 else options.num_workers
     loader = view_loader(
         views,
-        batch_size=max(1, MAX_VIEWS_PER_FORWARD // num_views),
-        num_workers=workers,
+        batch_size=videos_per_batch(num_views),
+        num_workers=0 if len(views) == 1 else options.num_workers,
         pin_memory=device.type == "cuda",
         limit_seconds=hard_limit_seconds(options.read_limit_seconds),
         excluded=excluded,
@@ -116,49 +112,36 @@ def score_videos(
         world_size=world_size,
     )
     with closing(loader):
-        for batch in loader:
-            if len(batch.indices):
-                clips = send(batch.clips, device)
-                probabilities = view_probabilities(checkpoint, clips, precision=options.precision)
-                if not options.allow_nan:
-                    require_finite(probabilities, "scores")
-                for index, row in zip(batch.indices.tolist(), probabilities.cpu(), strict=True):
-                    yield VideoScores(index, num_views, row)
-            for broken in batch.broken:
-                yield VideoScores(broken.index, 0, None, broken.error)
+        scored = run_batches(
+            loader,
+            lambda clips: view_probabilities(checkpoint, clips, precision=options.precision),
+            device=device,
+            num_views=views_per_forward(checkpoint.model.config, device),
+            finite="" if options.allow_nan else "scores",
+        )
+        for index, rows in scored:
+            if isinstance(rows, VideoError):
+                yield VideoScores(index, 0, None, rows)
+            else:
+                yield VideoScores(index, num_views, rows.mean(dim=0))
 
 
-@torch.inference_mode()
 def view_probabilities(checkpoint: Checkpoint, clips: Tensor, *, precision: str) -> Tensor:
-    """Mean over the views of the class probabilities.
+    """The class probabilities of each view.
 
     Args:
         checkpoint: a classifier, in evaluation mode on the clips' device.
-        clips: (B, V, T, C, H, W) uint8.
+        clips: (N, T, C, H, W) uint8.
         precision: of the matrix products.
 
     Returns:
-        (B, classes) float32: softmax scores, for several labels sigmoid scores, for regression the values.
+        (N, classes) float32: softmax scores, for several labels sigmoid scores, for regression the values.
     """
     model: Any = checkpoint.model
-    processor = checkpoint.processor
-    scores = []
-    for part in clips.flatten(0, 1).split(MAX_VIEWS_PER_FORWARD):
-        pixel_values = normalize(part, processor.image_mean, processor.image_std)
-        with autocast(part.device, precision):
-            logits = model(pixel_values).logits
-        scores.append(to_probabilities(logits.float(), model.config.problem_type))
-    return torch.cat(scores).unflatten(0, clips.shape[:2]).mean(dim=1)
-
-
-def require_finite(values: Tensor, what: str) -> None:
-    """Raise a CheckpointError where a model gives NaN or infinity: no ranking means anything then."""
-    if not values.isfinite().all():
-        raise CheckpointError(
-            f"{what} that are NaN or infinite",
-            expected="numbers",
-            hint="the checkpoint holds NaN (videomae info lists it); or try --precision fp32",
-        )
+    pixel_values = normalize(clips, checkpoint.processor.image_mean, checkpoint.processor.image_std)
+    with autocast(clips.device, precision):
+        logits = model(pixel_values).logits
+    return to_probabilities(logits.float(), model.config.problem_type)
 
 
 def to_probabilities(logits: Tensor, problem_type: str | None) -> Tensor:
