@@ -49,6 +49,7 @@ tests=("$python" -m pytest -q -p no:benchmark -p no:cacheprovider)
 OMP_NUM_THREADS=1 step test-suite "${tests[@]}" -n "$workers" --dist loadgroup --durations=10
 TEST_GPU=1 step test-gpu "${tests[@]}" -k "gpu or cuda" tests
 step model-speed "$python" benchmarks/model_speed.py --device cuda --batch-sizes 32 --precisions bf16
+step augmentation "$python" benchmarks/augmentation_speed.py --device cuda
 for precision in bf16 fp32; do
     step "loop-$precision" "$python" benchmarks/loop_overhead.py \
         --device cuda --size base --batch-size 64 --steps 102 --precision "$precision"

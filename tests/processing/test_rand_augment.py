@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from videomae.core.errors import ConfigError, ShapeError
-from videomae.processing import _rand_augment_ops as pixel_ops
+from videomae.processing import _rand_augment_ops as pixel_ops, rand_augment
 from videomae.processing._rand_augment_ops import KINDS, TABLES, WARPS, as_kinds
 from videomae.processing.rand_augment import OPERATIONS, Interpolation, RandAugment, _groups, can_augment_on
 
@@ -166,15 +166,23 @@ SHAPES = [(5, 3, 24, 32), (3, 3, 17, 31), (2, 1, 9, 9), (1, 1, 1, 1), (2, 3, 1, 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_a_batch_is_its_clips(shape: tuple[int, ...], interpolation: Interpolation) -> None:
-    """Bit for bit, each operation and mixtures of them, whatever the other clips of the batch get."""
+@pytest.mark.parametrize("as_on_a_gpu", [False, True])
+def test_a_batch_is_its_clips(
+    shape: tuple[int, ...], interpolation: Interpolation, as_on_a_gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, each operation and mixtures of them, whatever the other clips of the batch get; also by the calls
+    that a GPU is given.
+    """
     augment = RandAugment(magnitude_std=2, num_ops=6, probability=0.7, interpolation=interpolation)
     drawn = [augment.draw(generator(seed)) for seed in range(12)]
     drawn += [[], *([(name, min(INCREASING_AT_7[name]))] for name in OPERATIONS)]
     assert {name for operations in drawn for name, _ in operations} == set(OPERATIONS)
     clips = torch.randint(0, 256, (len(drawn), *shape), dtype=torch.uint8, generator=generator())
     before = clips.clone()
+    for module in (pixel_ops, rand_augment) if as_on_a_gpu else ():
+        monkeypatch.setattr(module, "on_cpu", lambda clips: False)
     together = augment.apply(clips, drawn)
+    monkeypatch.undo()
     alone = [augment.apply(one[None], [operations])[0] for one, operations in zip(clips, drawn, strict=True)]
     assert together.equal(torch.stack(alone))
     assert clips.equal(before)
@@ -207,17 +215,6 @@ def test_clips_go_through_an_operation_together() -> None:
     assert len(groups) < 16 < sum(map(len, queues)) / 2
     many = [len(rows) for _, rows, _ in _groups([as_kinds([("Color", 0.5)], 24, 32)] * 50)]
     assert many == [16, 16, 16, 2]
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_what_devices_do_is_what_a_cpu_does(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The calls made for a GPU, on the CPU."""
-    augment = RandAugment(magnitude_std=2, num_ops=6, probability=0.7)
-    drawn = [augment.draw(generator(seed)) for seed in range(24)]
-    clips = torch.randint(0, 256, (len(drawn), *shape), dtype=torch.uint8, generator=generator())
-    expected = augment.apply(clips, drawn)
-    monkeypatch.setattr(pixel_ops, "_on_cpu", lambda clips: False)
-    assert augment.apply(clips, drawn).equal(expected)
 
 
 def test_nothing_waits_for_a_device() -> None:

@@ -76,8 +76,7 @@ class SampleAugmentation:
         """Cut clips (V, T, C, H, W), as the views see them."""
         if self.augmentation is None or self.augmentation.before_crop or self.augmentation.on_device:
             return clips
-        apply = self.augmentation.operations.apply
-        return torch.cat([apply(clip[None], [drawn]) for clip, drawn in zip(clips, self._drawn, strict=True)])
+        return self.augmentation.operations.apply(clips, self._drawn)
 
     @property
     def left_to_device(self) -> tuple[DrawnOperations, ...]:

@@ -17,6 +17,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from videomae.core.device import send
+
+# Weights of neighboring pixels, a row for each power of t, the distance to the first of the two nearest. Bicubic is
+# that of Keys (1981) with a = -1, as Pillow has it; none takes the pixel itself.
+_WEIGHTS: dict[str, list[list[float]]] = {
+    "bicubic": [[0, 1, 0, 0], [-1, 0, 1, 0], [2, -2, 1, -1], [-1, 1, -1, 1]],
+    "bilinear": [[1, 0], [-1, 1]],
+    "none": [[1]],
+}
 # What lies outside of a frame that was moved.
 FILL = 128
 # On a CPU this many frames at a time, so that intermediate results stay in its cache.
@@ -75,7 +84,7 @@ def _by_frames(change: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, 
 
     @functools.wraps(change)
     def changed(clips: Tensor, parameters: Tensor) -> Tensor:
-        if not _on_cpu(clips):
+        if not on_cpu(clips):
             return change(clips, parameters)
         result = torch.empty_like(clips, memory_format=torch.contiguous_format)
         for into, clip, parameter in zip(result, clips, parameters, strict=True):
@@ -105,7 +114,7 @@ def auto_contrast(clips: Tensor, _: Tensor) -> Tensor:
 def equalize(clips: Tensor, _: Tensor) -> Tensor:
     """Spread the values of each channel of each frame so that all are about equally frequent."""
     planes = _planes(clips)
-    counts = _bincounts(planes) if _on_cpu(clips) else _scattered_counts(planes)
+    counts = _bincounts(planes) if on_cpu(clips) else _scattered_counts(planes)
     below = counts.cumsum(1) - counts
     last = counts.gather(1, 255 - counts.flip(1).ne(0).int().argmax(1, keepdim=True))
     step = (counts.sum(1, keepdim=True) - last) // 255
@@ -157,11 +166,11 @@ def warp(clips: Tensor, matrices: Tensor, interpolation: str = "bicubic") -> Ten
     across, down = a * x + b * y[:, None] + c, d * x + e * y[:, None] + f  # (N, H, W)
     inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
     # On a CPU no row is read that counts for nothing: it takes a third of the time to move along one axis.
-    is_moved = (matrices != torch.tensor([1, 0, 0, 0, 1, 0])).any(0).tolist() if _on_cpu(clips) else [True] * 6
-    columns, across_weights = _taps(across, width, interpolation if any(is_moved[:3]) else "")
-    rows, down_weights = _taps(down, height, interpolation if any(is_moved[3:]) else "")
+    is_moved = (matrices != torch.tensor([1, 0, 0, 0, 1, 0])).any(0).tolist() if on_cpu(clips) else [True] * 6
+    columns, across_weights = _taps(across, width, interpolation if any(is_moved[:3]) else "none")
+    rows, down_weights = _taps(down, height, interpolation if any(is_moved[3:]) else "none")
     rows = (rows + torch.arange(num_clips, dtype=torch.int32, device=clips.device)[:, None, None] * height) * width
-    down_weights *= inside  # what lies outside weighs nothing and becomes FILL
+    down_weights = down_weights * inside  # what lies outside weighs nothing and becomes FILL
     shape = (num_clips, height, width, len(rows), len(columns))
     indices = torch.empty(shape, dtype=torch.int32, device=clips.device)
     weights = torch.empty(shape, device=clips.device)
@@ -196,23 +205,23 @@ def _taps(at: Tensor, size: int, interpolation: str) -> tuple[Tensor, Tensor]:
     Args:
         at: (N, H, W) float64: where to look, the middle of the first pixel being at 1/2.
         size: pixels along the axis; the outermost ones continue beyond it.
-        interpolation: "bicubic" is Keys (1981) with a = -1, as Pillow has it; "" takes the pixel itself.
+        interpolation: of `_WEIGHTS`.
     """
-    first = (at - 0.5).floor()
-    t = (at - 0.5 - first).float()
-    if interpolation == "bicubic":
-        before, after = -t * (1 - t) ** 2, -(1 - t) * t**2
-        nearest = 1 - 2 * t**2 + t**3
-        weights, offsets = [before, nearest, 1 - nearest - before - after, after], range(-1, 3)
-    elif interpolation:
-        weights, offsets = [1 - t, t], range(2)
-    else:
-        weights, offsets = [torch.ones_like(t)], range(1)
-    steps = torch.arange(offsets.start, offsets.stop, dtype=torch.int32, device=at.device)
-    return (first.int() + steps[:, None, None, None]).clamp_(0, size - 1), torch.stack(weights)
+    at = at - 0.5
+    first = at.floor()
+    t = (at - first).float()  # (N, H, W): how far behind the first of the two nearest pixels
+    powers = send(torch.tensor(_WEIGHTS[interpolation], dtype=torch.float32), at.device)[
+        ..., None, None, None
+    ]  # (powers, taps, 1, 1, 1)
+    weights = powers[-1].expand(-1, *t.shape)
+    for power in powers[:-1].flip(0):
+        weights = (weights * t).add_(power)
+    num_taps = len(weights)
+    steps = torch.arange(num_taps, dtype=torch.int32, device=at.device) - (num_taps - 1) // 2
+    return (first.int() + steps[:, None, None, None]).clamp_(0, size - 1), weights
 
 
-def _on_cpu(clips: Tensor) -> bool:
+def on_cpu(clips: Tensor) -> bool:
     """Whether many small calls are cheap, and nothing has to be waited for."""
     return clips.device.type == "cpu"
 
@@ -232,7 +241,7 @@ def _per_clip(parameters: Tensor) -> Tensor:
 def _look_up(clips: Tensor, tables: Tensor) -> Tensor:
     """Replace each value through the table of its frame and channel, uint8 (N · T · C, 256)."""
     planes = _planes(clips)
-    if not _on_cpu(clips):
+    if not on_cpu(clips):
         return tables.gather(1, planes.long()).view(clips.shape)
     found = torch.empty_like(planes, memory_format=torch.contiguous_format)
     for out, plane, table in zip(found, planes, tables, strict=True):

@@ -70,6 +70,8 @@ def erase_randomly_(clips: Tensor, generator: torch.Generator, *, probability: f
         )
     height, width = clips.shape[-2:]
     boxes = [draw_erased_box(height, width, generator, probability=probability) for _ in range(len(clips))]
+    if not any(boxes):
+        return clips
     seed = int(torch.randint(2**62, (), generator=generator))
     noise = torch.Generator(clips.device).manual_seed(seed)
     for clip, box in zip(clips, boxes, strict=True):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from videomae.core.device import send
 from videomae.core.errors import ConfigError, ShapeError
-from videomae.processing._rand_augment_ops import KINDS, as_kinds, warp
+from videomae.processing._rand_augment_ops import KINDS, as_kinds, on_cpu, warp
 
 MAX_MAGNITUDE = 10.0
 # That go through one operation on a device: of 16 × 224 × 224 pixels each needs some 45 MB meanwhile.
@@ -173,10 +173,12 @@ class RandAugment:
                 expected="uint8 (N, T, C, H, W)",
                 hint="augment clips before they are normalized",
             )
+        if not any(drawn):
+            return clips
+        if on_cpu(clips) and len(clips) > 1:  # its cache holds no more
+            return torch.cat([self.apply(clip[None], [given]) for clip, given in zip(clips, drawn, strict=True)])
         height, width = clips.shape[-2:]
         groups = list(_groups([as_kinds(operations, height, width) for operations in drawn]))
-        if not groups:
-            return clips
         # One transfer for all groups.
         sizes = [part.numel() for _, rows, parameters in groups for part in (rows, parameters)]
         packed = torch.cat([part.flatten() for _, rows, parameters in groups for part in (rows.double(), parameters)])
