@@ -32,8 +32,11 @@ lint: $(VENV)/.installed-test ## formatter, linter, types (on Windows too), laye
 check: lint test ## everything that must hold before a commit
 
 # V1=DIR V2=DIR: checkouts of MCG-NJU/VideoMAE and OpenGVLab/VideoMAEv2, which are then measured too (pip install timm).
-bench: $(VENV)/.installed-test ## speed beside transformers, in one run; results in benchmarks/results, tables in docs
-	$(BIN)/python benchmarks/model_speed.py $(if $(V1),--v1 $(V1)) $(if $(V2),--v2 $(V2))
+# A part that fails takes nothing from the others: each row is written as soon as it is measured.
+bench: $(VENV)/.installed-test ## speed and memory beside peers; results in benchmarks/results, tables in docs
+	-$(BIN)/python benchmarks/model_speed.py $(if $(V1),--v1 $(V1)) $(if $(V2),--v2 $(V2))
+	-$(BIN)/python benchmarks/pipeline_speed.py
+	-$(BIN)/python benchmarks/loop_speed.py
 	$(BIN)/python benchmarks/performance_table.py
 
 # V1=DIR: a checkout of MCG-NJU/VideoMAE, whose data sets are then measured too. torchcodec needs FFmpeg's libraries.

@@ -7,6 +7,7 @@ normalized, then the hidden ones are taken.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 from collections.abc import Callable
@@ -16,15 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import Step
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import videomae
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
-from videomae.recipes.sizes import size_keywords
+from videomae.recipes.sizes import SIZES, size_keywords
+from videomae.training.compiling import compile_layers
 
 NUM_CLASSES = 400
-Step = Callable[[], Any]
+JOBS = ("classify", "finetune", "pretrain", "dual")
+FROM_PIXELS = ("classify", "finetune")
 
 
 @dataclass(frozen=True)
@@ -33,32 +37,43 @@ class Row:
 
     job: str
     size: str
-    batch_size: int
     precision: str
+    batch_size: int
     compile: bool = False
 
+    @classmethod
+    def parse(cls, text: str) -> Row:
+        """JOB/SIZE/PRECISION/BATCH, with /compiled behind it or not."""
+        job, size, precision, batch, *rest = [*text.split("/"), "", "", ""][: max(4, text.count("/") + 1)]
+        known = job in JOBS and size in SIZES and precision in ("fp32", "bf16") and batch.isdigit() and int(batch)
+        if not known or rest not in ([], ["compiled"]):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {'|'.join(JOBS)}/SIZE/fp32|bf16/BATCH[/compiled]")
+        return cls(job, size, precision, int(batch), bool(rest))
+
     def __str__(self) -> str:
-        return f"{self.job} {self.size} {self.precision} batch {self.batch_size}" + (
-            " compiled" if self.compile else ""
-        )
+        compiled = " compiled" if self.compile else ""
+        return f"{self.job} {self.size} {self.precision} batch {self.batch_size}{compiled}"
 
     @property
     def config(self) -> dict[str, Any]:
         """Keywords of a configuration, ours and transformers'."""
-        return {**size_keywords(self.size), "num_labels": NUM_CLASSES, "use_mean_pooling": self.job in FROM_PIXELS}
+        pixels = {"image_size": 64 if self.size == "tiny" else 224, "num_frames": 16, "num_labels": NUM_CLASSES}
+        return {**size_keywords(self.size), **pixels, "use_mean_pooling": self.job in FROM_PIXELS}
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Tokens in time, height and width."""
+        side = self.config["image_size"] // self.config.get("patch_size", 16)
+        return 8, side, side
 
     def inputs(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Clips (B, T, C, H, W), hidden and not rebuilt tokens (B, N), classes."""
-        patch = self.config.get("patch_size", 16)
-        grid = (8, 224 // patch, 224 // patch)
-        clips = torch.randn(self.batch_size, 16, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-        hidden = videomae.tube_mask(self.batch_size, grid, 0.9, generator=torch.Generator().manual_seed(1))
-        left = videomae.running_cell_mask(self.batch_size, grid, 0.5, generator=torch.Generator().manual_seed(2))
-        labels = torch.arange(self.batch_size) % NUM_CLASSES
+        batch, grid, side = self.batch_size, self.grid, self.config["image_size"]
+        clips = torch.randn(batch, 16, 3, side, side, generator=torch.Generator().manual_seed(0))
+        hidden = videomae.tube_mask(batch, grid, 0.9, generator=torch.Generator().manual_seed(1))
+        left = videomae.running_cell_mask(batch, grid, 0.5, generator=torch.Generator().manual_seed(2))
+        labels = torch.arange(batch) % NUM_CLASSES
         return clips.to(device), hidden.to(device), left.to(device), labels.to(device)
-
-
-FROM_PIXELS = ("classify", "finetune")
 
 
 def train_step(model: nn.Module, loss: Callable[[], Tensor], row: Row, device: torch.device) -> Step:
@@ -89,7 +104,7 @@ def inference(call: Callable[[], Any], row: Row, device: torch.device) -> Step:
 
 def hugging_face(module: Any, row: Row, device: torch.device, attention: str | None = None) -> Step | None:
     """Ours or transformers': the same interface."""
-    if row.job == "dual" and module is not videomae:
+    if module is not videomae and (row.job == "dual" or (row.compile and attention == "eager")):
         return None
     clips, hidden, left, labels = row.inputs(device)
     config = module.VideoMAEConfig(**row.config)
@@ -98,7 +113,7 @@ def hugging_face(module: Any, row: Row, device: torch.device, attention: str | N
     torch.manual_seed(0)
     kind = module.VideoMAEForVideoClassification if row.job in FROM_PIXELS else module.VideoMAEForPreTraining
     model = kind(config).to(device)
-    call = torch.compile(model) if row.compile else model
+    call = compiled(model, row, is_ours=module is videomae) if row.compile else model
     if row.job == "classify":
         model.eval()
         return inference(lambda: call(clips), row, device)
@@ -109,12 +124,28 @@ def hugging_face(module: Any, row: Row, device: torch.device, attention: str | N
     return train_step(model, lambda: call(clips, bool_masked_pos=hidden, **more).loss, row, device)
 
 
+def compiled(model: Any, row: Row, *, is_ours: bool) -> Any:
+    """Ours as a training run compiles it, another as a whole."""
+    if not is_ours:
+        return torch.compile(model)
+    num_time, height, width = row.grid
+    spatial = height * width
+    tokens = num_time * (spatial if row.job in FROM_PIXELS else spatial - int(0.9 * spatial))
+
+    def fail(note: str) -> None:
+        raise RuntimeError(note)
+
+    compile_layers(model, (row.batch_size, tokens), precision=row.precision, note=fail)
+    return model
+
+
 def original(folder: Path, version: int, row: Row, device: torch.device) -> Step | None:
-    """V1's or V2's modules."""
+    """V1's or V2's modules; their authors do not compile."""
     if row.compile or (row.job == "dual") != (version == 2 and row.job not in FROM_PIXELS):
         return None
     prefix = "models." if version == 2 else ""
-    sys.path.insert(0, str(folder))
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
     finetune, pretrain = (importlib.import_module(f"{prefix}modeling_{name}") for name in ("finetune", "pretrain"))
     clips, hidden, left, labels = row.inputs(device)
     clips = clips.transpose(1, 2).contiguous()  # (B, C, T, H, W)
@@ -130,6 +161,7 @@ def original(folder: Path, version: int, row: Row, device: torch.device) -> Step
             mlp_ratio=sizes["intermediate_size"] / sizes["hidden_size"],
             qkv_bias=True,
             norm_layer=norm,
+            img_size=sizes["image_size"],
             num_classes=NUM_CLASSES,
             all_frames=16,
             init_values=0.0,
@@ -140,6 +172,7 @@ def original(folder: Path, version: int, row: Row, device: torch.device) -> Step
         model.train()
         return train_step(model, lambda: F.cross_entropy(model(clips).float(), labels), row, device)
     model = pretrain.PretrainVisionTransformer(
+        img_size=sizes["image_size"],
         patch_size=patch,
         encoder_embed_dim=sizes["hidden_size"],
         encoder_depth=sizes["num_hidden_layers"],

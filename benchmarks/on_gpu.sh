@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
-# All that only a GPU can tell, in one command: the whole test suite there, the tests that need a GPU, the benchmarks.
+# All that only a GPU can tell, in one command, the most telling first: speed and memory of the model beside its peers,
+# whole runs from packed clips, larger models, then the tests.
 #
 #     make gpu-wheels                           # here: what a machine with torch lacks, into .wheels
-#     benchmarks/on_gpu.sh OUTPUT [MINUTES]     # there; MINUTES (15) are what it may take, dearest steps last
+#     benchmarks/on_gpu.sh OUTPUT [MINUTES]     # there; MINUTES (12) are what it may take
 #
 # The machine has Python 3.12, torch, torchvision, transformers and pytest; nothing is fetched there, and the wheels
 # are installed into that Python, so let it be one to throw away.
-# OUTPUT gets a log of each step and the benchmarks' results. It ends with 1 where a step of tests failed.
-# DATA=FOLDER with the splits train and val (see learning/actions.py) adds the experiment on real clips.
+# OUTPUT gets a log of each step and the results, each row as soon as it is measured. It ends with 1 where a step of
+# tests failed. V1=FOLDER V2=FOLDER add the original code bases (which need timm); DATA=FOLDER with the splits train and
+# val (see learning/actions.py) the experiment on real clips.
+# A trial without a GPU: DEVICE=cpu SIZE=tiny LARGE=tiny PRECISION=fp32 BATCH=2 STEPS=6 benchmarks/on_gpu.sh OUTPUT 12
 set -uo pipefail
 mkdir -p "$1"
 output=$(cd "$1" && pwd)
-limit=$((${2:-15} * 60))
+limit=$((${2:-12} * 60))
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 if compgen -G ".wheels/*.whl" >/dev/null; then
@@ -26,38 +29,48 @@ if compgen -G ".wheels/*.whl" >/dev/null; then
 fi
 export PYTHONPATH=$PWD/src:${PYTHONPATH:-} PYTHONUNBUFFERED=1
 failed=0
-touch "$output/begun"
 
-# step NAME COMMAND…: in what is left of the time, else not at all; $seconds is how long it took.
+# step NAME SECONDS COMMAND…: at most so long and in what is left of the time, else not at all.
 step() {
-    local name=$1 begin=$SECONDS status=0
-    shift
+    local name=$1 most=$2 begin=$SECONDS status=0
+    shift 2
     if ((limit - SECONDS < 20)); then
         echo "== $name: no time left"
         return
     fi
-    timeout $((limit - SECONDS)) "$@" >"$output/$name.log" 2>&1 || status=$?
+    timeout $((most < limit - SECONDS ? most : limit - SECONDS)) "$@" >"$output/$name.log" 2>&1 || status=$?
     echo "== $name: status $status after $((SECONDS - begin)) s"
     tail -n 15 "$output/$name.log"
     case $name in test-*) ((status)) && failed=1 ;; esac
 }
 
+device=${DEVICE:-cuda} size=${SIZE:-base} large=${LARGE:-large} precision=${PRECISION:-bf16}
+batch=${BATCH:-32} steps=${STEPS:-120}
+half=$((batch / 2)) quarter=$((batch > 3 ? batch / 4 : 1))
+"$python" -c 'import av, torch, transformers; print("PyAV", av.__version__, "torch", torch.__version__,
+    "transformers", transformers.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU")' ||
+    exit
+results=(--device "$device" --results "$output")
+model=("$python" benchmarks/model_speed.py "${results[@]}" --row-seconds 5)
+model+=(${V1:+--v1 "$V1"} ${V2:+--v2 "$V2"} --rows)
+base=$size/$precision
+step model-plain 120 "${model[@]}" "pretrain/$base/$batch" "finetune/$base/$half" "classify/$base/$batch"
+step model-compiled 180 "${model[@]}" {"pretrain/$base/$batch","finetune/$base/$half","classify/$base/$batch"}/compiled
+step loop 180 "$python" benchmarks/loop_speed.py "${results[@]}" --size "$size" --batch-size $((2 * batch)) --steps "$steps"
+step model-memory 60 "${model[@]}" "pretrain/$base/$((4 * batch))" "finetune/$base/$((2 * batch))" "dual/$base/$batch"
+step model-large 90 "${model[@]}" "pretrain/$large/$precision/$batch" "finetune/$large/$precision/$quarter" \
+    "classify/$large/$precision/$batch"
+step pipeline 60 "$python" benchmarks/pipeline_speed.py "${results[@]}" --size "$size" --row-seconds 5 --rows video startup
+step augmentation 45 "$python" benchmarks/augmentation_speed.py "${results[@]}"
+step loop-overhead 60 "$python" benchmarks/loop_overhead.py "${results[@]}" --size "$size" --batch-size "$batch" \
+    --steps 52 --precision "$precision"
+
 workers=$(($(nproc) > 3 ? $(nproc) - 2 : 2))
 tests=("$python" -m pytest -q -p no:benchmark -p no:cacheprovider)
-"$python" -c 'import av, torch, transformers; print("PyAV", av.__version__, "torch", torch.__version__,
-    "transformers", transformers.__version__, torch.cuda.get_device_name())' || exit
-OMP_NUM_THREADS=1 step test-suite "${tests[@]}" -n "$workers" --dist loadgroup --durations=10
-TEST_GPU=1 step test-gpu "${tests[@]}" -k "gpu or cuda" tests
-step model-speed "$python" benchmarks/model_speed.py --device cuda --batch-sizes 32 --precisions bf16
-step augmentation "$python" benchmarks/augmentation_speed.py --device cuda
-for precision in bf16 fp32; do
-    step "loop-$precision" "$python" benchmarks/loop_overhead.py \
-        --device cuda --size base --batch-size 64 --steps 102 --precision "$precision"
-done
-step loop-large "$python" benchmarks/loop_overhead.py --device cuda --size large --batch-size 32 --steps 52
-find benchmarks/results -name '*.json' -newer "$output/begun" -exec cp {} "$output" \;
+TEST_GPU=1 step test-gpu 120 "${tests[@]}" -k "gpu or cuda" tests
+OMP_NUM_THREADS=1 step test-suite "$limit" "${tests[@]}" -n "$workers" --dist loadgroup --durations=10
 if [[ -n ${DATA:-} ]]; then
-    step actions "$python" benchmarks/learning/actions.py "$DATA" --output "$output/runs" --device cuda \
+    step actions "$limit" "$python" benchmarks/learning/actions.py "$DATA" --output "$output/runs" --device "$device" \
         --size small --image-size 112 --num-frames 16 --pretrain-epochs 400 --learning-rate 1.5e-3 --finetune-epochs 50
 fi
 exit $failed

@@ -15,11 +15,12 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def hardware(device: torch.device | str = "cpu") -> str:
-    """A short name of what the benchmark ran on, such as `cpu2` (two cores) or `nvidia-h200`."""
+    """A short name of what the benchmark ran on, such as `cpu2-avx2` (two cores) or `nvidia-h200`."""
     device = torch.device(device)
     if device.type == "cuda":
         return re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name(device).lower()).strip("-")
-    return f"cpu{len(os.sched_getaffinity(0))}"
+    kind = "amx" if torch.cpu.get_capabilities().get("amx_bf16") else torch.backends.cpu.get_cpu_capability().lower()
+    return f"cpu{len(os.sched_getaffinity(0))}-{kind}"
 
 
 def write_results(
@@ -34,3 +35,16 @@ def write_results(
     if not quiet:
         print(f"written: {path.name}")
     return path
+
+
+def add_row(
+    name: str, device: torch.device | str, machine: dict[str, Any], row: dict[str, Any], folder: Path = RESULTS
+) -> Path:
+    """Write one more row into the results of this day; one of the same name is replaced, so that a run can be repeated.
+
+    Each row is there as soon as it is measured: what ends the next one does not take it away.
+    """
+    path = folder / f"{name}-{hardware(device)}-{datetime.date.today().isoformat()}.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    rows = [old for old in rows if old["row"] != row["row"]]
+    return write_results(name, device, {"machine": machine, "rows": [*rows, row]}, folder, quiet=True)
