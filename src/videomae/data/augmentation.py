@@ -47,7 +47,7 @@ class SampleAugmentation:
 
     @property
     def is_before_crop(self) -> bool:
-        """Whether frames are to go through `shrink` and `change_frame`."""
+        """Whether frames are to go through `shrink` and `change_frames`."""
         return self.augmentation is not None and self.augmentation.before_crop
 
     def draw(self, generators: list[torch.Generator]) -> None:
@@ -65,12 +65,12 @@ class SampleAugmentation:
         shrunk: np.ndarray = crop_and_resize(frame[None], CropBox(0, 0, high, wide), size)[0].permute(1, 2, 0).numpy()
         return np.ascontiguousarray(shrunk)
 
-    def change_frame(self, frame: np.ndarray, view: int) -> np.ndarray:
-        """A whole frame (H, W, C) as a view sees it."""
+    def change_frames(self, frames: np.ndarray, view: int) -> np.ndarray:
+        """Whole frames (T, H, W, C) as a view sees them."""
         assert self.augmentation is not None
-        planes = torch.from_numpy(frame.transpose(2, 0, 1).copy())[None, None]
+        planes = torch.from_numpy(frames.transpose(0, 3, 1, 2).copy())[None]
         changed = self.augmentation.operations.apply(planes, [self._drawn[view]])
-        return np.ascontiguousarray(changed[0, 0].permute(1, 2, 0).numpy())
+        return np.ascontiguousarray(changed[0].permute(0, 2, 3, 1).numpy())
 
     def change_clips(self, clips: Tensor) -> Tensor:
         """Cut clips (V, T, C, H, W), as the views see them."""

@@ -31,7 +31,8 @@ from videomae.processing.rand_augment import DrawnOperations
 from videomae.video import ClipSampling, FrameReader, ReadLimits, VideoSource, fit_channels, open_video
 
 # Frames of no more than this in all are cut at once; of 208 × 208 pixels and more, each by itself.
-_GATHERED_BYTES = 1 << 18
+# Of those that are augmented whole, shrunk before, so many that what is worked out for a view serves several.
+_GATHERED_BYTES, _AUGMENTED_BYTES = 1 << 18, 1 << 22
 
 logger = logging.getLogger("videomae")
 
@@ -236,8 +237,8 @@ def cut_clips(
 
     def cut() -> None:
         for view, box in enumerate(boxes):
-            seen = [frame if whole is None else whole.change_frame(frame, view) for _, frame in gathered]
-            pictures = crop_and_resize(seen[0][None] if len(seen) == 1 else np.stack(seen), box, size)
+            seen = gathered[0][1][None] if len(gathered) == 1 else np.stack([frame for _, frame in gathered])
+            pictures = crop_and_resize(seen if whole is None else whole.change_frames(seen, view), box, size)
             for (places, _), picture in zip(gathered, pictures, strict=True):  # (C, height, width)
                 for clip, time in places:
                     clips[clip, view, time] = picture
@@ -246,19 +247,19 @@ def cut_clips(
     for number, frame in reader.stream(frames.ravel()):
         if frame.shape[-1] != num_channels:
             frame = fit_channels(frame, num_channels, reader.info.path)
-        if not shape:
-            shape = frame.shape
-            boxes = choose_boxes(*(frame if whole is None else whole.shrink(frame)).shape[:2])
-            num_clips, num_frames = frames.shape
-            clips = torch.empty((num_clips, len(boxes), num_frames, shape[2], high, wide), dtype=torch.uint8)
+        shape = shape or frame.shape
         if frame.shape != shape:
             raise VideoError(
                 f"frame {number} of {frame.shape[1]}x{frame.shape[0]} pixels in {reader.info.path}",
                 expected=f"the size of the frames before, {shape[1]}x{shape[0]}",
                 hint="the size changes midway: convert the video to a single one",
             )
-        gathered.append((np.argwhere(frames == number).tolist(), frame if whole is None else whole.shrink(frame)))
-        if (len(gathered) + 1) * frame.nbytes > _GATHERED_BYTES:
+        frame = frame if whole is None else whole.shrink(frame)
+        if not boxes:
+            boxes = choose_boxes(*frame.shape[:2])
+            clips = torch.empty((len(frames), len(boxes), frames.shape[1], shape[2], high, wide), dtype=torch.uint8)
+        gathered.append((np.argwhere(frames == number).tolist(), frame))
+        if (len(gathered) + 1) * frame.nbytes > (_GATHERED_BYTES if whole is None else _AUGMENTED_BYTES):
             cut()
     if gathered:
         cut()

@@ -28,8 +28,8 @@ _WEIGHTS: dict[str, list[list[float]]] = {
 }
 # What lies outside of a frame that was moved.
 FILL = 128
-# On a CPU this many frames at a time, so that intermediate results stay in its cache.
-_FRAMES_AT_ONCE = 2
+# On a CPU as much at a time as stays in its cache.
+_VALUES_AT_ONCE = 300_000
 
 # --- parameters, on the CPU ----------------------------------------------------------------------------------------
 
@@ -88,7 +88,8 @@ def _by_frames(change: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, 
             return change(clips, parameters)
         result = torch.empty_like(clips, memory_format=torch.contiguous_format)
         for into, clip, parameter in zip(result, clips, parameters, strict=True):
-            for target, frames in zip(into.split(_FRAMES_AT_ONCE), clip.split(_FRAMES_AT_ONCE), strict=True):
+            at_once = max(1, _VALUES_AT_ONCE // clip[0].numel())
+            for target, frames in zip(into.split(at_once), clip.split(at_once), strict=True):
                 target.copy_(change(frames[None], parameter[None])[0])
         return result
 
@@ -171,21 +172,24 @@ def warp(clips: Tensor, matrices: Tensor, interpolation: str = "bicubic") -> Ten
     rows, down_weights = _taps(down, height, interpolation if any(is_moved[3:]) else "none")
     rows = (rows + torch.arange(num_clips, dtype=torch.int32, device=clips.device)[:, None, None] * height) * width
     down_weights = down_weights * inside  # what lies outside weighs nothing and becomes FILL
+    fill = (~inside).flatten()[:, None] * float(FILL)
     shape = (num_clips, height, width, len(rows), len(columns))
     indices = torch.empty(shape, dtype=torch.int32, device=clips.device)
     weights = torch.empty(shape, device=clips.device)
     torch.add(rows[:, None], columns, out=indices.permute(3, 4, 0, 1, 2))
     torch.mul(down_weights[:, None], across_weights, out=weights.permute(3, 4, 0, 1, 2))
-    # Frames and channels side by side.
-    pixels = torch.empty(num_clips, height * width, num_frames * num_channels, device=clips.device)
-    pixels.copy_(clips.reshape(num_clips, -1, height * width).transpose(1, 2)).sub_(FILL)
-    num_taps = len(rows) * len(columns)
-    moved = F.embedding_bag(
-        indices.view(-1, num_taps), pixels.flatten(0, 1), mode="sum", per_sample_weights=weights.view(-1, num_taps)
-    ).view_as(pixels)
+    # Frames and channels side by side, for all pixels of all clips.
+    planes = clips.reshape(num_clips, num_frames * num_channels, height * width).transpose(1, 2)
+    pixels = torch.empty(planes.shape, device=clips.device).copy_(planes).flatten(0, 1)
+    moved = torch.empty_like(pixels, dtype=torch.uint8)
+    parts = (moved, indices.flatten(3).flatten(0, 2), weights.flatten(3).flatten(0, 2), fill)
+    at_once = max(1, _VALUES_AT_ONCE // pixels.shape[1]) if on_cpu(clips) else len(pixels)
+    for into, chosen, shares, outside in zip(*(part.split(at_once) for part in parts), strict=True):
+        sums = F.embedding_bag(chosen, pixels, mode="sum", per_sample_weights=shares)
+        into.copy_(sums.add_(outside).round_().clamp_(0, 255))
     # Of one matrix a CPU makes the transpose block by block.
-    moved = moved[0].t().contiguous() if num_clips == 1 else moved.transpose(1, 2).contiguous()
-    return moved.add_(FILL).round_().clamp_(0, 255).to(torch.uint8).view(clips.shape)
+    moved = moved.t() if num_clips == 1 else moved.view(planes.shape).transpose(1, 2)
+    return moved.contiguous().view(clips.shape)
 
 
 KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
