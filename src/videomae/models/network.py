@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from videomae.core import tubelets
-from videomae.models.activations import get_activation
+from videomae.models.activations import ACTIVATIONS, get_activation
 from videomae.models.config import VideoMAEConfig
 from videomae.models.outputs import VideoMAEDecoderOutput
+from videomae.models.recomputation import Prologue, Weights, linears_of
 
 _MAX_EAGER_TOKENS = 512
 
@@ -120,14 +121,21 @@ class SelfAttention(nn.Module):
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         key_mask: Tensor | None = None,
+        num_queries: int | None = None,
+        norm: nn.LayerNorm | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """(B, N, D) to (B, N, D), and the attention weights (B, heads, N, N) where requested.
 
-        `key_mask` (B, N) is False at padding, which no token attends to.
+        Args:
+            hidden_states: the tokens.
+            head_mask: see `VideoMAEModel.forward`.
+            output_attentions: return the weights.
+            key_mask: (B, N), False at padding, which no token attends to.
+            num_queries: compute the last tokens alone, as many as this; all tokens remain keys.
+            norm: is applied to the tokens first; None where they are normalized.
         """
-        query = self._heads(self._project(self.query, hidden_states, self.q_bias))  # (B, heads, N, D / heads)
-        key = self._heads(self._project(self.key, hidden_states, None))
-        value = self._heads(self._project(self.value, hidden_states, self.v_bias))
+        projected = self._query_key_value(hidden_states, num_queries, norm)
+        query, key, value = (states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for states in projected)
         dropout = self.dropout if self.training else 0.0
         attentions = None
         keys = None if key_mask is None else key_mask[:, None, None, :]
@@ -145,16 +153,59 @@ class SelfAttention(nn.Module):
         context = context.transpose(1, 2).flatten(2)  # (B, N, D)
         return context, attentions if output_attentions else None
 
-    def _heads(self, projected: Tensor) -> Tensor:
-        return projected.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+    def _query_key_value(
+        self, hidden_states: Tensor, num_queries: int | None, norm: nn.LayerNorm | None
+    ) -> Sequence[Tensor]:
+        """Queries, keys and values, (B, N, D) each (heads not apart yet)."""
+        linears, biases = (self.query, self.key, self.value), (self.q_bias, None, self.v_bias)
+        is_plain = self.implementation == "eager" or num_queries is not None
+        if norm is None or is_plain or not all(map(_is_untouched, (norm, *linears))):
+            normed = hidden_states if norm is None else norm(hidden_states)
+            asked = normed if num_queries is None else normed[:, -num_queries:]
+            return [
+                self._project(linear, states, bias)
+                for linear, states, bias in zip(linears, (asked, normed, normed), biases, strict=True)
+            ]
+        weights: list[Weights] = [(linear.weight, bias) for linear, bias in zip(linears, biases, strict=True)]
+        if not _fuses_projections(hidden_states):
+            return linears_of(*_normalization(norm, hidden_states), weights)
+        fused_bias = None
+        if self.q_bias is not None and self.v_bias is not None:
+            fused_bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        fused = (torch.cat([linear.weight for linear in linears]), fused_bias)
+        (projected,) = linears_of(*_normalization(norm, hidden_states), [fused])
+        return projected.chunk(3, dim=-1)
 
     @staticmethod
     def _project(module: nn.Module, hidden_states: Tensor, bias: Tensor | None) -> Tensor:
         # One fused call while the module is what we made; an adapter (LoRA, quantization) is called as it is.
-        if type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks:
-            return F.linear(hidden_states, module.weight, bias)
-        projected = module(hidden_states)
+        if _is_untouched(module):
+            return F.linear(hidden_states, module.weight, bias)  # type: ignore[arg-type]
+        projected: Tensor = module(hidden_states)
         return projected if bias is None else projected + bias
+
+
+def _is_untouched(module: nn.Module) -> bool:
+    """Whether a part of a layer is what we made: no adapter (LoRA, quantization) in its place, no hooks on it."""
+    is_ours = type(module) in (nn.Linear, nn.LayerNorm, Intermediate, DenseDropout)
+    return is_ours and not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+
+
+def _fuses_projections(hidden_states: Tensor) -> bool:
+    """Whether queries, keys and values come from one product.
+
+    A GPU is kept busier by one large product than by three. On a CPU, joining the weights costs what it gains.
+    """
+    return hidden_states.device.type != "cpu"
+
+
+def _normalization(norm: nn.LayerNorm, hidden_states: Tensor) -> tuple[Prologue, tuple[Tensor, ...]]:
+    """A LayerNorm as a prologue of `linears_of`, and its inputs."""
+
+    def normalize(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
+
+    return normalize, (hidden_states, norm.weight, norm.bias)
 
 
 def _eager_is_faster(query: Tensor) -> bool:
@@ -195,11 +246,13 @@ class Attention(nn.Module):
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         key_mask: Tensor | None = None,
+        num_queries: int | None = None,
+        norm: nn.LayerNorm | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """As `SelfAttention.forward`; `head_mask` has an entry for each head that there ever was."""
         if head_mask is not None and head_mask.shape[1] != len(self.kept_heads):
             head_mask = head_mask[:, self.kept_heads]
-        context, attentions = self.attention(hidden_states, head_mask, output_attentions, key_mask)
+        context, attentions = self.attention(hidden_states, head_mask, output_attentions, key_mask, num_queries, norm)
         return self.output(context), attentions
 
 
@@ -234,18 +287,31 @@ class Layer(nn.Module):
         output_attentions: bool = False,
         branch_scales: Tensor | None = None,
         key_mask: Tensor | None = None,
+        num_queries: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """(B, N, D) to (B, N, D), and the attention weights where requested.
 
-        `branch_scales` (2, B) multiplies what attention and MLP add to each sample; None adds it as it is.
-        `key_mask` as for `SelfAttention.forward`.
+        `branch_scales` (2, B) multiplies what attention and MLP add to each sample; None adds it as it is. `key_mask`
+        and `num_queries` as for `SelfAttention.forward`: with the latter, the last tokens alone come out.
         """
-        normed = self.layernorm_before(hidden_states)
-        attended, attentions = self.attention(normed, head_mask, output_attentions, key_mask)
+        attended, attentions = self.attention(
+            hidden_states, head_mask, output_attentions, key_mask, num_queries, self.layernorm_before
+        )
+        if num_queries is not None:
+            hidden_states = hidden_states[:, -num_queries:]
         after_attention, after_mlp = (None, None) if branch_scales is None else branch_scales
         hidden_states = _add_branch(hidden_states, attended, after_attention)
-        added = self.output(self.intermediate(self.layernorm_after(hidden_states)))
-        return _add_branch(hidden_states, added, after_mlp), attentions
+        return _add_branch(hidden_states, self._mlp(hidden_states), after_mlp), attentions
+
+    def _mlp(self, hidden_states: Tensor) -> Tensor:
+        norm, first, last = self.layernorm_after, self.intermediate, self.output
+        is_plain = self.attention.attention.implementation == "eager" or first.activation not in ACTIVATIONS.values()
+        if is_plain or not all(map(_is_untouched, (norm, first, first.dense, last, last.dense))):
+            added: Tensor = last(first(norm(hidden_states)))
+            return added
+        (widened,) = linears_of(*_normalization(norm, hidden_states), [(first.dense.weight, first.dense.bias)])
+        (narrowed,) = linears_of(first.activation, (widened,), [(last.dense.weight, last.dense.bias)])
+        return F.dropout(narrowed, last.dropout.p, self.training)
 
 
 def _add_branch(hidden_states: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
@@ -298,16 +364,21 @@ class LayerStack(nn.Module):
         keep: Recording,
         branch_scales: Tensor | None = None,
         key_mask: Tensor | None = None,
+        num_last: int | None = None,
     ) -> Kept:
-        """The last layer's output, all hidden states and all attentions (the latter two where `keep` asks)."""
+        """The last layer's output, all hidden states and all attentions (the latter two where `keep` asks).
+
+        With `num_last`, only as many of the last tokens come out, and the last layer computes no others.
+        """
         states, attentions = [x], []
         for index, (layer, head_mask) in enumerate(zip(layers, head_masks, strict=True)):
             scales = None if branch_scales is None else branch_scales[index]
+            num_queries = num_last if index == len(layers) - 1 else None
             if self.gradient_checkpointing and self.training and index % self.checkpoint_every == 0:
                 options = self.checkpoint_options
-                x, weights = checkpoint(layer, x, head_mask, keep.attentions, scales, key_mask, **options)
+                x, weights = checkpoint(layer, x, head_mask, keep.attentions, scales, key_mask, num_queries, **options)
             else:
-                x, weights = layer(x, head_mask, keep.attentions, scales, key_mask)
+                x, weights = layer(x, head_mask, keep.attentions, scales, key_mask, num_queries)
             if keep.hidden_states:
                 states.append(x)
             if keep.attentions:
@@ -356,6 +427,9 @@ class Decoder(LayerStack):
     ) -> VideoMAEDecoderOutput:
         """Rebuild the last `num_rebuilt` of the tokens (B, N, D_dec): logits (B, num_rebuilt, P)."""
         layers = self.decoder_layers
-        x, states, attentions = self.run(layers, tokens, [None] * len(layers), keep, key_mask=key_mask)
+        num_last = None if keep.hidden_states or keep.attentions else num_rebuilt
+        x, states, attentions = self.run(
+            layers, tokens, [None] * len(layers), keep, key_mask=key_mask, num_last=num_last
+        )
         logits = self.head(self.norm(x[:, -num_rebuilt:]))
         return VideoMAEDecoderOutput(logits=logits, hidden_states=states, attentions=attentions)

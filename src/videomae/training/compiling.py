@@ -49,7 +49,9 @@ def _try(layer: Layer, shape: tuple[int, int, int], device: torch.device, precis
     try:
         x = torch.zeros(shape, device=device, requires_grad=True)
         with autocast(device, precision):
-            output, _ = layer(x, None, False, None, None)  # as the stack calls it: another call would be compiled again
+            output, _ = layer(
+                x, None, False, None, None, None
+            )  # as the stack calls it: another call would be compiled again
         torch.autograd.grad(output.float().sum(), [x, *layer.parameters()])
     finally:
         layer.train(was_training)
