@@ -17,6 +17,7 @@ from videomae.core.tubelets import TokenSplit
 from videomae.models import checks
 from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForPreTraining
+from videomae.processing.transforms import normalize
 
 TINY: dict[str, Any] = {
     "image_size": 16,
@@ -233,6 +234,28 @@ def test_masks_of_zeros_and_ones(dtype: torch.dtype) -> None:
     numbers = model(pixel_values, hidden.to(dtype), decoder_masked_pos=not_rebuilt.to(dtype)).loss
 
     assert torch.equal(plain, numbers)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"norm_pix_loss": False}, {"image_mean": (0.2, 0.3, 0.4), "image_std": (0.5,) * 3}]
+)
+def test_uint8_clips_are_normalized_by_the_model(changes: dict[str, Any]) -> None:
+    model, (hidden, not_rebuilt) = tiny_model(**changes), masks()
+    pixels = torch.randint(256, clips().shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    pixel_values = normalize(pixels, *model.config.pixel_statistics)
+
+    expected = model(pixel_values, hidden, decoder_masked_pos=not_rebuilt)
+    found = model(pixels, hidden, decoder_masked_pos=not_rebuilt)
+
+    assert torch.allclose(found.logits, expected.logits, atol=1e-5)
+    assert found.loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
+    assert found.loss.dtype == torch.float32
+
+
+def test_uint8_clips_need_statistics() -> None:
+    model = tiny_model(num_channels=1)
+    with pytest.raises(ShapeError, match="uint8: expected normalized floats"):
+        model(clips()[:, :, :1].byte(), masks()[0])
 
 
 def test_tuples_have_the_same_loss_and_logits() -> None:

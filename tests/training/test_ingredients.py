@@ -12,9 +12,7 @@ from small_runs import Recorder, losses, stop_after, tiny_finetune_recipe, tiny_
 
 from videomae.checkpoint import Checkpoint
 from videomae.core.errors import ConfigError
-from videomae.models.config import VideoMAEConfig
 from videomae.recipes.finetune import FinetuneRecipe
-from videomae.training.compiling import compile_layers
 from videomae.training.ema import WeightAverage
 from videomae.training.finetune import finetune
 from videomae.training.pretrain import PretrainResult, pretrain
@@ -189,55 +187,6 @@ def test_a_batch_larger_than_the_data_is_all_of_it(colors: Path, tmp_path: Path)
     assert json.loads((tmp_path / "recipe.json").read_text())["recipe"]["batch_size"] == 18
     again = pretrain(colors, tmp_path, tiny_pretrain_recipe(batch_size=64, epochs=1))
     assert again.was_finished
-
-
-def test_a_compiler_that_fails_is_told_and_training_goes_on(
-    colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("no C++ compiler here\nand more lines")
-
-    monkeypatch.setattr("videomae.training.compiling._try", broken)
-    monitor = Recorder()
-    task = ClassificationTask(colors, tiny_finetune_recipe(compile=True), init="scratch")
-    trainer = prepare(task, tmp_path, monitor=monitor)
-    assert monitor.notes == ["not compiled, torch.compile failed here: RuntimeError: no C++ compiler here"]
-    layers = trainer.model.videomae.encoder.layer
-    assert all(layer._compiled_call_impl is None for layer in layers)
-
-
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the tracer looks at it
-def test_compiled_layers_compute_the_same_under_the_same_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a compiler that only traces, so that no C++ compiler is needed."""
-    from videomae.models.modeling import VideoMAEForPreTraining
-    from videomae.models.network import Layer
-
-    config = VideoMAEConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        decoder_hidden_size=16,
-        decoder_num_hidden_layers=1,
-        decoder_num_attention_heads=2,
-        decoder_intermediate_size=32,
-        image_size=32,
-        num_frames=2,
-    )
-    model = VideoMAEForPreTraining(config).train()
-    names = list(model.state_dict())
-    clips, hidden = torch.randn(2, 2, 3, 32, 32), torch.tensor([[True, False, True, False]] * 2)
-    expected = model(clips, hidden).loss
-    real = Layer.compile
-    monkeypatch.setattr(Layer, "compile", lambda layer: real(layer, backend="aot_eager"))
-    notes: list[str] = []
-    assert compile_layers(model, (2, 2), precision="fp32", note=notes.append), notes
-    assert all(layer._compiled_call_impl is not None for layer in model.modules() if isinstance(layer, Layer))
-    assert list(model.state_dict()) == names
-    assert all(parameter.grad is None for parameter in model.parameters())
-    loss = model(clips, hidden).loss
-    loss.backward()
-    torch.testing.assert_close(loss, expected)
 
 
 def test_a_spec_that_is_not_understood_is_refused_before_anything_is_written(colors: Path, tmp_path: Path) -> None:

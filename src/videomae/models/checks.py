@@ -15,8 +15,8 @@ from videomae.core.tubelets import TokenSplit, split_mask
 _IGNORED_CLASS = -100
 
 
-def check_clips(pixel_values: Tensor, grid: TubeletGrid) -> None:
-    """Raise a ShapeError if `pixel_values` are not clips of this grid."""
+def check_clips(pixel_values: Tensor, grid: TubeletGrid, *, allows_uint8: bool = False) -> None:
+    """Raise a ShapeError if `pixel_values` are not clips of this grid: floats, or, where allowed, uint8."""
     _check_tensor(pixel_values, "pixel_values")
     names = ("frames", "channels", "height", "width")
     shape = tuple(pixel_values.shape)
@@ -29,7 +29,7 @@ def check_clips(pixel_values: Tensor, grid: TubeletGrid) -> None:
         raise ShapeError(
             f"pixel_values of shape {shape}", expected="at least one clip", hint="leave empty batches out of the loop"
         )
-    if not pixel_values.is_floating_point():
+    if not pixel_values.is_floating_point() and not (allows_uint8 and pixel_values.dtype == torch.uint8):
         raise ShapeError(
             f"pixel_values of type {_type_name(pixel_values)}",
             expected="normalized floats",

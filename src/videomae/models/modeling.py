@@ -14,7 +14,7 @@ from videomae.core.errors import ShapeError
 from videomae.core.tubelets import TokenSplit
 from videomae.models.checks import check_clips, check_labels, expand_head_mask, fit_labels, split_tokens
 from videomae.models.config import VideoMAEConfig
-from videomae.models.network import Decoder, Embeddings, Encoder, Recording
+from videomae.models.network import Decoder, Embeddings, Encoder, Recording, channel_values
 from videomae.models.outputs import BaseModelOutput, ImageClassifierOutput, VideoMAEForPreTrainingOutput
 from videomae.models.pretrained import VideoMAEPreTrainedModel
 
@@ -62,7 +62,7 @@ class VideoMAEModel(VideoMAEPreTrainedModel):
             ShapeError: if a tensor does not fit the configuration.
         """
         grid = self.config.grid
-        check_clips(pixel_values, grid)
+        check_clips(pixel_values, grid, allows_uint8=isinstance(bool_masked_pos, TokenSplit))
         visible = key_mask = None
         if bool_masked_pos is not None:
             split = bool_masked_pos
@@ -123,7 +123,8 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
 
         Args:
             pixel_values: (B, T, C, H, W) float, normalized with the mean and deviation of the configuration
-                (`pixel_statistics`), which the target undoes. Where it has none they are compared as they are.
+                (`pixel_statistics`), which the target undoes. Where it has none they are compared as they are. Or
+                uint8, where it has them: no float is made then of what no token needs.
             bool_masked_pos: (B, N) bool, True = hidden from the encoder. Clips that hide unequal numbers are padded,
                 which changes no result and takes more time.
             head_mask: of the encoder, as in `VideoMAEModel.forward`.
@@ -197,12 +198,13 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         0–1 where the configuration has `pixel_statistics`, else as given.
         """
         pixels = tubelets.gather_targets(pixel_values, index, self.config.grid)
+        if pixels.dtype == torch.uint8:
+            return pixels.float() / 255
         pixels = _at_least_float32(pixels)
         statistics = self.config.pixel_statistics
         if statistics is None:
             return pixels
-        # A tensor made on a GPU from numbers waits for all that the GPU has still to do; one sent there does not.
-        mean, std = (send(torch.tensor(values, dtype=pixels.dtype), pixels.device) for values in statistics)
+        mean, std = (channel_values(values, pixels, pixels.dtype) for values in statistics)
         return (pixels.unflatten(-1, (-1, len(mean))) * std + mean).flatten(-2)
 
     def _token_indices(
@@ -213,7 +215,7 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
         The last two are (B, M) bool, and None where all are True.
         """
         grid, batch_size = self.config.grid, len(pixel_values)
-        check_clips(pixel_values, grid)
+        check_clips(pixel_values, grid, allows_uint8=self.config.pixel_statistics is not None)
         split = split_tokens(bool_masked_pos, "bool_masked_pos", batch_size, grid, pad=True)
         rebuilt, valid = split.hidden, split.hidden_valid
         counted = valid

@@ -71,7 +71,7 @@ class TrainingRecipe:
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: much less memory, about a third more time."""
     compile: bool = False
-    """Compile the network's layers with torch.compile."""
+    """Compile the network with torch.compile: on one GPU whole, with CUDA graphs, else layer by layer."""
     seed: int = 0
     """Seed of data order, crops, masks and new weights."""
     precision: PrecisionName = "auto"

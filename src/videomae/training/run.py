@@ -7,7 +7,7 @@ from pathlib import Path
 
 from videomae.core.distributed import joined_process_group
 from videomae.core.errors import ConfigError
-from videomae.training.compiling import compile_layers
+from videomae.training.compiling import compile_training
 from videomae.training.monitor import Monitor
 from videomae.training.parallel import DataParallel
 from videomae.training.run_folder import RunFolder, entries_hash
@@ -120,11 +120,11 @@ def prepare(
     folder = RunFolder(output, description, resume_anyway=resume_anyway, is_main=parallel.is_main)
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable()
+    trainer = Trainer(task, folder, monitor, parallel, precision)
     if recipe.compile:
-        num_clips = recipe.batch_size // recipe.accumulation * recipe.views
-        example = (num_clips, task.num_encoder_tokens)
-        compile_layers(model, example, precision=recipe.precision, note=monitor.note)
-    return Trainer(task, folder, monitor, parallel, precision)
+        model.train()
+        compile_training(trainer, task.num_encoder_tokens, monitor.note)
+    return trainer
 
 
 def run_to_end(trainer: Trainer) -> bool:

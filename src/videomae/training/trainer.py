@@ -6,12 +6,12 @@ waits for a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -106,7 +106,7 @@ class Trainer:
         self.dataset = task.dataset
         self.model = task.checkpoint.model
         self.device: torch.device = self.model.device
-        self.network = self.parallel.wrap(self.model)
+        self.network: Callable[..., Any] = self.parallel.wrap(self.model)
         betas = (recipe.beta1, recipe.beta2)
         self.optimizer = make_optimizer(task.parameter_groups(), betas=betas, device=self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")

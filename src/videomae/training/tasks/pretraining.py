@@ -22,11 +22,10 @@ from videomae.datasets.output_check import require_apart
 from videomae.evaluation.results import Evaluation
 from videomae.models.initialization import init_for_pretraining
 from videomae.models.modeling import VideoMAEForPreTraining
-from videomae.processing.transforms import normalize
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.training.channel_statistics import set_measured_statistics
 from videomae.training.ema import WeightAverage
-from videomae.training.input_pictures import TitledClip, as_pixels, masked_clips
+from videomae.training.input_pictures import TitledClip, masked_clips
 from videomae.training.micro_batch import MicroBatch
 from videomae.training.model_card import TrainingFacts, write_model_card
 from videomae.training.optimizer import parameter_groups
@@ -151,15 +150,9 @@ class PretrainingTask:
     def loss(self, network: Callable[..., Any], micro_batch: MicroBatch) -> tuple[Tensor, float]:
         """The mean squared error of the hidden tubelets' pixels; see `Task.loss`."""
         hidden, not_rebuilt = self._masks_of(micro_batch)
-        pixel_values = self._normalized(micro_batch)
         counted = hidden if not_rebuilt is None else hidden & ~not_rebuilt
         weight = float(counted.sum()) / hidden.shape[1]  # clips, weighted by the share of tokens in the loss
-        return network(pixel_values, hidden, decoder_masked_pos=not_rebuilt).loss * weight, weight
-
-    def _normalized(self, micro_batch: MicroBatch) -> Tensor:
-        """The clips as the loss assumes them."""
-        processor = self.checkpoint.processor
-        return normalize(micro_batch.clips, processor.image_mean, processor.image_std)
+        return network(micro_batch.clips, hidden, decoder_masked_pos=not_rebuilt).loss * weight, weight
 
     def _masks_of(self, micro_batch: MicroBatch) -> tuple[Tensor, Tensor | None]:
         """The rows of this micro-batch of the masks that are drawn for the whole batch."""
@@ -193,8 +186,7 @@ class PretrainingTask:
     def show(self, micro_batch: MicroBatch) -> list[TitledClip]:
         """See `Task.show`."""
         hidden, not_rebuilt = self._masks_of(micro_batch)
-        processor = self.checkpoint.processor
-        pixels = as_pixels(self._normalized(micro_batch), processor.image_mean, processor.image_std)
+        pixels = micro_batch.clips.permute(0, 1, 3, 4, 2).cpu().numpy()
         indices = micro_batch.batch.indices.repeat_interleave(self.recipe.views).tolist()
         names = [Path(str(self.manifest.entries[index].path)).name for index in indices]
         return masked_clips(names, pixels, hidden, not_rebuilt, self.checkpoint.model.config.grid)
