@@ -24,7 +24,7 @@ from torch.nn import functional as F
 import videomae
 from videomae.core.pixels import IMAGENET_MEAN, IMAGENET_STD
 from videomae.recipes.sizes import SIZES, size_keywords
-from videomae.training.compiling import compile_layers
+from videomae.training.compiling import compile_layers, whole_network
 
 NUM_CLASSES = 400
 JOBS = ("classify", "finetune", "pretrain", "dual")
@@ -107,6 +107,8 @@ def hugging_face(module: Any, row: Row, device: torch.device, attention: str | N
     if module is not videomae and (row.job == "dual" or (row.compile and attention == "eager")):
         return None
     clips, hidden, left, labels = row.inputs(device)
+    if module is videomae and row.job not in FROM_PIXELS:  # as training gives them
+        clips, hidden, left = clips.mul(40).add(120).clamp(0, 255).byte(), hidden.cpu(), left.cpu()
     config = module.VideoMAEConfig(**row.config)
     if attention is not None:
         config._attn_implementation = attention
@@ -128,6 +130,8 @@ def compiled(model: Any, row: Row, *, is_ours: bool) -> Any:
     """Ours as a training run compiles it, another as a whole."""
     if not is_ours:
         return torch.compile(model)
+    if model.device.type == "cuda":
+        return whole_network(model, row.batch_size, cuda_graphs=True)
     num_time, height, width = row.grid
     spatial = height * width
     tokens = num_time * (spatial if row.job in FROM_PIXELS else spatial - int(0.9 * spatial))
