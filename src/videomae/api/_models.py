@@ -12,11 +12,12 @@ from rich.progress import Progress
 
 from videomae.api._console import can_show_bars, stderr_console
 from videomae.checkpoint import Checkpoint, read_config, stored_task
-from videomae.core.choices import ImageSize, PrecisionName
+from videomae.core.choices import ImageSize, InferencePrecisionName
 from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError
 from videomae.inference.embed import EmbedOptions
 from videomae.inference.scores import ViewOptions
+from videomae.models.inference_copy import inference_copy
 from videomae.video.sampling import ClipSampling
 from videomae.weights import hub
 
@@ -25,7 +26,7 @@ Model = str | PathLike[str] | Checkpoint
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """How many clips of a video are taken, and how they are read.
+    """How many clips of a video are taken, how they are read, and how the model computes.
 
     Raises:
         ConfigError: for values out of range.
@@ -37,13 +38,15 @@ class Views:
     frame_rate: float | None = None
     num_frames: int | None = None
     image_size: ImageSize | None = None
-    precision: PrecisionName = "auto"
+    precision: InferencePrecisionName = "auto"
+    merge_tokens: int = 0
     num_workers: int = -1
     read_limit_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         require_at_least(1, "--clips", self.clips)
         require_at_least(1, "--crops", self.crops)
+        require_at_least(0, "--merge-tokens", self.merge_tokens)
         require_at_least(-1, "--num-workers", self.num_workers)
         if self.frame_stride is not None:
             require_at_least(1, "--frame-stride", self.frame_stride)
@@ -64,19 +67,36 @@ class Views:
         number = self.clips * self.crops
         return "1 view" if number == 1 else f"{number} views"
 
+    @property
+    def shortcuts(self) -> str:
+        """What makes the model faster and less exact, such as ", int8, 65 tokens merged in each layer"; "" for none."""
+        merged = f", {self.merge_tokens} tokens merged in each layer" if self.merge_tokens else ""
+        return (", int8" if self.precision == "int8" else "") + merged
+
     def options(self) -> ViewOptions:
         """For scoring videos."""
         return ViewOptions(**self._shared())
 
     def embed_options(self, *, windows: bool = False, overlap: float = 0.0, dense: bool = False) -> EmbedOptions:
-        """For embedding videos."""
+        """For embedding videos.
+
+        Raises:
+            ConfigError: for `dense` with merged tokens, and what `EmbedOptions` refuses.
+        """
+        if dense and self.merge_tokens:
+            raise ConfigError(
+                f"--merge-tokens {self.merge_tokens} with dense features",
+                expected="pooled features: merged tokens have one value for several places",
+                hint="leave --merge-tokens out",
+            )
         return EmbedOptions(**self._shared(), windows=windows, overlap=overlap, dense=dense)
 
     def _shared(self) -> dict[str, Any]:
         return {
             "num_clips": self.clips,
             "num_crops": self.crops,
-            "precision": self.precision,
+            # int8 is a matter of the model, see `open_model`; the rest is as fast as can be.
+            "precision": "auto" if self.precision == "int8" else self.precision,
             "num_workers": self.num_workers,
             "read_limit_seconds": self.read_limit_seconds,
         }
@@ -124,7 +144,7 @@ def require_model(model: object) -> None:
 
 @hub.one_commit()
 def open_model(model: Model, views: Views, device: str, *, for_features: bool = False) -> Checkpoint:
-    """The model on its device, with the sampling that is asked for.
+    """The model on its device, with the sampling that is asked for; a faster copy of it where `views` asks for one.
 
     Args:
         model: a checkpoint folder or hub name, or an opened checkpoint.
@@ -148,8 +168,10 @@ def open_model(model: Model, views: Views, device: str, *, for_features: bool = 
             expected="a classifier",
             hint="give the output of `videomae finetune`",
         )
-    opened.model.to(place)
-    return replace(opened, sampling=views.applied_to(opened.sampling))
+    network = opened.model.to(place)
+    if views.shortcuts:
+        network = inference_copy(network, int8=views.precision == "int8", merge_tokens=views.merge_tokens)
+    return replace(opened, model=network, sampling=views.applied_to(opened.sampling))
 
 
 def open_checkpoint(model: Model, task: str, changes: dict[str, Any]) -> Checkpoint:

@@ -67,7 +67,7 @@ def _joined(clauses: list[str]) -> str:
 # `--name`, with the value that follows it where it is a value and not the next word of the sentence.
 _OPTION = re.compile(
     r"(?<![\w/-])--([a-z][a-z0-9-]*)"
-    r"(?:[ =](\d[\w.]*|[A-Z][A-Z_.]*\b|(?:auto|fp32|bf16|fp16|cpu|none|linear|dense)\b))?"
+    r"(?:[ =](\d[\w.]*|[A-Z][A-Z_.]*\b|(?:auto|fp32|bf16|fp16|int8|cpu|none|linear|dense)\b))?"
 )
 # Commands that are functions in Python; the words in capitals behind them are their arguments.
 _COMMAND = re.compile(

@@ -18,7 +18,7 @@ from videomae.api._models import (
     require_at_least,
 )
 from videomae.api._public import logger, public
-from videomae.core.choices import ImageSize, MaskName, PrecisionName
+from videomae.core.choices import ImageSize, InferencePrecisionName, MaskName, PrecisionName
 from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.random_keys import generator_for
@@ -93,7 +93,8 @@ def predict(
     image_size: ImageSize | None = None,
     video_root: str | Path | None = None,
     device: str = "auto",
-    precision: PrecisionName = "auto",
+    precision: InferencePrecisionName = "auto",
+    merge_tokens: int = 0,
     num_workers: int = -1,
     read_limit_seconds: float = 60.0,
     progress: bool = True,
@@ -114,7 +115,9 @@ def predict(
         image_size: height and width of a clip in pixels, a number or a pair; by default the checkpoint's.
         video_root: of lists: the folder that their paths are relative to; by default the list's own.
         device: "auto" (CUDA, else MPS, else the CPU) or any device of torch.
-        precision: of the matrix products; "auto" is what the hardware multiplies fast.
+        precision: of the matrix products; "auto" is what the hardware multiplies fast. "int8" (on a CPU) computes those
+            of the encoder's Linear layers in 8-bit integers: faster, and nearly the same.
+        merge_tokens: how many similar tokens each layer merges (ToMe), 0 for none: faster, and nearly the same.
         num_workers: processes that decode; -1 chooses, 0 decodes in this process.
         read_limit_seconds: for opening one video and for reading its clips; one that takes longer is unreadable.
         progress: show a bar.
@@ -140,6 +143,7 @@ def predict(
         num_frames=num_frames,
         image_size=image_size,
         precision=precision,
+        merge_tokens=merge_tokens,
         num_workers=num_workers,
         read_limit_seconds=read_limit_seconds,
     )
@@ -185,7 +189,8 @@ def embed(
     image_size: ImageSize | None = None,
     video_root: str | Path | None = None,
     device: str = "auto",
-    precision: PrecisionName = "auto",
+    precision: InferencePrecisionName = "auto",
+    merge_tokens: int = 0,
     num_workers: int = -1,
     read_limit_seconds: float = 60.0,
     progress: bool = True,
@@ -209,7 +214,9 @@ def embed(
         image_size: height and width of a clip in pixels, a number or a pair; by default the checkpoint's.
         video_root: of lists: the folder that their paths are relative to.
         device: "auto" (CUDA, else MPS, else the CPU) or any device of torch.
-        precision: of the matrix products; "auto" is what the hardware multiplies fast.
+        precision: of the matrix products; "auto" is what the hardware multiplies fast. "int8" (on a CPU) computes those
+            of the encoder's Linear layers in 8-bit integers: faster, and nearly the same.
+        merge_tokens: how many similar tokens each layer merges (ToMe), 0 for none: faster, and nearly the same.
         num_workers: processes that decode; -1 chooses, 0 decodes in this process.
         read_limit_seconds: for opening one video and for reading its clips; one that takes longer is unreadable.
         progress: show a bar.
@@ -229,6 +236,7 @@ def embed(
         num_frames=num_frames,
         image_size=image_size,
         precision=precision,
+        merge_tokens=merge_tokens,
         num_workers=num_workers,
         read_limit_seconds=read_limit_seconds,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from videomae.core.choices import ImageSize, PrecisionName
+from videomae.core.choices import ImageSize, InferencePrecisionName, PrecisionName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +33,11 @@ class UntoldOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Where and how a model runs."""
+class PlaceOptions:
+    """Where a model runs, and on which clips."""
 
     device: str = "auto"
     """Where to compute: auto (CUDA, else MPS, else the CPU) or any device of torch, such as cpu, cuda:1 or mps."""
-    precision: PrecisionName = "auto"
-    """Precision of matrix products; auto is bf16 where the hardware multiplies it, on older GPUs fp16, else fp32."""
     num_frames: int | None = None
     """Frames in a clip; by default the checkpoint's, which is adapted to others."""
     image_size: ImageSize | None = None
@@ -47,9 +45,22 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewRunOptions(RunOptions):
-    """Also how many views of a video are taken."""
+class RunOptions(PlaceOptions):
+    """Where and how a model runs."""
 
+    precision: PrecisionName = "auto"
+    """Precision of matrix products; auto is bf16 where the hardware multiplies it, on older GPUs fp16, else fp32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewRunOptions(PlaceOptions):
+    """Also how many views of a video are taken, and what may make the model faster."""
+
+    precision: InferencePrecisionName = "auto"
+    """Precision of matrix products; auto is bf16 where the hardware multiplies it, on older GPUs fp16, else fp32.
+    int8 (on a CPU): 8-bit integers in the encoder's Linear layers; faster, and nearly the same."""
+    merge_tokens: int = 0
+    """Similar tokens that each layer merges (ToMe); faster, and nearly the same. Of 1568 tokens, 65 is moderate."""
     clips: int = 1
     """Clips in time, whose results are averaged."""
     crops: int = 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,7 @@ class InferenceEncoder(nn.Module):
         merge_tokens: as for `inference_copy`.
     """
 
-    def __init__(self, layers: nn.ModuleList, largest_weight: int | None, merge_tokens: int) -> None:
+    def __init__(self, layers: Iterable[Any], largest_weight: int | None, merge_tokens: int) -> None:
         super().__init__()
         self.layer = nn.ModuleList(InferenceLayer(layer, largest_weight, merge_tokens) for layer in layers)
 
@@ -189,7 +189,6 @@ def merge(x: Tensor, sizes: Tensor | None, place: Tensor, num_places: int) -> tu
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    linear = nn.Linear(0, 0, bias=bias is not None, device="meta")
-    linear.weight = nn.Parameter(weight, requires_grad=False)
-    linear.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    linear.load_state_dict({"weight": weight} if bias is None else {"weight": weight, "bias": bias}, assign=True)
     return linear
