@@ -4,10 +4,11 @@
         [--batch-size 64] [--steps 60] [--num-workers N]
 
 A row is JOB/VIEWS: `pretrain`, `finetune` (with the published augmentation) or `predict`, with so many views of each
-decoded clip. Videos of 640×360 are made and packed before; each is read many times. Seconds are per view; the limit is
-that of the matrix products (limits.py). "data wait" is the share of the time in which the device had nothing to do for
-want of clips, "GPU busy" what nvidia-smi reports. The first sixth of a run, in which workers start and kernels are
-chosen, does not count. `loop_overhead.py` has what the loop adds to bare steps on clips in memory.
+decoded clip; `finetune/2/workers`, `/device` and `/whole` say where RandAugment runs. Videos of 640×360 are made and
+packed before; each is read many times. Seconds are per view; the limit is that of the matrix products (limits.py).
+"data wait" is the share of the time in which the device had nothing to do for want of clips, "GPU busy" what nvidia-smi
+reports. The first sixth of a run, in which workers start and kernels are chosen, does not count. `loop_overhead.py` has
+what the loop adds to bare steps on clips in memory.
 """
 
 from __future__ import annotations
@@ -38,6 +39,13 @@ from videomae.training.metrics_log import speed_of_run
 
 NUM_VIDEOS = 16
 PUBLISHED = {"init": "scratch", "mixup": 0.8, "cutmix": 1.0, "min_crop_area": 0.08}  # of fine-tuning
+# Where RandAugment is to run: otherwise on a GPU; "whole" is in the workers, on whole frames, as published.
+AUGMENTED: dict[str, dict[str, Any]] = {
+    "": {},
+    "workers": {"augment_on": "workers"},
+    "device": {"augment_on": "device"},
+    "whole": {"augment_before_crop": True},
+}
 Found = dict[str, Any]
 
 
@@ -48,7 +56,7 @@ def main() -> None:
         folder = Path(name)
         packed = make_packed(folder)
         for text in options.rows:
-            job, views = text.split("/")
+            job, views, *options.augmented = text.split("/")
             try:
                 measure = predicting if job == "predict" else training
                 found = measure(job, int(views), options, device, packed, folder / text.replace("/", "-"))
@@ -101,6 +109,7 @@ def training(
     batch_size = max(1, at_once // views)
     repeat(packed, options.steps * batch_size)
     row = Row(job, options.size, options.precision, batch_size * views)
+    where = options.augmented[0] if options.augmented else ""
 
     def lines() -> list[dict[str, Any]]:
         path = output / "metrics.jsonl"
@@ -124,9 +133,10 @@ def training(
             num_workers=options.num_workers,
             progress=False,
             **(PUBLISHED if job == "finetune" else {}),
+            **AUGMENTED[where],
         )
     speed = speed_of_run(lines()[1:])
-    title = f"{job} run {row.size} {row.precision} batch {batch_size} × {views} views"
+    title = f"{job} run {row.size} {row.precision} batch {batch_size} × {views} views {where}".strip()
     return as_row(title, speed.clips_per_second * views, row, device, utilization, speed.data_wait_share)
 
 

@@ -62,6 +62,8 @@ step model-large 90 "${model[@]}" "pretrain/$large/$precision/$batch" "finetune/
     "classify/$large/$precision/$batch"
 step pipeline 60 "$python" benchmarks/pipeline_speed.py "${results[@]}" --size "$size" --row-seconds 5 --rows video startup
 step augmentation 45 "$python" benchmarks/augmentation_speed.py "${results[@]}"
+step loop-augmented 60 "$python" benchmarks/loop_speed.py "${results[@]}" --size "$size" --batch-size $((2 * batch)) \
+    --steps "$steps" --rows finetune/2/workers finetune/2/whole
 step loop-overhead 60 "$python" benchmarks/loop_overhead.py "${results[@]}" --size "$size" --batch-size "$batch" \
     --steps 52 --precision "$precision"
 
