@@ -61,6 +61,8 @@ step model-memory 60 "${model[@]}" "pretrain/$base/$((4 * batch))" "finetune/$ba
 step model-large 90 "${model[@]}" "pretrain/$large/$precision/$batch" "finetune/$large/$precision/$quarter" \
     "classify/$large/$precision/$batch"
 step pipeline 60 "$python" benchmarks/pipeline_speed.py "${results[@]}" --size "$size" --row-seconds 5 --rows video startup
+step inference 75 "$python" benchmarks/inference_speed.py "${results[@]}" --size "$size" --precision "$precision" \
+    --videos 1024 --views 0,8 --rounds 2 --jobs predict
 step augmentation 45 "$python" benchmarks/augmentation_speed.py "${results[@]}"
 step loop-augmented 60 "$python" benchmarks/loop_speed.py "${results[@]}" --size "$size" --batch-size $((2 * batch)) \
     --steps "$steps" --rows finetune/2/workers finetune/2/whole

@@ -126,6 +126,19 @@ def test_all_ways_to_write_an_option_are_known(commands: Commands) -> None:
     assert "there is no such file or folder" in line
 
 
+@pytest.mark.parametrize("words", [["--batch-size", "auto"], ["--batch_size", "auto"], ["--batch-size=auto"]])
+def test_an_automatic_batch_size_is_a_word(commands: Commands, words: list[str]) -> None:
+    line = commands.refused("pretrain", "absent", "--output", "o", *words)
+    assert "there is no such file or folder" in line
+
+
+@pytest.mark.parametrize("value", ["0", "-2", "all"])
+def test_other_batch_sizes_are_refused(commands: Commands, value: str) -> None:
+    line = commands.refused("pretrain", "absent", "--output", "o", "--batch-size", value)
+    expected = "a whole number" if value == "all" else "at least 1, or auto"
+    assert f"{value}: expected {expected}" in line
+
+
 def test_json(commands: Commands) -> None:
     assert commands("pretrain", "d", "--output", "o", "--epochs", "x", "--json") == 2
     assert commands.err == ""

@@ -112,3 +112,9 @@ def test_the_random_state_of_an_apple_gpu_is_kept(monkeypatch: pytest.MonkeyPatc
     with random_state_kept(torch.device("mps")):
         state[0] = torch.tensor([2])
     assert state[0].item() == 1
+
+
+@pytest.mark.parametrize("name", ["mkldnn", "xla", "hpu", "privateuseone", "cuda:-1", "gpu", "CPU", "auto "])
+def test_whatever_torch_has_names_for_is_one_line(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"--device {name}, which .*expected auto or cpu"):
+        choose_device(name)

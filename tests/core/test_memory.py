@@ -41,12 +41,11 @@ def test_what_they_do_not_look_like(error: Exception) -> None:
 
 def test_the_line_has_what_was_asked_for_and_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda _: 3 * 2**29)
+    monkeypatch.setattr(memory, "used_bytes", lambda _: 77 * 2**30)
     found = memory.out_of_memory(
-        torch.OutOfMemoryError(CUDA), "32 clips", hint="try 16", device=torch.device("cuda", 1), needed=5 * 2**30
+        torch.OutOfMemoryError(CUDA), "32 clips", hint="try 16", device=torch.device("cuda", 1)
     )
-    assert found.value == (
-        "32 clips, out of memory on cuda:1 (it needs about 5.0 GiB, 2.50 GiB more asked for, 1.5 GiB free)"
-    )
+    assert found.value == ("32 clips, out of memory on cuda:1 (2.50 GiB more asked for, 77.0 GiB in use, 1.5 GiB free)")
     assert found.hint == "try 16"
 
 

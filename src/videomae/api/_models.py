@@ -15,6 +15,7 @@ from videomae.checkpoint import Checkpoint, read_config, stored_task
 from videomae.core.choices import ImageSize, InferencePrecisionName
 from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError
+from videomae.core.precision import choose_precision
 from videomae.inference.embed import EmbedOptions
 from videomae.inference.scores import ViewOptions
 from videomae.models.inference_copy import inference_copy
@@ -156,6 +157,7 @@ def open_model(model: Model, views: Views, device: str, *, for_features: bool = 
         InputError: if there is no such checkpoint, or it cannot do this.
     """
     place = choose_device(device)
+    choose_precision(views.options().precision, place)  # raises before anything is loaded
     changes = clip_changes(views.num_frames, views.image_size)
     task = "classification"
     if for_features and isinstance(model, str | PathLike):

@@ -21,6 +21,7 @@ from videomae.api._public import logger, public
 from videomae.core.choices import ImageSize, InferencePrecisionName, MaskName, PrecisionName
 from videomae.core.device import choose_device
 from videomae.core.errors import ConfigError, VideoError
+from videomae.core.precision import choose_precision
 from videomae.core.random_keys import generator_for
 from videomae.datasets.entries import VideoEntry
 from videomae.datasets.manifest import read_videos
@@ -304,6 +305,8 @@ def reconstruct(
     require_at_least(0, "--seed", seed)
     if output is not None:
         Reconstruction.check_output(output, video)
+    place = choose_device(device)
+    choose_precision(precision, place)  # raises before anything is loaded
     opened = open_checkpoint(model, "pretraining", clip_changes(num_frames, image_size))
     result = reconstruct_video(
         opened,
@@ -311,7 +314,7 @@ def reconstruct(
         mask=mask,
         mask_ratio=mask_ratio,
         generator=generator_for(seed),
-        device=choose_device(device),
+        device=place,
         precision=precision,
     )
     if output is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from videomae.cli.arguments import parse, refuse_unknown_options
+from videomae.recipes.recipe import AUTOMATIC
 from videomae.recipes.stored import find_recipe
 
 Options = TypeVar("Options")
@@ -26,6 +27,7 @@ def parse_with_recipe(options: type[Options], arguments: list[str], *, kind: str
     import tyro
 
     refuse_unknown_options(options, arguments, command=kind)
+    arguments = _with_numbers(arguments)
     given: dict[str, Any] = {
         field.name: tyro.MISSING
         for field in dataclasses.fields(options)  # type: ignore[arg-type]
@@ -43,6 +45,15 @@ def parse_with_recipe(options: type[Options], arguments: list[str], *, kind: str
     parsed.recipe.validate()
     result: Options = parsed
     return result
+
+
+def _with_numbers(arguments: list[str]) -> list[str]:
+    """The arguments with the number that `--batch-size auto` stands for."""
+    found = [f"--batch-size={AUTOMATIC}" if word == "--batch-size=auto" else word for word in arguments]
+    for index, word in enumerate(found[1:], start=1):
+        if word == "auto" and found[index - 1].replace("_", "-") == "--batch-size":
+            found[index] = str(AUTOMATIC)
+    return found
 
 
 def _value_of(name: str, arguments: list[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +28,8 @@ def choose_device(name: str) -> torch.device:
             "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         )
     try:
-        device = torch.device(name)
+        with warnings.catch_warnings(action="ignore"):  # of names that torch has given up
+            device = torch.device(name)
     except (RuntimeError, TypeError):
         raise _not_there(name, "which torch does not know") from None
     count = _num_devices(device.type)

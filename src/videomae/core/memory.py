@@ -32,9 +32,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _TEXTS)
 
 
-def out_of_memory(
-    error: BaseException, what: str, *, hint: str, device: torch.device | None = None, needed: int | None = None
-) -> OutOfMemory:
+def out_of_memory(error: BaseException, what: str, *, hint: str, device: torch.device | None = None) -> OutOfMemory:
     """The error in one line.
 
     Args:
@@ -42,19 +40,16 @@ def out_of_memory(
         what: was tried, such as "a step of 32 clips".
         hint: what needs less.
         device: where; None for the processor.
-        needed: bytes that it needs in all, where that is known.
     """
     asked = _ASKED.search(str(error))
     number = asked[1] if asked else ""
     if number.endswith(" bytes"):
         number = gigabytes(int(number.removesuffix(" bytes")))
-    free = None if device is not None and device.type == "mps" else available_bytes(device)
-    facts = [
-        "" if needed is None else f"it needs about {gigabytes(needed)}",
-        f"{number} more asked for" if number else "",
-        "" if free is None else f"{gigabytes(free)} free",
-    ]
-    where = "" if device is None or device.type == "cpu" else f" on {device}"
+    kind = "cpu" if device is None else device.type
+    facts = [f"{number} more asked for" if number else ""]
+    if kind in ("cpu", "cuda"):
+        facts += [f"{gigabytes(used_bytes(device))} in use", f"{gigabytes(available_bytes(device))} free"]
+    where = "" if kind == "cpu" else f" on {device}"
     shown = ", ".join(filter(None, facts))
     return OutOfMemory(f"{what}, out of memory{where}{f' ({shown})' if shown else ''}", expected="less", hint=hint)
 
@@ -77,6 +72,17 @@ def available_bytes(device: torch.device | None = None) -> int:
 
         return int(torch.cuda.mem_get_info(device)[0])
     return available_memory_bytes()
+
+
+def used_bytes(device: torch.device | None = None) -> int:
+    """Memory of this process: on a CUDA device what its tensors take, else what it has in the machine's memory."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.memory_allocated(device))
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def gigabytes(number: int) -> str:

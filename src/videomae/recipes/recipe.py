@@ -12,6 +12,9 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 from videomae.core.choices import ImageSize, PrecisionName, TrackerName
 from videomae.core.errors import ConfigError
 
+# Of `batch_size`: what fits into memory decides.
+AUTOMATIC = -1
+
 # Of a new network, where the recipe does not say otherwise: those of the published runs.
 _NEW_NETWORK: dict[str, Any] = {
     "size": "small",
@@ -41,7 +44,8 @@ class TrainingRecipe:
     epochs: int = 100
     """Passes over the data."""
     batch_size: int = 32
-    """Clips per optimizer step, over all devices."""
+    """Clips per optimizer step, over all devices; auto (-1) tries steps, and takes the largest power of two that fits
+    into memory (at most 256, and 16 steps an epoch). The learning rate follows the batch size."""
     views: int = 1
     """Augmented views of each decoded clip, each a sample (repeated augmentation); the batch size counts clips."""
     learning_rate: float = 1e-3
@@ -121,6 +125,8 @@ class TrainingRecipe:
         object.__setattr__(self, "trackers", names)
         if isinstance(self.image_size, list):
             object.__setattr__(self, "image_size", tuple(self.image_size))
+        if str(self.batch_size) == "auto":  # an editor knows only numbers
+            object.__setattr__(self, "batch_size", AUTOMATIC)
 
     def validate(self) -> None:
         """Check the ranges.
@@ -156,7 +162,9 @@ class TrainingRecipe:
 
     def faults(self) -> Iterator[ConfigError]:
         """Every field that is out of range."""
-        counts = ("epochs", "batch_size", "views", "accumulation", "log_every", "max_skipped_in_a_row", "keep_states")
+        fits = self.batch_size >= 1 or self.batch_size == AUTOMATIC
+        yield from out_of_range(self, "batch_size", fits, "at least 1, or auto")
+        counts = ("epochs", "views", "accumulation", "log_every", "max_skipped_in_a_row", "keep_states")
         for name in counts:
             yield from out_of_range(self, name, getattr(self, name) >= 1, "at least 1")
         rates = ("learning_rate", "min_learning_rate", "start_learning_rate")
@@ -167,7 +175,7 @@ class TrainingRecipe:
         yield from out_of_range(
             self,
             "accumulation",
-            self.accumulation < 1 or self.batch_size % self.accumulation == 0,
+            self.accumulation < 1 or self.batch_size < 1 or self.batch_size % self.accumulation == 0,
             f"a number that divides the batch of {self.batch_size} clips",
         )
         yield from out_of_range(self, "save_minutes", self.save_minutes > 0, "a number above 0")

@@ -18,6 +18,7 @@ from videomae.data.clips import Sample
 from videomae.data.loader import ClipBatch, automatic_workers, collate
 from videomae.datasets.output_check import is_within, require_apart
 from videomae.report.pictures import contact_sheet, save_png
+from videomae.training.memory import step_memory_explained
 from videomae.training.micro_batch import MicroBatch
 from videomae.training.monitor import Monitor
 from videomae.training.run import prepare
@@ -121,7 +122,8 @@ def dry_run(
         progress("reading the first clips")
         batch, decode_seconds = _first_clips(trainer)
         picture = _draw(trainer, batch, folder)
-        return _measure(trainer, batch, decode_seconds, picture, progress)
+        with step_memory_explained(trainer):
+            return _measure(trainer, batch, decode_seconds, picture, progress)
 
 
 def _picture_folder(task: Task, output: str | Path | None) -> Path:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from videomae.core.distributed import joined_process_group
+import torch
+
+from videomae.core.distributed import ProcessGroup, joined_process_group
 from videomae.core.errors import ConfigError
+from videomae.recipes.recipe import AUTOMATIC, TrainingRecipe
 from videomae.training.compiling import compile_training
+from videomae.training.memory import automatic_batch_size, step_memory_explained
 from videomae.training.monitor import Monitor
 from videomae.training.parallel import DataParallel
-from videomae.training.run_folder import RunFolder, entries_hash
+from videomae.training.run_folder import RunFolder, batch_size_begun, entries_hash
 from videomae.training.setup import fit_batch_size, settle_precision
 from videomae.training.tasks.task import Task
 from videomae.training.trackers import check_trackers, tracked
@@ -66,7 +71,8 @@ def run(task: Task, output: str | Path, *, resume_anyway: bool = False, monitor:
             monitor=monitor if monitor is not None and processes.is_main else Monitor(),
             parallel=DataParallel(processes, task.recipe.sharding),
         )
-        was_finished = run_to_end(trainer)
+        with step_memory_explained(trainer):
+            was_finished = run_to_end(trainer)
         lines = [record for record in trainer.folder.read_metrics() if record["split"] == "train"]
         unreadable = trainer.unreadable.reasons
         outcome: RunOutcome = processes.from_main(
@@ -103,9 +109,12 @@ def prepare(
     task.read_data(Path(output), monitor.note)
     for notice in task.manifest.notices:
         monitor.note(notice)
-    requested = fit_batch_size(task.recipe, len(task.manifest), monitor.note)
-    device = parallel.processes.device(requested.device)
-    settled, precision = settle_precision(requested, output, device, parallel.processes)
+    device = parallel.processes.device(task.recipe.device)
+    settled, precision = settle_precision(task.recipe, output, device, parallel.processes)
+    asked = task.recipe.precision
+    if settled.batch_size == AUTOMATIC:
+        settled = _settle_batch_size(task, settled, output, device, parallel.processes, monitor.note)
+    settled = fit_batch_size(settled, len(task.manifest), monitor.note)
     task.build(settled, device, monitor.note)
     recipe, model = task.recipe, task.checkpoint.model
     description = {
@@ -115,7 +124,7 @@ def prepare(
         "videos": entries_hash(task.manifest),
         **task.description,
         "precision": recipe.precision,
-        "recipe": {**recipe.to_dict(), "precision": requested.precision},
+        "recipe": {**recipe.to_dict(), "precision": asked},
     }
     folder = RunFolder(output, description, resume_anyway=resume_anyway, is_main=parallel.is_main)
     if recipe.gradient_checkpointing:
@@ -125,6 +134,24 @@ def prepare(
         model.train()
         compile_training(trainer, task.num_encoder_tokens, monitor.note)
     return trainer
+
+
+def _settle_batch_size(
+    task: Task,
+    recipe: TrainingRecipe,
+    output: str | Path,
+    device: torch.device,
+    processes: ProcessGroup,
+    note: Callable[[str], object],
+) -> TrainingRecipe:
+    """The recipe with the largest batch that fits; a run that is resumed keeps the one with which it began."""
+    begun = processes.from_main(processes.on_main(lambda: batch_size_begun(output)))
+    if begun is not None:
+        return replace(recipe, batch_size=begun)
+    found = processes.gather(automatic_batch_size(task, recipe, device, processes.world_size))
+    number, why = min(found)
+    note(f"batch size auto: {number} clips ({why})")
+    return replace(recipe, batch_size=number)
 
 
 def run_to_end(trainer: Trainer) -> bool:

@@ -26,6 +26,7 @@ FREE_FIELDS = {
     "accumulation",
     "augment_on",
     "device",
+    "gradient_checkpointing",
     "keep_states",
     "log_every",
     "max_broken",
@@ -237,12 +238,26 @@ def _precision_of(stored: dict[str, Any]) -> str | None:
 
 def precision_begun(path: str | Path) -> str | None:
     """The precision in which the run in this folder began; None where there is none that could be resumed."""
+    stored = _stored(path)
+    return None if stored is None else _precision_of(stored)
+
+
+def batch_size_begun(path: str | Path) -> int | None:
+    """The batch size of the run in this folder; None where there is none that could be resumed."""
+    stored = _stored(path)
+    recipe = None if stored is None else stored.get("recipe")
+    found = recipe.get("batch_size") if isinstance(recipe, dict) else None
+    return found if isinstance(found, int) and found >= 1 else None
+
+
+def _stored(path: str | Path) -> dict[str, Any] | None:
+    """What recipe.json of a run that could be resumed holds."""
     folder = Path(path)
     try:
         stored = json.loads((folder / RECIPE_NAME).read_text(encoding="utf-8")) if _holds_progress(folder) else None
     except (OSError, ValueError):  # `RunFolder` refuses what it cannot read
         return None
-    return _precision_of(stored) if isinstance(stored, dict) else None
+    return stored if isinstance(stored, dict) else None
 
 
 def _differs(name: str, before: object, now: object) -> str:
