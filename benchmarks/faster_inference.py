@@ -15,11 +15,12 @@ import argparse
 import logging
 import statistics
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
-from model_speed import machine, synchronize
-from results import write_results
+from measuring import machine, synchronize
+from results import RESULTS, write_results
 from torch import Tensor
 
 import videomae
@@ -38,12 +39,13 @@ def main() -> None:
     parser.add_argument("--model", help="a trained classifier")
     parser.add_argument("--data", help="labelled videos for it")
     parser.add_argument("--model-merge-tokens", type=int, nargs="*", default=[2, 4, 8, 16])
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     device = torch.device(options.device)
     results: dict[str, Any] = {"machine": machine(device), "speed": speed(options, device)}
     if options.model is not None:
         results["accuracy"] = accuracy(options)
-    write_results("faster_inference", device, {"options": vars(options), **results})
+    write_results("faster_inference", device, {"options": vars(options), **results}, options.results)
 
 
 def settings_of(merge_tokens: list[int], device: torch.device) -> dict[str, dict[str, Any]]:

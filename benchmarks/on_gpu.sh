@@ -64,6 +64,7 @@ step pipeline 60 "$python" benchmarks/pipeline_speed.py "${results[@]}" --size "
 step inference 75 "$python" benchmarks/inference_speed.py "${results[@]}" --size "$size" --precision "$precision" \
     --videos 1024 --views 0,8 --rounds 2 --jobs predict
 step augmentation 45 "$python" benchmarks/augmentation_speed.py "${results[@]}"
+step faster-inference 30 "$python" benchmarks/faster_inference.py "${results[@]}" --size "$size" --batch-size "$batch"
 step loop-augmented 60 "$python" benchmarks/loop_speed.py "${results[@]}" --size "$size" --batch-size $((2 * batch)) \
     --steps "$steps" --rows finetune/2/workers finetune/2/whole
 step loop-overhead 60 "$python" benchmarks/loop_overhead.py "${results[@]}" --size "$size" --batch-size "$batch" \
