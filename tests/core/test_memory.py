@@ -49,6 +49,13 @@ def test_the_line_has_what_was_asked_for_and_what_is_free(monkeypatch: pytest.Mo
     assert found.hint == "try 16"
 
 
+def test_memory_that_torch_keeps_on_a_gpu_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = {"mem_get_info": (5, 100), "memory_reserved": 60, "memory_allocated": 20}
+    for name, number in numbers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, number=number: number)
+    assert memory.available_bytes(torch.device("cuda", 0)) == 45
+
+
 def test_a_container_s_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = machine.available_memory_bytes()
     assert whole > 2**20

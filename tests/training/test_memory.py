@@ -164,7 +164,7 @@ def test_on_a_gpu_steps_grow_until_one_does_not_fit(
 
     for name in ("empty_cache", "reset_peak_memory_stats"):
         monkeypatch.setattr(torch.cuda, name, lambda *_: None)
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 2**30)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: int(taken * 2**30))
     monkeypatch.setattr(memory, "available_bytes", lambda _: (free - 1) * 2**30)
     trial = object.__new__(memory._Trial)

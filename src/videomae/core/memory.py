@@ -66,11 +66,12 @@ def memory_errors_explained(what: str, *, hint: str, device: torch.device | None
 
 
 def available_bytes(device: torch.device | None = None) -> int:
-    """Memory that is free: of a CUDA device, else what this process can still take."""
+    """Memory that is free: of a CUDA device, with what torch keeps there for later; else what this process can take."""
     if device is not None and device.type == "cuda":
         import torch
 
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     return available_memory_bytes()
 
 

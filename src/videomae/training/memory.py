@@ -165,7 +165,7 @@ class _Trial:
         """Larger and larger steps until one does not fit."""
         device = self.trainer.device
         torch.cuda.empty_cache()
-        there = available_bytes(device) + torch.cuda.memory_reserved(device)
+        there = available_bytes(device) + torch.cuda.memory_allocated(device)
         limit = _USED_SHARE * there - self._exchange_bytes
         found, peak = 1, 0
         number = 1
