@@ -37,7 +37,7 @@ from videomae.core.machine import usable_cores
 from videomae.core.precision import choose_precision
 from videomae.training.metrics_log import speed_of_run
 
-NUM_VIDEOS = 16
+NUM_VIDEOS = 4
 PUBLISHED = {"init": "scratch", "mixup": 0.8, "cutmix": 1.0, "min_crop_area": 0.08}  # of fine-tuning
 # Where RandAugment is to run: otherwise on a GPU; "whole" is in the workers, on whole frames, as published.
 AUGMENTED: dict[str, dict[str, Any]] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -150,7 +151,8 @@ def original(folder: Path, version: int, row: Row, device: torch.device) -> Step
     prefix = "models." if version == 2 else ""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    finetune, pretrain = (importlib.import_module(f"{prefix}modeling_{name}") for name in ("finetune", "pretrain"))
+    with warnings.catch_warnings(action="ignore"):  # each says that timm has models of these names
+        finetune, pretrain = (importlib.import_module(f"{prefix}modeling_{name}") for name in ("finetune", "pretrain"))
     clips, hidden, left, labels = row.inputs(device)
     clips = clips.transpose(1, 2).contiguous()  # (B, C, T, H, W)
     sizes, norm = row.config, partial(nn.LayerNorm, eps=1e-6)

@@ -40,6 +40,8 @@ pretrain/base/fp32/32 finetune/base/fp32/16 classify/base/fp32/32"""
 def main() -> None:
     options = parse()
     device = torch.device(options.device)
+    # What libraries set up once is nobody's time and memory.
+    compare({"ours": partial(peers(None, None)["ours"], Row("pretrain", "tiny", "fp32", 1), device)}, device, seconds=0)
     for row in options.rows or default_rows(device):
         try:
             found = measure(row, options, device)

@@ -165,7 +165,12 @@ def draw(rows: list[Row], path: Path) -> None:
     # The same results give the same file.
     with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name, "font.size": 8}):
         figure, axes = pyplot.subplots(
-            1, len(panels), figsize=(4 + 3 * len(panels), 0.6 + 0.6 * len(rows)), sharey=True, squeeze=False
+            1,
+            len(panels),
+            figsize=(4 + 3 * len(panels), 1 + 0.5 * len(rows)),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
         )
         for axis, (title, values) in zip(axes[0], panels, strict=True):
             for number, name in enumerate(names):
@@ -182,8 +187,7 @@ def draw(rows: list[Row], path: Path) -> None:
         axes[0][0].set_yticks(range(len(rows)), [row["row"] for row in rows])
         axes[0][0].invert_yaxis()
         axes[0][0].set_xlabel("dotted: the limit of the matrix products")
-        axes[0][-1].legend(frameon=False, fontsize=7)
-        figure.tight_layout()
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names))
         figure.savefig(path, metadata={"Date": None})
         pyplot.close(figure)
 
