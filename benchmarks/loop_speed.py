@@ -148,7 +148,7 @@ def predicting(
     videomae.VideoMAEForVideoClassification(videomae.VideoMAEConfig(**config)).save_pretrained(output)
     videomae.VideoMAEImageProcessor().save_pretrained(output)
     checkpoint, times = videomae.Checkpoint.open(output), list[float]()
-    number = 4 * options.steps
+    number = options.steps * options.batch_size // 2
     repeat(packed, number)
     with Utilization(device, lambda: len(times) > number // 6) as utilization:
         checkpoint.predict(

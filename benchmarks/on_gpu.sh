@@ -54,13 +54,13 @@ results=(--device "$device" --results "$output")
 model=("$python" benchmarks/model_speed.py "${results[@]}" --row-seconds 5)
 model+=(${V1:+--v1 "$V1"} ${V2:+--v2 "$V2"} --rows)
 base=$size/$precision
-step model-plain 120 "${model[@]}" "pretrain/$base/$batch" "finetune/$base/$half" "classify/$base/$batch"
-step model-compiled 180 "${model[@]}" {"pretrain/$base/$batch","finetune/$base/$half","classify/$base/$batch"}/compiled
-step loop 180 "$python" benchmarks/loop_speed.py "${results[@]}" --size "$size" --batch-size $((2 * batch)) --steps "$steps"
+step model-plain 90 "${model[@]}" "pretrain/$base/$batch" "finetune/$base/$half" "classify/$base/$batch"
+step model-compiled 240 "${model[@]}" {"pretrain/$base/$batch","finetune/$base/$half","classify/$base/$batch"}/compiled
+step loop 150 "$python" benchmarks/loop_speed.py "${results[@]}" --size "$size" --batch-size $((2 * batch)) --steps "$steps"
 step model-memory 60 "${model[@]}" "pretrain/$base/$((4 * batch))" "finetune/$base/$((2 * batch))" "dual/$base/$batch"
 step model-large 90 "${model[@]}" "pretrain/$large/$precision/$batch" "finetune/$large/$precision/$quarter" \
     "classify/$large/$precision/$batch"
-step pipeline 60 "$python" benchmarks/pipeline_speed.py "${results[@]}" --size "$size" --row-seconds 5 --rows video startup
+step pipeline 45 "$python" benchmarks/pipeline_speed.py "${results[@]}" --size "$size" --row-seconds 5 --rows video startup
 step inference 75 "$python" benchmarks/inference_speed.py "${results[@]}" --size "$size" --precision "$precision" \
     --videos 1024 --views 0,8 --rounds 2 --jobs predict
 step augmentation 45 "$python" benchmarks/augmentation_speed.py "${results[@]}"
