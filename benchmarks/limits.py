@@ -40,15 +40,16 @@ class Product:
 
 @dataclass(frozen=True)
 class AttentionProducts:
-    """Scores, and the sums that they weigh: `heads` of all clips of a batch, each (tokens, width)."""
+    """Scores, and the sums that they weigh: `heads` of all clips of a batch, (queries, width) and (tokens, width)."""
 
     heads: int
+    queries: int
     tokens: int
     width: int
 
     @property
     def forward_flops(self) -> int:
-        return 4 * self.heads * self.tokens**2 * self.width
+        return 4 * self.heads * self.queries * self.tokens * self.width
 
     @property
     def backward_flops(self) -> int:
@@ -56,7 +57,7 @@ class AttentionProducts:
 
 
 def products(row: Row) -> Iterator[tuple[int, Product | AttentionProducts]]:
-    """How often a forward pass of the whole batch has which product."""
+    """How often a forward pass of the whole batch has which product; all that it cannot do without."""
     config, batch = row.config, row.batch_size
     num_time, height, width = row.grid
     num_tokens = num_time * height * width
@@ -64,27 +65,34 @@ def products(row: Row) -> Iterator[tuple[int, Product | AttentionProducts]]:
     visible = num_tokens if row.job in FROM_PIXELS else num_time * (height * width - int(0.9 * height * width))
     wide = config["hidden_size"]
     yield 1, Product(batch * visible, values, wide, from_pixels=True)
-    sizes = config["num_hidden_layers"], wide, config["intermediate_size"], config["num_attention_heads"]
-    yield from layers(batch, visible, *sizes)
+    sizes = wide, config["intermediate_size"], config["num_attention_heads"]
+    yield from layers(config["num_hidden_layers"], batch, visible, visible, *sizes)
     if row.job in FROM_PIXELS:
         yield 1, Product(batch, wide, config["num_labels"])
         return
     narrow = config["decoder_hidden_size"]
     rebuilt = num_tokens // 2 if row.job == "dual" else num_tokens - visible
     yield 1, Product(batch * visible, wide, narrow)
-    sizes = config["decoder_num_hidden_layers"], narrow, config["decoder_intermediate_size"]
-    yield from layers(batch, visible + rebuilt, *sizes, config["decoder_num_attention_heads"])
+    sizes = narrow, config["decoder_intermediate_size"], config["decoder_num_attention_heads"]
+    tokens = visible + rebuilt
+    yield from layers(config["decoder_num_hidden_layers"] - 1, batch, tokens, tokens, *sizes)
+    yield from layers(1, batch, rebuilt, tokens, *sizes)  # of the last one no more comes out
     yield 1, Product(batch * rebuilt, narrow, values)
 
 
 def layers(
-    batch: int, tokens: int, number: int, width: int, mlp_width: int, heads: int
+    number: int, batch: int, queries: int, tokens: int, width: int, mlp_width: int, heads: int
 ) -> Iterator[tuple[int, Product | AttentionProducts]]:
-    yield number, Product(batch * tokens, width, 3 * width)  # queries, keys and values in one
-    yield number, AttentionProducts(batch * heads, tokens, width // heads)
-    yield number, Product(batch * tokens, width, width)
-    yield number, Product(batch * tokens, width, mlp_width)
-    yield number, Product(batch * tokens, mlp_width, width)
+    """Of layers that take `tokens` and give the last `queries` of them."""
+    if queries == tokens:
+        yield number, Product(batch * tokens, width, 3 * width)  # queries, keys and values in one
+    else:
+        yield number, Product(batch * queries, width, width)
+        yield number, Product(batch * tokens, width, 2 * width)
+    yield number, AttentionProducts(batch * heads, queries, tokens, width // heads)
+    yield number, Product(batch * queries, width, width)
+    yield number, Product(batch * queries, width, mlp_width)
+    yield number, Product(batch * queries, mlp_width, width)
 
 
 def flops(row: Row) -> int:
@@ -118,8 +126,10 @@ def product_seconds(
 
 
 def attention_seconds(product: AttentionProducts, trains: bool, dtype: torch.dtype, device: torch.device) -> float:
-    shape = (1, product.heads, product.tokens, product.width)
-    query, key, value, gradient = (torch.randn(shape, device=device, dtype=dtype) for _ in range(4))
+    query, gradient, key, value = (
+        torch.randn(1, product.heads, tokens, product.width, device=device, dtype=dtype)
+        for tokens in (product.queries, product.queries, product.tokens, product.tokens)
+    )
     queries = query.clone().requires_grad_(trains), key.clone().requires_grad_(trains), value.requires_grad_(trains)
 
     def fused() -> None:
@@ -133,7 +143,8 @@ def attention_seconds(product: AttentionProducts, trains: bool, dtype: torch.dty
         if trains:
             scores.mT @ gradient  # of the values
             scores_gradient = gradient @ value.mT
-            return (scores_gradient @ key) + (scores_gradient.mT @ query)
+            scores_gradient @ key
+            scores_gradient.mT @ query
         return context
 
     fused_seconds = fastest(fused, device)

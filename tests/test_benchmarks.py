@@ -60,9 +60,14 @@ def test_flops_of_the_published_network() -> None:
 
 
 def test_attention_counts_scores_and_sums() -> None:
-    product = limits.AttentionProducts(heads=3, tokens=10, width=4)
-    assert product.forward_flops == 3 * 2 * (2 * 10 * 10 * 4)
-    assert product.backward_flops == 3 * 4 * (2 * 10 * 10 * 4)
+    product = limits.AttentionProducts(heads=3, queries=7, tokens=10, width=4)
+    assert product.forward_flops == 3 * 2 * (2 * 7 * 10 * 4)
+    assert product.backward_flops == 3 * 4 * (2 * 7 * 10 * 4)
+
+
+def test_products_are_timed_forward_and_back() -> None:
+    for product in (limits.Product(6, 5, 4), limits.AttentionProducts(heads=3, queries=7, tokens=10, width=4)):
+        assert 0 < limits.product_seconds(product, True, torch.float32, CPU) < 1
 
 
 def test_rows_are_read_from_words() -> None:
