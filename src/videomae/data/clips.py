@@ -31,8 +31,8 @@ from videomae.processing.rand_augment import DrawnOperations
 from videomae.video import ClipSampling, FrameReader, ReadLimits, VideoSource, fit_channels, open_video
 
 # Frames of no more than this in all are cut at once; of 208 × 208 pixels and more, each by itself.
-# Of those that are augmented whole, shrunk before, so many that what is worked out for a view serves several.
-_GATHERED_BYTES, _AUGMENTED_BYTES = 1 << 18, 1 << 22
+# Of those that are augmented whole, shrunk before, a clip of 16: what is worked out for a view then serves all of it.
+_GATHERED_BYTES, _AUGMENTED_BYTES = 1 << 18, 10 << 20
 
 logger = logging.getLogger("videomae")
 
