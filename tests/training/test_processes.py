@@ -95,9 +95,12 @@ def test_pretraining_by_two_is_pretraining_by_one(uneven: Path, tmp_path: Path, 
     assert (tmp_path / "two" / "report.html").exists()
 
 
-@pytest.mark.parametrize("batch_size", [4, 10])
-def test_finetuning_by_two_is_finetuning_by_one(uneven: Path, colors: Path, tmp_path: Path, batch_size: int) -> None:
-    changes = {"batch_size": batch_size, "epochs": 2, "learning_rate": 1e-2}
+@pytest.mark.parametrize(
+    "changes",
+    [{"batch_size": 4, "rand_augment": "rand-m7-n4-mstd0.5-inc1", "augment_on": "device"}, {"batch_size": 10}],
+)
+def test_finetuning_by_two_is_finetuning_by_one(uneven: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    changes = {"epochs": 2, "learning_rate": 1e-2, **changes}
     data = tmp_path / "data"
     data.mkdir()
     (data / "train").symlink_to(uneven)
