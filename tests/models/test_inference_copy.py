@@ -152,6 +152,32 @@ def test_bipartite_soft_matching_against_loops(num_tokens: int, num_merged: int)
             assert (place[clip, group] == number).all()
 
 
+@pytest.mark.parametrize("shortcuts", [{"merge_tokens": 2}, {"int8": True}, {"int8": True, "merge_tokens": 2}])
+def test_in_bf16(shortcuts: dict[str, Any]) -> None:
+    """Where `auto` takes bf16, all that is not int8 runs in it; and weights may be of that type."""
+    model = make(VideoMAEForVideoClassification)
+    exact = output(inference_copy(model, merge_tokens=shortcuts.get("merge_tokens", 0)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = output(inference_copy(model, **shortcuts))
+
+    assert (found - exact).norm() < 0.1 * exact.norm()
+    with torch.inference_mode():
+        clips = torch.randn(2, 4, 3, 16, 16).bfloat16()
+        assert (
+            inference_copy(make(VideoMAEForVideoClassification).bfloat16(), **shortcuts)(clips).logits.isfinite().all()
+        )
+
+
+def test_means_of_many_half_precision_tokens() -> None:
+    x = torch.full((1, 601, 1), 1.0, dtype=torch.bfloat16)
+    sizes = torch.full((1, 601), 3.0)
+
+    found, new_sizes = merge(x, sizes, torch.zeros(1, 601, dtype=torch.long), 1)
+
+    assert found.dtype == torch.bfloat16
+    assert (found.item(), new_sizes.item()) == (1.0, 1803.0)
+
+
 def test_each_clip_is_merged_for_itself() -> None:
     model = inference_copy(make(VideoMAEForVideoClassification), merge_tokens=3)
     clips = torch.randn(3, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -182,10 +182,11 @@ def merge(x: Tensor, sizes: Tensor | None, place: Tensor, num_places: int) -> tu
     """
     if sizes is None:
         sizes = x.new_ones(x.shape[:2], dtype=torch.float32)
-    summed = x.new_zeros(len(x), num_places, x.shape[2])
-    summed.scatter_add_(1, place[..., None].expand_as(x), x * sizes[..., None].to(x.dtype))
+    # In float32: half types hold neither such sums nor sizes above 256.
+    summed = sizes.new_zeros(len(x), num_places, x.shape[2])
+    summed.scatter_add_(1, place[..., None].expand_as(x), x.float() * sizes[..., None])
     new_sizes = sizes.new_zeros(len(x), num_places).scatter_add_(1, place, sizes)
-    return summed / new_sizes[..., None].to(x.dtype), new_sizes
+    return (summed / new_sizes[..., None]).to(x.dtype), new_sizes
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
