@@ -4,7 +4,7 @@ An arm is a mask kind and ratio ("tube 0.9"), "scratch" (the same fine-tuning st
 equal compute" (as many more epochs on the same labeled clips as pre-training took time: CPU time on a CPU, so that a
 machine that others use too does not matter). "tube 0.9, 4 labels" and "scratch, 4 labels" fine-tune, in as many steps,
 on 4 clips of each class (and of each group, where the experiment has groups), drawn anew for each seed. "tube 0.9,
-probes" and "scratch, probes" are k-NN, linear and attentive probes of the frozen encoder, pre-trained and untrained.
+probes" and "scratch, probes" are probes of the frozen encoder, pre-trained and untrained, on all labeled clips.
 
 Of every run the last epoch counts, nothing is chosen on the test clips. What the folder holds finished is not done
 again, so that a run can be stopped and continued, arm by arm and seed by seed; every call writes the table of all that
@@ -23,6 +23,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ from results import RESULTS, write_results
 
 from videomae.checkpoint import Checkpoint
 from videomae.core.device import choose_device
+from videomae.data.clips import label_indices
 from videomae.datasets.manifest import read_manifest
 from videomae.evaluation.probe_data import probe_checkpoint
 from videomae.evaluation.probes import METHODS, ProbeOptions
@@ -94,6 +96,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="keep clips and runs here")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=None, help="by default all, in the order of the table")
+    parser.add_argument("--probes", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--num-workers", type=int, default=None, help="default: 0 on a CPU, else one for each core")
     for name in ("pretrain", "finetune"):
@@ -137,12 +140,15 @@ def run_experiment(experiment: Experiment, options: argparse.Namespace, *, few: 
             if kept.exists() or time.monotonic() - begin > 60 * options.minutes:
                 continue
             kept.parent.mkdir(parents=True, exist_ok=True)
-            row = {"arm": arm, "seed": seed, **_Runs(experiment, kept.parent, seed).measure(arm)}
-            kept.write_text(json.dumps(row))
-            print("  ".join(f"{key} {value}" for key, value in row.items() if key != "right"), flush=True)
-    rows = [json.loads(path.read_text()) for path in sorted(options.output.glob("seed-*/*.json"))]
-    order = arms_of(experiment, few)
-    rows.sort(key=lambda row: (order.index(row["arm"]) if row["arm"] in order else len(order), row["seed"]))
+            runs = _Runs(experiment, kept.parent, seed)
+            found = runs.probe(arm, options.probes) if arm.endswith(PROBES) else [{"arm": arm, **runs.measure(arm)}]
+            kept.write_text(json.dumps([{"seed": seed, **row} for row in found]))
+            for row in found:
+                print("  ".join(f"{key} {value}" for key, value in row.items() if key != "right"), flush=True)
+    paths = sorted(options.output.glob("seed-*/*.json"), key=lambda path: path.stem)
+    order = [_file_name(arm) for arm in arms_of(experiment, few)]
+    paths.sort(key=lambda path: order.index(path.stem) if path.stem in order else len(order))
+    rows = [row for path in paths for row in json.loads(path.read_text())]
     pairs = compare(rows, experiment.mask)
     print(table(rows, pairs))
     settings = {"pretrain": experiment.pretrain.to_dict(), "finetune": experiment.finetune.to_dict()}
@@ -163,8 +169,6 @@ class _Runs:
     def measure(self, arm: str) -> dict[str, Any]:
         """Top-1 on the test clips, which of them are right, and the seconds of training."""
         start, _, what = arm.partition(", ")
-        if what == PROBES:
-            return self._probed(self._pretrained(start)[0])
         name, recipe, training = _file_name(arm), self.experiment.finetune, self.experiment.labeled
         if what.endswith(" labels"):
             whole = len(training)
@@ -203,27 +207,33 @@ class _Runs:
     def _pretrained(self, mask: str) -> tuple[Path, float, float]:
         """The encoder, seconds and loss of pre-training with a mask; of "scratch" an untrained one."""
         folder = self.folder / f"{_file_name(mask)}-pretrained"
-        kept = folder.with_suffix(".kept")
+        kept = self.folder / f"{folder.name}.kept"
         if not kept.exists():
             kind, ratio = MASKS.get(mask, ("random", 0.9))
             recipe = replace(self.experiment.pretrain, seed=self.seed, mask=kind, mask_ratio=ratio)
-            if mask == SCRATCH:
-                recipe = replace(recipe, epochs=1, views=1, learning_rate=0.0, min_learning_rate=0.0)
-                recipe = replace(recipe, start_learning_rate=0.0)
-            data = _write_list(self.folder / "unlabeled.csv", self.experiment.unlabeled)
+            clips, name = self.experiment.unlabeled, "unlabeled"
+            if mask == SCRATCH:  # one step at a rate of zero
+                rates = ("learning_rate", "min_learning_rate", "start_learning_rate", "warmup_epochs")
+                recipe = replace(recipe, epochs=1, **dict.fromkeys(rates, 0.0))
+                clips, name = clips[: recipe.batch_size], "one-step"
+            data = _write_list(self.folder / f"{name}.csv", clips)
             result, seconds = self._timed(lambda: pretrain(data, folder, recipe))
             kept.write_text(json.dumps({"seconds": round(seconds, 1), "loss": result.loss}))
         values = json.loads(kept.read_text())
         return folder, values["seconds"], values["loss"]
 
-    def _probed(self, encoder: Path) -> dict[str, float]:
+    def probe(self, arm: str, methods: Sequence[str]) -> list[dict[str, Any]]:
+        """A row for each method, as of `measure`, of the encoder that an arm of probes names."""
+        start = arm.partition(", ")[0]
+        encoder = self._pretrained(start)[0]
         labeled, test = (
             read_manifest(_write_list(self.folder / f"{name}.csv", getattr(self.experiment, name)))
             for name in ("labeled", "test")
         )
-        found = {}
-        for method in METHODS:
-            result = probe_checkpoint(
+        rows = []
+        for method in methods:
+            work = partial(
+                probe_checkpoint,
                 Checkpoint.open(encoder, task="features"),
                 labeled,
                 test,
@@ -231,14 +241,22 @@ class _Runs:
                 embed=EmbedOptions(num_workers=self.experiment.pretrain.num_workers),
                 device=choose_device(self.experiment.pretrain.device),
             )
-            found[method] = result.top1[0]
-        return found
+            result, seconds = self._timed(work)
+            run = result.runs[0]
+            right = run.scores.probabilities.argmax(1) == np.array(label_indices(test.entries, result.class_names))
+            rows.append(
+                {
+                    **{"arm": f"{start}, {method} probe", "top1": run.metrics.top1, "seconds": round(seconds, 1)},
+                    **{"num_labeled": run.num_train, "right": right.astype(int).tolist()},
+                }
+            )
+        return rows
 
     def _kept_seconds(self, arm: str) -> float:
         path = self.folder / f"{_file_name(arm)}.json"
         if not path.exists():
             raise SystemExit(f"the arm {arm!r} must be finished first: its seconds are needed")
-        return float(json.loads(path.read_text())["seconds"])
+        return float(json.loads(path.read_text())[0]["seconds"])
 
     def _timed(self, work: Callable[[], Result]) -> tuple[Result, float]:
         is_cpu = self.experiment.pretrain.device == "cpu"
@@ -264,8 +282,7 @@ def compare(rows: Sequence[dict[str, Any]], mask: str) -> list[dict[str, Any]]:
     """Each arm against its counterpart from scratch, over the seeds that both have."""
     right: dict[str, dict[int, list[int]]] = defaultdict(dict)
     for row in rows:
-        if "right" in row:
-            right[row["arm"]][row["seed"]] = row["right"]
+        right[row["arm"]][row["seed"]] = row["right"]
     generator, pairs = np.random.default_rng(0), []
     for arm in right:
         if arm.startswith(SCRATCH):
@@ -293,17 +310,14 @@ def table(rows: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> st
     values: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         values[row["arm"]].append(row)
-    lines = ["| | seeds | labeled clips | epochs | top-1 | seconds of training |", "|---|---|---|---|---|---|"]
+    lines = ["| | seeds | labeled clips | epochs | top-1 | seconds in all |", "|---|---|---|---|---|---|"]
     for arm, found in values.items():
-        if "top1" in found[0]:
-            spent = statistics.mean(row["seconds"] + row.get("pretrain_seconds", 0.0) for row in found)
-            epochs = statistics.mean(row["epochs"] for row in found)
-            cells = [len(found), found[0]["num_labeled"], f"{epochs:.0f}", _spread(found, "top1"), f"{spent:.0f}"]
-            lines.append(f"| {arm} | " + " | ".join(map(str, cells)) + " |")
-    lines += ["", "| | seeds | " + " | ".join(METHODS) + " |", "|---" * (len(METHODS) + 2) + "|"]
-    for arm, found in values.items():
-        if arm.endswith(PROBES):
-            lines.append(f"| {arm} | {len(found)} | " + " | ".join(_spread(found, name) for name in METHODS) + " |")
+        spent = statistics.mean(row["seconds"] + row.get("pretrain_seconds", 0.0) for row in found)
+        epochs = f"{statistics.mean(row['epochs'] for row in found):.0f}" if "epochs" in found[0] else ""
+        top1 = [row["top1"] for row in found]
+        deviation = f" ± {statistics.stdev(top1):.1%}" if len(top1) > 1 else ""
+        cells = (len(found), found[0]["num_labeled"], epochs, f"{statistics.mean(top1):.1%}{deviation}", f"{spent:.0f}")
+        lines.append(f"| {arm} | " + " | ".join(map(str, cells)) + " |")
     lines += ["", "| | against | seeds | difference | 95 % interval |", "|---|---|---|---|---|"]
     for pair in pairs:
         low, high = pair["interval"]
@@ -318,12 +332,6 @@ def table(rows: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> st
 def _field(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     return name, json.loads(value)
-
-
-def _spread(rows: Sequence[dict[str, Any]], name: str) -> str:
-    values = [row[name] for row in rows]
-    deviation = f" ± {statistics.stdev(values):.1%}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1%}{deviation}"
 
 
 def _write_list(path: Path, clips: Sequence[Clip]) -> Path:
