@@ -43,6 +43,11 @@ TINY = VideoMAEConfig(
 )
 
 
+@pytest.fixture(autouse=True)
+def narrow_networks_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "_MIN_RECOMPUTED_WIDTH", 0)
+
+
 def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on all Linears keep their inputs, queries, keys and values are products of their own."""
     monkeypatch.setattr(network, "_is_untouched", lambda module: False)
@@ -96,6 +101,12 @@ def test_a_layer_keeps_no_input_of_its_linears() -> None:
     assert len(wide) == 1, "what the activation is of is kept, the activation is not"
     narrow = [shape for shape in kept if shape in ((3, 7, 32), (21, 32))]
     assert len(narrow) == 3, "the inputs of both norms and of the output projection are kept, the normed ones are not"
+
+
+def test_a_narrow_layer_on_a_cpu_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "_MIN_RECOMPUTED_WIDTH", 33)
+    monkeypatch.setattr(network, "linears_of", None)
+    Layer(BLOCK, "sdpa")(torch.randn(1, 4, 32))
 
 
 def test_frozen_weights_and_inputs_get_no_gradient() -> None:

@@ -15,7 +15,7 @@ from small_runs import Recorder, tiny_finetune_recipe, tiny_pretrain_recipe
 from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForPreTraining
 from videomae.models.network import Layer
-from videomae.training import compiling
+from videomae.training import run
 from videomae.training.compiling import compile_layers
 from videomae.training.run import prepare, run_to_end
 from videomae.training.tasks.classification import ClassificationTask
@@ -98,7 +98,7 @@ def test_on_one_gpu_the_last_batch_of_an_epoch_runs_uncompiled(
 
         return compiled
 
-    monkeypatch.setattr(compiling, "_is_one_gpu", lambda trainer: True)
+    monkeypatch.setattr(run, "compiles_whole", lambda device, world_size: True)
     monkeypatch.setattr(torch, "compile", compile_)
 
     def losses(name: str, compiled: bool) -> list[float]:
@@ -128,7 +128,7 @@ def test_a_network_that_cannot_be_compiled_trains_uncompiled(
     def compile_(*_: object, **__: object) -> Any:
         return broken
 
-    monkeypatch.setattr(compiling, "_is_one_gpu", lambda trainer: True)
+    monkeypatch.setattr(run, "compiles_whole", lambda device, world_size: True)
     monkeypatch.setattr(torch, "compile", compile_)
     monitor = Recorder()
     trainer = prepare(PretrainingTask(colors, tiny_pretrain_recipe(compile=True, epochs=1)), tmp_path, monitor=monitor)

@@ -16,44 +16,43 @@ from videomae.training.trainer import Trainer
 Note = Callable[[str], object]
 
 
-def compile_training(trainer: Trainer, num_encoder_tokens: int, note: Note) -> bool:
-    """Compile what a run computes in its steps; the names of `state_dict` stay.
+def compiles_whole(device: torch.device, world_size: int) -> bool:
+    """Whether a run compiles the whole network, not its layers.
 
-    On one GPU the whole network is compiled, for micro-batches of the run's size, and replayed as CUDA graphs. Several
-    processes and CPUs compile layer by layer: gradients of one layer then travel while the next one is computed, and a
-    CPU waits for no launches. Compiling happens when something first runs, so a step without consequences is tried at
-    once: where there is no compiler, or it fails, all stays as it was, and `note` gets one line.
+    It does on one GPU. Among several processes the gradients of one layer travel while the next one is computed, and a
+    CPU has no launches to wait for.
+    """
+    return device.type == "cuda" and world_size == 1
+
+
+def compile_steps(trainer: Trainer, note: Note) -> bool:
+    """Compile the network of a run as a whole, for micro-batches of the run's size, and replay it as CUDA graphs.
+
+    A step without consequences is tried at once: where there is no compiler, or it fails, all stays as it was, and
+    `note` gets one line. Validation and the names of `state_dict` are not touched.
 
     Args:
         trainer: the run, with no step taken.
-        num_encoder_tokens: of a clip, that the encoder sees.
         note: called with the reason if nothing was compiled.
 
     Returns:
         Whether steps are compiled.
     """
     recipe, model = trainer.recipe, trainer.model
-    num_clips = recipe.batch_size // (recipe.accumulation * trainer.parallel.world_size)
-    if _is_one_gpu(trainer):
-        # Gradients that are added up would have to outlive the replay that made them.
-        has_graphs = recipe.accumulation == 1
-        trainer.network = whole_network(model, num_clips * recipe.views, cuda_graphs=has_graphs)
-        try:
-            with random_state_kept(trainer.device):
-                trainer.forward_backward(_blank_batch(trainer, num_clips), 0)
-        except Exception as error:  # compilers fail in many ways; none of them is a reason not to train
-            trainer.network = model
-            _note_failure(error, note)
-            return False
-        finally:
-            trainer.optimizer.zero_grad(set_to_none=True)
-        return True
-    example = (num_clips * recipe.views, num_encoder_tokens)
-    return compile_layers(model, example, precision=recipe.precision, note=note)
-
-
-def _is_one_gpu(trainer: Trainer) -> bool:
-    return trainer.device.type == "cuda" and trainer.parallel.world_size == 1
+    num_clips = recipe.batch_size // recipe.accumulation
+    model.train()
+    # Gradients that are added up would have to outlive the replay that made them.
+    trainer.network = whole_network(model, num_clips * recipe.views, cuda_graphs=recipe.accumulation == 1)
+    try:
+        with random_state_kept(trainer.device):
+            trainer.forward_backward(_blank_batch(trainer, num_clips), 0)
+    except Exception as error:  # compilers fail in many ways; none of them is a reason not to train
+        trainer.network = model
+        _note_failure(error, note)
+        return False
+    finally:
+        trainer.optimizer.zero_grad(set_to_none=True)
+    return True
 
 
 def whole_network(model: Any, num_clips: int, *, cuda_graphs: bool) -> Callable[..., Any]:
@@ -78,6 +77,8 @@ def whole_network(model: Any, num_clips: int, *, cuda_graphs: bool) -> Callable[
 
 def compile_layers(model: Any, example: tuple[int, int], *, precision: str, note: Note) -> bool:
     """Compile each layer of encoder and decoder in place; all layers of a stack share what is compiled.
+
+    The names of `state_dict` stay. One layer is tried at once, as in `compile_steps`.
 
     Args:
         model: on its device, in any mode.

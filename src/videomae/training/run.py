@@ -11,7 +11,7 @@ import torch
 from videomae.core.distributed import ProcessGroup, joined_process_group
 from videomae.core.errors import ConfigError
 from videomae.recipes.recipe import AUTOMATIC, TrainingRecipe
-from videomae.training.compiling import compile_training
+from videomae.training.compiling import compile_layers, compile_steps, compiles_whole
 from videomae.training.memory import automatic_batch_size, step_memory_explained
 from videomae.training.monitor import Monitor
 from videomae.training.parallel import DataParallel
@@ -129,10 +129,14 @@ def prepare(
     folder = RunFolder(output, description, resume_anyway=resume_anyway, is_main=parallel.is_main)
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable()
+    compiles_steps = recipe.compile and compiles_whole(device, parallel.world_size)
+    if recipe.compile and not compiles_steps:
+        num_clips = recipe.batch_size // recipe.accumulation * recipe.views
+        example = (num_clips, task.num_encoder_tokens)
+        compile_layers(model, example, precision=recipe.precision, note=monitor.note)
     trainer = Trainer(task, folder, monitor, parallel, precision)
-    if recipe.compile:
-        model.train()
-        compile_training(trainer, task.num_encoder_tokens, monitor.note)
+    if compiles_steps:
+        compile_steps(trainer, monitor.note)
     return trainer
 
 
