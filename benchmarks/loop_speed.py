@@ -1,14 +1,14 @@
-"""Whole training runs from packed files, and the prediction of many videos: speed, data wait, how busy the GPU is.
+"""Whole training runs from packed files: speed, data wait, how busy the GPU is.
 
-    python benchmarks/loop_speed.py [--device cuda] [--rows pretrain/1 pretrain/4 finetune/2 predict/1] [--size base]
+    python benchmarks/loop_speed.py [--device cuda] [--rows pretrain/1 pretrain/4 finetune/2] [--size base]
         [--batch-size 64] [--steps 60] [--num-workers N]
 
-A row is JOB/VIEWS: `pretrain`, `finetune` (with the published augmentation) or `predict`, with so many views of each
-decoded clip; `finetune/2/workers`, `/device` and `/whole` say where RandAugment runs. Videos of 640×360 are made and
-packed before; each is read many times. Seconds are per view; the limit is that of the matrix products (limits.py).
-"data wait" is the share of the time in which the device had nothing to do for want of clips, "GPU busy" what nvidia-smi
-reports. The first sixth of a run, in which workers start and kernels are chosen, does not count. `loop_overhead.py` has
-what the loop adds to bare steps on clips in memory.
+A row is JOB/VIEWS: `pretrain` or `finetune` (with the published augmentation), with so many views of each decoded
+clip; `finetune/2/workers`, `/device` and `/whole` say where RandAugment runs. Videos of 640×360 are made and packed
+before; each is read many times. Seconds are per view; the limit is that of the matrix products (limits.py). "data wait"
+is the share of the time in which the device had nothing to do for want of clips, "GPU busy" what nvidia-smi reports.
+The first sixth of a run, in which workers start and kernels are chosen, does not count. `loop_overhead.py` has what the
+loop adds to bare steps on clips in memory, `inference_speed.py` the prediction of many videos.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,8 +57,7 @@ def main() -> None:
         for text in options.rows:
             job, views, *options.augmented = text.split("/")
             try:
-                measure = predicting if job == "predict" else training
-                found = measure(job, int(views), options, device, packed, folder / text.replace("/", "-"))
+                found = training(job, int(views), options, device, packed, folder / text.replace("/", "-"))
             except Exception as error:  # one row costs no other one
                 print(f"{text} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
                 continue
@@ -72,7 +70,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     on_gpu = parser.parse_known_args()[0].device.startswith("cuda")
-    parser.add_argument("--rows", nargs="+", default=["pretrain/1", "pretrain/4", "finetune/2", "predict/1"])
+    parser.add_argument("--rows", nargs="+", default=["pretrain/1", "pretrain/4", "finetune/2"])
     parser.add_argument("--size", default="base" if on_gpu else "small")
     parser.add_argument("--batch-size", type=int, default=64 if on_gpu else 4, help="views; half of it in fine-tuning")
     parser.add_argument("--steps", type=int, default=120 if on_gpu else 12, help="of a run")
@@ -138,32 +136,6 @@ def training(
     speed = speed_of_run(lines()[1:])
     title = f"{job} run {row.size} {row.precision} batch {batch_size} × {views} views {where}".strip()
     return as_row(title, speed.clips_per_second * views, row, device, utilization, speed.data_wait_share)
-
-
-def predicting(
-    job: str, views: int, options: argparse.Namespace, device: torch.device, packed: Path, output: Path
-) -> Found:
-    """Labels of many videos; the model is opened before."""
-    config = Row("classify", options.size, options.precision, 1).config
-    videomae.VideoMAEForVideoClassification(videomae.VideoMAEConfig(**config)).save_pretrained(output)
-    videomae.VideoMAEImageProcessor().save_pretrained(output)
-    checkpoint, times = videomae.Checkpoint.open(output), list[float]()
-    number = options.steps * options.batch_size // 2
-    repeat(packed, number)
-    with Utilization(device, lambda: len(times) > number // 6) as utilization:
-        checkpoint.predict(
-            packed,
-            clips=views,
-            device=str(device),
-            precision=options.precision,
-            num_workers=options.num_workers,
-            progress=False,
-            on_result=lambda _: times.append(time.perf_counter()),
-        )
-    counted = times[number // 6 :]
-    rate = views * (len(counted) - 1) / (counted[-1] - counted[0])
-    row = Row("classify", options.size, options.precision, 8)
-    return as_row(f"predict many {row.size} {row.precision}, {views} views", rate, row, device, utilization, None)
 
 
 def as_row(
