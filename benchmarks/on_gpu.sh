@@ -9,7 +9,7 @@
 # are installed into that Python, so let it be one to throw away.
 # OUTPUT gets a log of each step and the results, each row as soon as it is measured. It ends with 1 where a step of
 # tests failed. V1=FOLDER V2=FOLDER add the original code bases (which need timm); DATA=FOLDER with the splits train and
-# val (see learning/actions.py) the experiment on real clips.
+# val (see learning/actions.py) the experiment on real clips; LIPS=FOLDER that on lip-read words (learning/lips.py).
 # A trial without a GPU: DEVICE=cpu SIZE=tiny LARGE=tiny PRECISION=fp32 BATCH=2 STEPS=6 benchmarks/on_gpu.sh OUTPUT 12
 set -uo pipefail
 mkdir -p "$1"
@@ -77,5 +77,10 @@ OMP_NUM_THREADS=1 step test-suite "$limit" "${tests[@]}" -n "$workers" --dist lo
 if [[ -n ${DATA:-} ]]; then
     step actions "$limit" "$python" benchmarks/learning/actions.py "$DATA" --output "$output/runs" --device "$device" \
         --size small --image-size 112 --num-frames 16 --pretrain-epochs 400 --learning-rate 1.5e-3 --finetune-epochs 50
+fi
+if [[ -n ${LIPS:-} ]]; then
+    step lips "$limit" "$python" benchmarks/learning/lips.py "$LIPS" --output "$output/lips" --device "$device" \
+        --pretrain epochs=30 batch_size=64 learning_rate=6e-3 --finetune epochs=10 batch_size=32 learning_rate=8e-3 \
+        --minutes 9 --results "$output"
 fi
 exit $failed
