@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from numbers import Integral
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, get_args
 
 from rich.progress import Progress
 
@@ -57,6 +57,12 @@ class Views:
                     expected="one of them",
                     hint="leave one out",
                 )
+        if self.precision not in get_args(InferencePrecisionName):
+            raise ConfigError(
+                f"--precision {self.precision}",
+                expected=" or ".join(get_args(InferencePrecisionName)),
+                hint="auto chooses what is fast",
+            )
         if not 0 < self.read_limit_seconds < math.inf:
             raise ConfigError(
                 f"--read-limit-seconds {self.read_limit_seconds}", expected="more than 0", hint="60 is the default"

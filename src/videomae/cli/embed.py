@@ -69,6 +69,7 @@ def run(arguments: list[str]) -> int:
         }
         if features.errors:
             document["error"] = describe_error(features.errors[0])
+            document["broken"] = [{"reason": str(error)} for error in features.errors]
         print_json(document)
     else:
         size = " × ".join(map(str, features.feature_shape))

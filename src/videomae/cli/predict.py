@@ -54,6 +54,8 @@ def run(arguments: list[str]) -> int:
         document: dict[str, object] = {"videos": [_as_json(result) for result in good]}
         if results.errors:
             document["error"] = describe_error(results.errors[0])
+            broken = [result for result in results if result.error is not None]
+            document["broken"] = [{"path": str(result.path), "reason": str(result.error)} for result in broken]
         print_json(document)
     elif len(results) == 1:
         _print_one(results[0])

@@ -13,8 +13,20 @@ from videomae.core.machine import available_memory_bytes
 if TYPE_CHECKING:
     import torch
 
-# Of torch's own errors that are not `torch.OutOfMemoryError`: of the CPU, of cuBLAS and cuDNN, of MPS, of C++.
-_TEXTS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED", "std::bad_alloc")
+# Of errors that are neither a MemoryError nor a `torch.OutOfMemoryError`: of torch's CPU allocator, of cuBLAS and cuDNN,
+# of MPS, of C++, of oneDNN, and of libraries that do not fit into memory themselves.
+_TEXTS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "std::bad_alloc",
+    "could not create a primitive",
+    "failed to map segment",
+    "Cannot allocate memory",
+)
+# What such an error may be.
+MEMORY_ERRORS = (RuntimeError, MemoryError, OSError, ImportError)
 _ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+ ?[KMGT]?i?B|\d+ bytes)")
 
 # Of a network that is given a single clip.
@@ -29,7 +41,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, of the processor or of a device."""
     if isinstance(error, MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _TEXTS)
+    return isinstance(error, MEMORY_ERRORS) and any(text in str(error) for text in _TEXTS)
 
 
 def out_of_memory(error: BaseException, what: str, *, hint: str, device: torch.device | None = None) -> OutOfMemory:
@@ -51,7 +63,9 @@ def out_of_memory(error: BaseException, what: str, *, hint: str, device: torch.d
         facts += [f"{gigabytes(used_bytes(device))} in use", f"{gigabytes(available_bytes(device))} free"]
     where = "" if kind == "cpu" else f" on {device}"
     shown = ", ".join(filter(None, facts))
-    return OutOfMemory(f"{what}, out of memory{where}{f' ({shown})' if shown else ''}", expected="less", hint=hint)
+    return OutOfMemory(
+        f"{what}, out of memory{where}{f' ({shown})' if shown else ''}", expected="as much as is free", hint=hint
+    )
 
 
 @contextmanager
@@ -59,7 +73,7 @@ def memory_errors_explained(what: str, *, hint: str, device: torch.device | None
     """Within it, an error of memory that runs out becomes one line; arguments are those of `out_of_memory`."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except MEMORY_ERRORS as error:
         if not is_out_of_memory(error):
             raise
         raise out_of_memory(error, what, hint=hint, device=device) from error

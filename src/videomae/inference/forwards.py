@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videomae.core.device import send
 from videomae.core.errors import CheckpointError, VideoError
-from videomae.core.memory import LESS_MEMORY, available_bytes, is_out_of_memory, out_of_memory
+from videomae.core.memory import LESS_MEMORY, MEMORY_ERRORS, available_bytes, is_out_of_memory, out_of_memory
 from videomae.data.loader import ClipBatch
 from videomae.models.config import VideoMAEConfig
 
@@ -148,7 +148,7 @@ class _Forwards:
             try:
                 with torch.inference_mode():
                     return torch.cat([self._network(part) for part in views.split(self._num_views)])
-            except (RuntimeError, MemoryError) as error:
+            except MEMORY_ERRORS as error:
                 if not is_out_of_memory(error):
                     raise
                 number, clip = min(self._num_views, len(views)), " × ".join(map(str, views.shape[1:]))

@@ -94,7 +94,9 @@ class RandAugment:
         ):
             if not fits:
                 raise ConfigError(
-                    f"{name}={getattr(self, name)!r} of RandAugment", expected=expected, hint=f"change {name}"
+                    f"{name}={getattr(self, name)!r} of RandAugment",
+                    expected=expected,
+                    hint="change its specification, such as rand-m7-n4-mstd0.5-inc1",
                 )
 
     @classmethod

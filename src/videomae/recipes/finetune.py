@@ -25,7 +25,8 @@ class FinetuneRecipe(TrainingRecipe):
     epochs: int = 50
     """Passes over the data."""
     batch_size: int = 16
-    """Clips per optimizer step, over all devices."""
+    """Clips per optimizer step, over all devices; auto (-1) tries steps, and takes the largest power of two that fits
+    into memory (at most 256, and 16 steps an epoch). The learning rate follows the batch size."""
     learning_rate: float = 5e-3
     """Peak learning rate for a batch of 256 clips; the run uses this × batch size / 256."""
     min_learning_rate: float = 1e-5

@@ -17,6 +17,7 @@ from videomae.core.device import random_state_kept
 from videomae.core.errors import ConfigError
 from videomae.core.memory import (
     LESS_MEMORY,
+    MEMORY_ERRORS,
     available_bytes,
     gigabytes,
     is_out_of_memory,
@@ -46,7 +47,7 @@ def step_memory_explained(trainer: Trainer) -> Iterator[None]:
     recipe, world_size = trainer.recipe, trainer.parallel.world_size
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except MEMORY_ERRORS as error:
         if not is_out_of_memory(error):
             raise
         micro_batch = -(-recipe.batch_size // (recipe.accumulation * world_size))
@@ -122,7 +123,7 @@ def automatic_batch_size(task: Task, recipe: TrainingRecipe, device: torch.devic
     if device.type == "cuda":
         torch.cuda.empty_cache()
     if found == most_at_once:
-        why = f"the most for {len(task.manifest)} clips, whatever fits"
+        why = f"more is not taken for an epoch of {len(task.manifest)} clips; memory is not the limit"
     return found * unit, why
 
 
@@ -206,7 +207,8 @@ class _Trial:
         budget = _USED_SHARE * free - 5 * self._weight_bytes - self._exchange_bytes
         fitting = 1 + max(0, int(budget // each))
         found = min(most, 1 << (fitting.bit_length() - 1))
-        return found, f"the most that fits: each clip takes {gigabytes(each)}, and {gigabytes(max(0, free))} are free"
+        left = gigabytes(max(0, int(budget)))
+        return found, f"the most that fits: each clip takes {gigabytes(each)}, and {left} are free for clips"
 
 
 def _peak_of(step: Callable[[], object]) -> int:
