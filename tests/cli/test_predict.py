@@ -137,6 +137,7 @@ def test_a_bad_file_does_not_keep_the_others_from_their_answer(
     document = json.loads(commands.out)
     assert [video["path"] for video in document["videos"]] == [str(clip)]
     assert set(document["error"]) == {"value", "expected", "hint"}
+    assert [broken["path"] for broken in document["broken"]] == [str(bad_files["text"]), str(bad_files["empty"])]
 
 
 def test_files_that_are_all_bad(commands: Commands, finetuned: FinetuneResult, bad_files: dict[str, Path]) -> None:

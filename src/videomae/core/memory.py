@@ -13,8 +13,8 @@ from videomae.core.machine import available_memory_bytes
 if TYPE_CHECKING:
     import torch
 
-# Of errors that are neither a MemoryError nor a `torch.OutOfMemoryError`: of torch's CPU allocator, of cuBLAS and cuDNN,
-# of MPS, of C++, of oneDNN, and of libraries that do not fit into memory themselves.
+# Of errors that are neither MemoryError nor `torch.OutOfMemoryError`: of torch's CPU allocator, of cuBLAS and cuDNN, of
+# MPS, of C++, of oneDNN, and of libraries that do not fit into memory themselves.
 _TEXTS = (
     "can't allocate memory",
     "not enough memory",
