@@ -182,3 +182,9 @@ def test_the_last_decoder_layer_computes_rebuilt_tokens_alone(monkeypatch: pytes
     assert seen == [int(mask[0].sum()), mask.shape[1]]
     assert torch.allclose(found.logits, expected.logits, atol=1e-6)
     assert_equal(few, gradients(model, expected.loss), 1e-5)
+
+
+def test_a_device_without_autocast() -> None:
+    layer = Layer(BLOCK, "sdpa").to("meta")
+    layer(torch.empty(1, 4, 32, device="meta", requires_grad=True))[0].sum().backward()
+    assert layer.intermediate.dense.weight.grad.shape == (64, 32)

@@ -7,6 +7,8 @@ keep: with the plain path, autograd keeps 64 values for each token and channel o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,12 +47,13 @@ class _Linears(torch.autograd.Function):
         ctx.prologue, ctx.num_inputs = prologue, num_inputs
         inputs, weights, biases = tensors[:num_inputs], tensors[num_inputs::2], tensors[num_inputs + 1 :: 2]
         kind = inputs[0].device.type
-        ctx.autocast = {"device_type": kind, "enabled": torch.is_autocast_enabled(kind)}
+        ctx.autocast = nullcontext
         ctx.save_for_backward(*inputs, *weights)
         hidden = prologue(*inputs)
-        if ctx.autocast["enabled"]:
-            ctx.autocast["dtype"] = torch.get_autocast_dtype(kind)
-            hidden = hidden.to(ctx.autocast["dtype"])  # once for all Linears
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+            ctx.autocast = partial(torch.autocast, kind, dtype=dtype)
+            hidden = hidden.to(dtype)  # once for all Linears
         return tuple(F.linear(hidden, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
     @staticmethod
@@ -60,7 +63,7 @@ class _Linears(torch.autograd.Function):
         saved = ctx.saved_tensors  # to be read once, for activation checkpointing
         inputs, weights = saved[: ctx.num_inputs], saved[ctx.num_inputs :]
         needed = ctx.needs_input_grad[first:]
-        with torch.enable_grad(), torch.autocast(**ctx.autocast):
+        with torch.enable_grad(), ctx.autocast():
             inputs = [tensor.detach().requires_grad_(need) for tensor, need in zip(inputs, needed, strict=False)]
             hidden = ctx.prologue(*inputs)
         rows = hidden.detach().flatten(0, -2)
