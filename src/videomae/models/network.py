@@ -334,7 +334,8 @@ class Layer(nn.Module):
 
     def _mlp(self, hidden_states: Tensor) -> Tensor:
         norm, first, last = self.layernorm_after, self.intermediate, self.output
-        recomputes = _recomputes(hidden_states, self.attention.attention.implementation)
+        # Without a backward pass, what is before the activation need not be kept until the block's end.
+        recomputes = torch.is_grad_enabled() and _recomputes(hidden_states, self.attention.attention.implementation)
         is_known = first.activation in ACTIVATIONS.values()  # without state or randomness
         if not recomputes or not is_known or not all(map(_is_untouched, (norm, first, first.dense, last, last.dense))):
             added: Tensor = last(first(norm(hidden_states)))
