@@ -119,7 +119,7 @@ def test_an_automatic_run_is_the_run_with_that_number(
     given = pretrain(colors, tmp_path / "given", tiny_pretrain_recipe(batch_size=8))
 
     (note,) = [note for note in recorder.notes if note.startswith("batch size auto: ")]
-    assert note.startswith("batch size auto: 8 clips (the most for 18 clips")
+    assert note.startswith("batch size auto: 8 clips (more is not taken for an epoch of 18 clips")
     assert losses(found.folder) == losses(given.folder)
     recipes = [json.loads((run.folder / "recipe.json").read_text()) for run in (found, given)]
     assert recipes[0]["recipe"] == recipes[1]["recipe"]
