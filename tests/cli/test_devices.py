@@ -52,7 +52,9 @@ def test_a_precision_that_does_not_exist(commands: Commands, colors: Path, comma
 @pytest.mark.parametrize("function", [videomae.predict, videomae.embed, videomae.evaluate, videomae.reconstruct])
 def test_in_python(colors: Path, function: object) -> None:
     data = colors / "val" / "red" / "red_0.mp4" if function is videomae.reconstruct else colors
-    names = "auto or fp32 or bf16 or fp16" if function is videomae.reconstruct else "auto or bf16 or fp32 or fp16 or int8"
+    names = (
+        "auto or fp32 or bf16 or fp16" if function is videomae.reconstruct else "auto or bf16 or fp32 or fp16 or int8"
+    )
     with pytest.raises(videomae.InputError, match=rf"precision fp8.*expected {names};"):
         function(data, model="absent", precision="fp8", device="cpu")  # type: ignore[operator]
     with pytest.raises(videomae.InputError, match=r"cuda:31, which .*expected auto or cpu"):
