@@ -45,7 +45,8 @@ def main() -> None:
     results: dict[str, Any] = {"machine": machine(device), "speed": speed(options, device)}
     if options.model is not None:
         results["accuracy"] = accuracy(options)
-    write_results("faster_inference", device, {"options": vars(options), **results}, options.results)
+    shown = {name: value for name, value in vars(options).items() if name not in ("model", "data", "results")}
+    write_results("faster_inference", device, {"options": shown, **results}, options.results)
 
 
 def settings_of(merge_tokens: list[int], device: torch.device) -> dict[str, dict[str, Any]]:
