@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from compiled_networks import CONFIG
 from small_runs import Recorder, tiny_finetune_recipe, tiny_pretrain_recipe
 
-from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForPreTraining
 from videomae.models.network import Layer
 from videomae.training import run
@@ -23,20 +23,6 @@ from videomae.training.tasks.pretraining import PretrainingTask
 
 # The tracer looks at it.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-
-TINY = VideoMAEConfig(
-    hidden_size=16,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=32,
-    decoder_hidden_size=16,
-    decoder_num_hidden_layers=2,
-    decoder_num_attention_heads=2,
-    decoder_intermediate_size=32,
-    image_size=32,
-    num_frames=4,
-    num_labels=3,
-)
 
 
 def test_a_compiler_that_fails_is_told_and_training_goes_on(
@@ -56,7 +42,7 @@ def test_a_compiler_that_fails_is_told_and_training_goes_on(
 
 def test_compiled_layers_compute_the_same_under_the_same_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a compiler that only traces, so that no C++ compiler is needed."""
-    model = VideoMAEForPreTraining(TINY).train()
+    model = VideoMAEForPreTraining(CONFIG).train()
     names = list(model.state_dict())
     clips, hidden = torch.randn(2, 4, 3, 32, 32), torch.tensor([[True, False, True, False] * 2] * 2)
     expected = model(clips, hidden).loss

@@ -190,7 +190,7 @@ def _window_batches(
 
 
 def _loader(
-    clips: Any, batch_size: int, options: EmbedOptions, device: torch.device
+    clips: ViewClips | ListedClips | FrameTimes, batch_size: int, options: EmbedOptions, device: torch.device
 ) -> Generator[ClipBatch, None, None]:
     return view_loader(
         clips,

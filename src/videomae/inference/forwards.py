@@ -174,7 +174,7 @@ class _Results:
         self._name = finite
         with torch.inference_mode():
             is_finite = rows.isfinite().all()
-        # From CUDA into page-locked memory, and the GPU goes on; elsewhere the copy is waited for.
+        # From CUDA into page-locked memory, while the GPU computes; elsewhere this waits for the copy.
         is_cuda = rows.device.type == "cuda"
         self._rows, self._is_finite = (tensor.to("cpu", non_blocking=is_cuda) for tensor in (rows, is_finite))
         self._done = torch.cuda.current_stream(rows.device).record_event() if is_cuda else None

@@ -7,8 +7,9 @@ import math
 from torch import nn
 
 from videomae.core.errors import ConfigError
+from videomae.models.embeddings import PatchEmbeddings
 from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification
-from videomae.models.network import PatchEmbeddings, SelfAttention
+from videomae.models.network import SelfAttention
 
 
 def init_for_pretraining(model: VideoMAEForPreTraining) -> None:

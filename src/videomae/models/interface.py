@@ -84,7 +84,7 @@ class ModelInterface(nn.Module):
         return self.base_model.embeddings.patch_embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the patch embedding: a module of (pixel_values, visible), as `network.PatchEmbeddings`."""
+        """Replace the patch embedding: a module of (pixel_values, visible), as `embeddings.PatchEmbeddings`."""
         self.base_model.embeddings.patch_embeddings = value
 
     def get_output_embeddings(self) -> None:

@@ -14,7 +14,8 @@ from videomae.core.errors import ShapeError
 from videomae.core.tubelets import TokenSplit
 from videomae.models.checks import check_clips, check_labels, expand_head_mask, fit_labels, split_tokens
 from videomae.models.config import VideoMAEConfig
-from videomae.models.network import Decoder, Embeddings, Encoder, Recording, channel_values
+from videomae.models.embeddings import Embeddings, channel_values
+from videomae.models.network import Decoder, Encoder, Recording
 from videomae.models.outputs import BaseModelOutput, ImageClassifierOutput, VideoMAEForPreTrainingOutput
 from videomae.models.pretrained import VideoMAEPreTrainedModel
 
