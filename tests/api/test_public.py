@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,9 @@ def test_keywords_are_the_fields_of_the_recipe(kind: str) -> None:
     # One tracker may be given by its name alone.
     trackers = typing.get_args(declared.pop("trackers"))[0]
     assert listed.pop("trackers") == trackers | Sequence[trackers]
+    if "class_weights" in declared:  # one word, or weights by name, may be given as they are
+        declared.pop("class_weights")
+        assert listed.pop("class_weights") == str | Sequence[str] | Mapping[str, float]
     assert listed == declared
 
 

@@ -63,11 +63,3 @@ def notices_shown(*, always: bool = False) -> Iterator[None]:
     finally:
         _logger.removeHandler(handler)
         _logger.setLevel(level)
-
-
-def duration(seconds: float) -> str:
-    """A length of time in the unit that suits it, such as `7.5 hours`."""
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.3g} s"

@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from videomae.api._console import can_show_bars, duration
+from videomae.api._console import can_show_bars
+from videomae.core.text import duration
 from videomae.training.monitor import Monitor, StepReport
 
 _FIRST_LINE_SECONDS = 60.0

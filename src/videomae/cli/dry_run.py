@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from videomae.api._console import duration, stderr_console
+from videomae.api._console import stderr_console
 from videomae.cli.console import EXIT_DONE, print_json
+from videomae.core.text import duration
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.dry_run import DryRun
 

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from videomae.cli.arguments import parse, refuse_unknown_options
+from videomae.recipes.finetune import ALL_LAYERS
 from videomae.recipes.recipe import AUTOMATIC
 from videomae.recipes.stored import find_recipe
 
 Options = TypeVar("Options")
+
+# Words for numbers, by option.
+_NUMBERS = {("--batch-size", "auto"): AUTOMATIC, ("--freeze", "all"): ALL_LAYERS}
 
 
 def parse_with_recipe(options: type[Options], arguments: list[str], *, kind: str) -> Options:
@@ -48,11 +52,13 @@ def parse_with_recipe(options: type[Options], arguments: list[str], *, kind: str
 
 
 def _with_numbers(arguments: list[str]) -> list[str]:
-    """The arguments with the number that `--batch-size auto` stands for."""
-    found = [f"--batch-size={AUTOMATIC}" if word == "--batch-size=auto" else word for word in arguments]
-    for index, word in enumerate(found[1:], start=1):
-        if word == "auto" and found[index - 1].replace("_", "-") == "--batch-size":
-            found[index] = str(AUTOMATIC)
+    """The arguments with the numbers that `--batch-size auto` and `--freeze all` stand for."""
+    found = list(arguments)
+    for index, word in enumerate(arguments):
+        before, _, value = word.rpartition("=") if "=" in word else (arguments[index - 1] if index else "", "", word)
+        number = _NUMBERS.get((before.replace("_", "-"), value))
+        if number is not None:
+            found[index] = f"{before}={number}" if "=" in word else str(number)
     return found
 
 

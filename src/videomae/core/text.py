@@ -3,6 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[dhms])+")
+
+
+def seconds_of(text: str) -> float | None:
+    """The seconds of a length of time such as 90s, 30m, 1.5h or 1h30m; None for any other text, and for none at all."""
+    text = text.replace(" ", "").lower()
+    if not _DURATION.fullmatch(text):
+        return None
+    return sum(float(part[:-1]) * _UNITS[part[-1]] for part in re.findall(r"[0-9.]+[dhms]", text)) or None
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the unit that suits it, such as `7.5 hours`."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def readable(path: str | os.PathLike[str]) -> str:

@@ -250,6 +250,7 @@ class Layer(nn.Module):
         self.layernorm_after = nn.LayerNorm(block.width, eps=block.layer_norm_eps)
         self.intermediate = Intermediate(block)
         self.output = DenseDropout(block.mlp_width, block.width, block.dropout)
+        self.is_frozen = False  # then drop path, which regularizes what is trained, leaves it alone
 
     def forward(
         self,
@@ -345,7 +346,7 @@ class LayerStack(nn.Module):
         """
         states, attentions = [x], []
         for index, (layer, head_mask) in enumerate(zip(layers, head_masks, strict=True)):
-            scales = None if branch_scales is None else branch_scales[index]
+            scales = None if branch_scales is None or layer.is_frozen else branch_scales[index]
             num_queries = num_last if index == len(layers) - 1 else None
             if self.gradient_checkpointing and self.training and index % self.checkpoint_every == 0:
                 options = self.checkpoint_options

@@ -5,7 +5,7 @@ What each means stands with the field of the same name in `TrainingRecipe`, `Pre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 from videomae.core.choices import ImageSize, MaskName, PrecisionName, TrackerName
@@ -15,6 +15,7 @@ class TrainingFields(TypedDict, total=False):
     """Of `TrainingRecipe`."""
 
     epochs: int
+    time_budget: str
     batch_size: int
     views: int
     learning_rate: float
@@ -67,6 +68,7 @@ class FinetuneFields(TrainingFields, total=False):
     """Of `FinetuneRecipe`."""
 
     layer_decay: float
+    freeze: int
     drop_path: float
     head_dropout: float
     init_scale: float
@@ -82,4 +84,6 @@ class FinetuneFields(TrainingFields, total=False):
     min_crop_area: float
     max_crop_ratio: float
     class_balance: float
+    class_weights: str | Sequence[str] | Mapping[str, float]
+    early_stopping: int
     val_every: int

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from videomae.core.errors import ConfigError
 from videomae.core.field_texts import documented
 from videomae.recipes.recipe import TrainingRecipe, out_of_range
+
+# Of `freeze`: the whole encoder.
+ALL_LAYERS = -1
 
 
 @documented
@@ -33,6 +36,9 @@ class FinetuneRecipe(TrainingRecipe):
     """Where the cosine ends, for a batch of 256 clips."""
     layer_decay: float = 0.75
     """Layer-wise learning-rate decay: the rate of each layer as a share of that of the layer above."""
+    freeze: int = 0
+    """Freeze the embeddings and this many layers, from the first: less memory and time; all (-1) trains the head
+    alone, with augmentation; 0 trains everything."""
     drop_path: float = 0.1
     """Stochastic-depth rate of the last layer; it grows linearly from 0 at the first."""
     head_dropout: float = 0.0
@@ -64,12 +70,27 @@ class FinetuneRecipe(TrainingRecipe):
     """Maximum aspect ratio of a random crop, before it is resized to a square."""
     class_balance: float = 0.0
     """Correction of class imbalance: 0 samples classes as the data has them, 1 all equally often."""
+    class_weights: tuple[str, ...] = ()
+    """Weights of the classes in the loss: balanced (the rarer, the more), NAME=WEIGHT … (1 for the others), or a CSV
+    or JSON file of names and weights."""
+    early_stopping: int = 0
+    """Stop after this many epochs that were no better on validation than the best one; 0 disables it."""
     val_every: int = 1
     """Epochs between validations."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if str(self.freeze) == "all":  # an editor knows only numbers
+            object.__setattr__(self, "freeze", ALL_LAYERS)
+        weights: Any = self.class_weights
+        if isinstance(weights, Mapping):
+            weights = [f"{name}={weight}" for name, weight in weights.items()]
+        object.__setattr__(self, "class_weights", (weights,) if isinstance(weights, str) else tuple(weights))
 
     def faults(self) -> Iterator[ConfigError]:
         """As `TrainingRecipe.faults`."""
         yield from super().faults()
+        yield from out_of_range(self, "freeze", self.freeze >= ALL_LAYERS, "a number of layers from 0, or all")
         yield from out_of_range(self, "layer_decay", 0 < self.layer_decay <= 1, "a share above 0, up to 1")
         for name in ("label_smoothing", "drop_path", "head_dropout"):
             yield from out_of_range(self, name, 0 <= getattr(self, name) < 1, "a share from 0 to below 1")
@@ -83,3 +104,6 @@ class FinetuneRecipe(TrainingRecipe):
         fits = self.augment_on != "device" or not self.augment_before_crop
         yield from out_of_range(self, "augment_on", fits, "auto or workers with --augment-before-crop")
         yield from out_of_range(self, "val_every", self.val_every >= 1, "at least 1")
+        yield from out_of_range(self, "early_stopping", self.early_stopping >= 0, "0 or more epochs")
+        are_words = all(isinstance(word, str) for word in self.class_weights)
+        yield from out_of_range(self, "class_weights", are_words, "balanced, NAME=WEIGHT …, or a file")

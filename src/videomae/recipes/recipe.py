@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from videomae.core.choices import ImageSize, PrecisionName, TrackerName
 from videomae.core.errors import ConfigError
+from videomae.core.text import seconds_of
 
 # Of `batch_size`: what fits into memory decides.
 AUTOMATIC = -1
@@ -43,6 +44,9 @@ class TrainingRecipe:
     """Settings that the other options change: a name that `videomae recipes` lists, or a run's recipe.json."""
     epochs: int = 100
     """Passes over the data."""
+    time_budget: str = ""
+    """Length of the run, such as 30m or 1.5h: steps are timed, and as many epochs taken as fit; --epochs then does not
+    count. '' takes the epochs."""
     batch_size: int = 32
     """Clips per optimizer step, over all devices; auto (-1) tries steps, and takes the largest power of two that fits
     into memory (at most 256, and 16 steps an epoch). The learning rate follows the batch size."""
@@ -147,7 +151,8 @@ class TrainingRecipe:
     def _type_faults(self) -> Iterator[ConfigError]:
         """Every field whose value cannot be compared with its range."""
         for name, kind in get_type_hints(type(self)).items():
-            kinds, value = {kind, *get_args(kind)}, getattr(self, name)
+            # The type of what a tuple holds is for its own check.
+            kinds, value = {kind, *(() if get_origin(kind) is tuple else get_args(kind))}, getattr(self, name)
             if value is None and type(None) in kinds:
                 continue
             if name == "image_size" and isinstance(value, tuple):
@@ -178,6 +183,8 @@ class TrainingRecipe:
             self.accumulation < 1 or self.batch_size < 1 or self.batch_size % self.accumulation == 0,
             f"a number that divides the batch of {self.batch_size} clips",
         )
+        fits = not self.time_budget or seconds_of(self.time_budget) is not None
+        yield from out_of_range(self, "time_budget", fits, "a time such as 90s, 30m, 1.5h or 1h30m")
         yield from out_of_range(self, "save_minutes", self.save_minutes > 0, "a number above 0")
         yield from out_of_range(self, "num_workers", self.num_workers >= -1, "-1 (automatic) or more")
         for name in ("num_frames", "image_size", "frame_stride", "tubelet_size", "num_channels"):
@@ -208,7 +215,7 @@ class TrainingRecipe:
             choices = [
                 choice for part in (kind, *get_args(kind)) if get_origin(part) is Literal for choice in get_args(part)
             ]
-            if get_origin(kind) is tuple:
+            if get_origin(kind) is tuple and choices:
                 yield from out_of_range(
                     self, name, set(getattr(self, name)) <= set(choices), "one or more of " + ", ".join(choices)
                 )

@@ -113,7 +113,7 @@ def _try(layer: Layer, shape: tuple[int, int, int], device: torch.device, precis
         with autocast(device, precision):
             # As the stack calls it: another call would be compiled again.
             output, _ = layer(x, None, False, None, None, None)
-        torch.autograd.grad(output.float().sum(), [x, *layer.parameters()])
+        torch.autograd.grad(output.float().sum(), [x, *(p for p in layer.parameters() if p.requires_grad)])
     finally:
         layer.train(was_training)
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from videomae.core.errors import ConfigError
+
 _LAYER = re.compile(r"encoder\.layer\.(\d+)\.")
 _TOKENS = ("mask_token",)
 
@@ -54,6 +56,29 @@ def layer_of(name: str, num_layers: int) -> int:
         return 0
     layer = _LAYER.search(name)
     return int(layer[1]) + 1 if layer else num_layers + 1
+
+
+def freeze_layers(model: Any, num_layers: int) -> None:
+    """Stop training the embeddings and the first layers of the encoder: no gradients, no state in the optimizer.
+
+    Args:
+        model: a classifier.
+        num_layers: how many; -1 freezes the whole encoder.
+
+    Raises:
+        ConfigError: if the encoder has fewer layers.
+    """
+    depth = model.config.num_hidden_layers
+    if num_layers > depth:
+        raise ConfigError(
+            f"freeze={num_layers} of {depth} layers", expected=f"0 to {depth}, or all", hint="change --freeze"
+        )
+    encoder = model.base_model
+    layers = list(encoder.encoder.layer)[: None if num_layers < 0 else num_layers]
+    for module in [encoder] if num_layers < 0 else [encoder.embeddings, *layers]:
+        module.requires_grad_(False)
+    for layer in layers:
+        layer.is_frozen = True
 
 
 def make_optimizer(

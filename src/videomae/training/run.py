@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +11,16 @@ import torch
 
 from videomae.core.distributed import ProcessGroup, joined_process_group
 from videomae.core.errors import ConfigError
+from videomae.core.text import seconds_of
 from videomae.recipes.recipe import AUTOMATIC, TrainingRecipe
 from videomae.training.compiling import compile_layers, compile_steps, compiles_whole
 from videomae.training.memory import automatic_batch_size, step_memory_explained
 from videomae.training.monitor import Monitor
 from videomae.training.parallel import DataParallel
-from videomae.training.run_folder import RunFolder, batch_size_begun, entries_hash
+from videomae.training.run_folder import RunFolder, batch_size_begun, entries_hash, epochs_begun
 from videomae.training.setup import fit_batch_size, settle_precision
 from videomae.training.tasks.task import Task
+from videomae.training.time_budget import measured_epoch
 from videomae.training.trackers import check_trackers, tracked
 from videomae.training.trainer import Trainer
 from videomae.training.validation import BestEpoch
@@ -115,6 +118,8 @@ def prepare(
     if settled.batch_size == AUTOMATIC:
         settled = _settle_batch_size(task, settled, output, device, parallel.processes, monitor.note)
     settled = fit_batch_size(settled, len(task.manifest), monitor.note)
+    if settled.time_budget:
+        settled = _settle_epochs(task, settled, output, device, parallel.processes, monitor.note)
     task.build(settled, device, monitor.note)
     recipe, model = task.recipe, task.checkpoint.model
     description = {
@@ -158,6 +163,33 @@ def _settle_batch_size(
     return replace(recipe, batch_size=number)
 
 
+def _settle_epochs(
+    task: Task,
+    recipe: TrainingRecipe,
+    output: str | Path,
+    device: torch.device,
+    processes: ProcessGroup,
+    note: Callable[[str], object],
+) -> TrainingRecipe:
+    """The recipe with as many epochs as fit into its time budget; a run that is resumed keeps its number.
+
+    The warm-up keeps its share of the run.
+    """
+    begin = time.perf_counter()
+    budget = seconds_of(recipe.time_budget)
+    assert budget is not None
+    epochs = processes.from_main(processes.on_main(lambda: epochs_begun(output, recipe.time_budget)))
+    if epochs is None:
+        note(f"time budget {recipe.time_budget}: timing some steps")
+        found = processes.gather(measured_epoch(task, recipe, device, processes.world_size, budget))
+        slowest = max(found, key=lambda epoch: epoch.seconds)
+        left = budget - (time.perf_counter() - begin)
+        epochs = processes.from_main(slowest.epochs_within(left))
+        exceeds = ", more than there is" if slowest.seconds > left else ""
+        note(f"time budget {recipe.time_budget}: {epochs} epoch{'s' * (epochs > 1)} ({slowest}{exceeds})")
+    return replace(recipe, epochs=epochs, warmup_epochs=recipe.warmup_epochs * epochs / recipe.epochs)
+
+
 def run_to_end(trainer: Trainer) -> bool:
     """Resume from what was saved, take the steps that are left, write the report.
 
@@ -183,7 +215,7 @@ def run_to_end(trainer: Trainer) -> bool:
     processes = trainer.parallel.processes
     with folder.opened():
         resumed = _resume(trainer)
-        was_finished = trainer.step >= trainer.total_steps and not trainer.is_epoch_end_due
+        was_finished = trainer.is_finished
         if was_finished:
             note(f"{folder.path} holds this run, which is finished: nothing to do")
         else:

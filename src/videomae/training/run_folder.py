@@ -250,6 +250,16 @@ def batch_size_begun(path: str | Path) -> int | None:
     return found if isinstance(found, int) and found >= 1 else None
 
 
+def epochs_begun(path: str | Path, time_budget: str) -> int | None:
+    """The epochs that the run in this folder chose for this budget; None where there is none that could be resumed."""
+    stored = _stored(path)
+    recipe = None if stored is None else stored.get("recipe")
+    if not isinstance(recipe, dict) or recipe.get("time_budget") != time_budget:
+        return None
+    found = recipe.get("epochs")
+    return found if isinstance(found, int) and found >= 1 else None
+
+
 def _stored(path: str | Path) -> dict[str, Any] | None:
     """What recipe.json of a run that could be resumed holds."""
     folder = Path(path)

@@ -207,7 +207,7 @@ class Trainer:
         if self.is_epoch_end_due:
             self._end_epoch()
         self.model.train()
-        while micro_batches := list(islice(timed, self.recipe.accumulation)):
+        while not self.stops_early and (micro_batches := list(islice(timed, self.recipe.accumulation))):
             with self.meter.waiting():  # for the clips of the other processes
                 num_clips, unreadable = self.parallel.exchange(micro_batches)
             self.unreadable.add(unreadable)
@@ -315,6 +315,17 @@ class Trainer:
         """Whether the steps of an epoch are done, but not its validation and pictures."""
         return self.step // self.steps_per_epoch > self.progress.num_ended_epochs
 
+    @property
+    def stops_early(self) -> bool:
+        """Whether the epochs that are left are not trained."""
+        num_ended = self.progress.num_ended_epochs
+        return num_ended < self.recipe.epochs and self.task.stops_after(num_ended, self.best)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do but the report."""
+        return (self.step >= self.total_steps or self.stops_early) and not self.is_epoch_end_due
+
     def _end_epoch(self) -> None:
         """Pictures, validation and a save; an interrupted run repeats it."""
         processes, epoch = self.parallel.processes, self.step // self.steps_per_epoch
@@ -329,8 +340,13 @@ class Trainer:
             except _ValidationStopped:
                 self._stop()
         self.progress.num_ended_epochs = epoch
-        if processes.any(self.checkpointing.is_due(ends_epoch=True)) or self.step == self.total_steps:
+        if processes.any(self.checkpointing.is_due(ends_epoch=True)) or self.is_finished:
             self._save()
+        if self.stops_early:
+            self.monitor.note(
+                f"stopping early after epoch {epoch} of {self.recipe.epochs}: none was better than epoch "
+                f"{self.best.epoch}"
+            )
         self.meter.restart()
 
     def _validate(self, epoch: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,14 @@ from videomae.models.modeling import VideoMAEForVideoClassification
 from videomae.processing.rand_augment import RandAugment, can_augment_on
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.training.channel_statistics import set_measured_statistics
+from videomae.training.class_weights import class_weights, read_class_weights
 from videomae.training.classifier_inputs import ClassifierInputs
 from videomae.training.ema import WeightAverage
 from videomae.training.input_pictures import TitledClip, as_pixels, labelled_clips
 from videomae.training.losses import classification_loss
 from videomae.training.micro_batch import MicroBatch
 from videomae.training.model_card import TrainingFacts, write_model_card
-from videomae.training.optimizer import parameter_groups
+from videomae.training.optimizer import freeze_layers, parameter_groups
 from videomae.training.report import write_finetune_report
 from videomae.training.run_folder import RunFolder, entries_hash
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config, require_finite_start
@@ -83,6 +85,7 @@ class ClassificationTask:
         self._group = group
         self._video_root = video_root
         self._unreadable_validation: dict[int, VideoError] = {}
+        self._class_weights: Tensor | None = None
 
     # --- data and model ------------------------------------------------------------------------------------------
 
@@ -91,6 +94,7 @@ class ClassificationTask:
         recipe = self.recipe
         if recipe.rand_augment:
             RandAugment.parse(recipe.rand_augment)  # raises before anything is read
+        words = read_class_weights(recipe.class_weights)
         self.manifest, self.validation = read_train_and_val(
             self.data,
             val=self._val,
@@ -105,12 +109,34 @@ class ClassificationTask:
             _require_no_empty_val(self.data)
         else:
             _note_untrained_classes(self.manifest, self.validation, note)
+        self.recipe = replace(recipe, class_weights=words)
+        if words:
+            self._weigh_classes(words, note)
         if self.manifest.is_multi_label and recipe.class_balance:
             raise ConfigError(
                 f"class_balance={recipe.class_balance} for videos with several labels",
                 expected="0",
-                hint="set it to 0; videos with several labels cannot be balanced by sampling",
+                hint="set it to 0, and --class-weights balanced; such videos cannot be balanced by sampling",
             )
+        if recipe.early_stopping and self.validation is None:
+            raise ConfigError(
+                f"early_stopping={recipe.early_stopping} without validation videos",
+                expected="videos that show when training no longer helps",
+                hint="give --val or --val-share, or leave --early-stopping out",
+            )
+
+    def _weigh_classes(self, words: tuple[str, ...], note: Callable[[str], object]) -> None:
+        counts = self.manifest.class_counts()
+        self._class_weights = class_weights(
+            words,
+            counts,
+            num_videos=len(self.manifest),
+            class_balance=self.recipe.class_balance,
+            is_multi_label=self.manifest.is_multi_label,
+        )
+        shown = [f"{name} {weight:.3g}" for name, weight in zip(counts, self._class_weights.tolist(), strict=True)]
+        more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
+        note(f"class weights in the loss: {', '.join(shown[:10])}{more}")
 
     @property
     def description(self) -> dict[str, Any]:
@@ -133,6 +159,8 @@ class ClassificationTask:
             model.config.problem_type = MULTI_LABEL if manifest.is_multi_label else None
         model.config.drop_path_rate = recipe.drop_path
         model.config.classifier_dropout = recipe.head_dropout
+        if recipe.freeze:
+            freeze_layers(model, recipe.freeze)
         sampling = clip_sampling(recipe)
         limits = ReadLimits(max_seconds=recipe.read_limit_seconds)
         if measures:
@@ -142,6 +170,8 @@ class ClassificationTask:
             fresh.image_mean, fresh.image_std = processor.image_mean, processor.image_std
         self.recipe = recipe
         self.checkpoint = Checkpoint(model.to(device), fresh, sampling)
+        if self._class_weights is not None:
+            self._class_weights = self._class_weights.to(device)
         self.num_encoder_tokens = model.config.grid.num_tokens
         kind = "center" if recipe.min_crop_area == 1 else "resized"
         self.dataset = TrainingClips(
@@ -206,7 +236,9 @@ class ClassificationTask:
         """Cross entropy with soft targets; of several labels the binary ones' mean over classes; see `Task.loss`."""
         pixel_values, targets = self._inputs(micro_batch)
         logits = network(pixel_values).logits
-        total = classification_loss(logits, targets, is_multi_label=self.manifest.is_multi_label)
+        total = classification_loss(
+            logits, targets, is_multi_label=self.manifest.is_multi_label, class_weights=self._class_weights
+        )
         return total, len(targets)
 
     def draw_pictures(
@@ -224,6 +256,11 @@ class ClassificationTask:
         """See `Task.validates_after`."""
         is_due = epoch % self.recipe.val_every == 0 or epoch == self.recipe.epochs
         return self.validation is not None and is_due
+
+    def stops_after(self, epoch: int, best: BestEpoch) -> bool:
+        """See `Task.stops_after`."""
+        patience = self.recipe.early_stopping
+        return bool(patience) and best.epoch is not None and epoch - best.epoch >= patience
 
     def validate(self, on_video: Callable[[], object], processes: ProcessGroup) -> Evaluation:
         """See `Task.validate`; what ended a worker process once is not opened again."""

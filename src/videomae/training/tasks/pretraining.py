@@ -179,6 +179,10 @@ class PretrainingTask:
         """Never: there is no validation in pre-training."""
         return False
 
+    def stops_after(self, epoch: int, best: BestEpoch) -> bool:
+        """Never: nothing shows whether another epoch helps."""
+        return False
+
     def validate(self, on_video: Callable[[], object], processes: ProcessGroup) -> Evaluation:
         """Never called, see `validates_after`."""
         raise AssertionError("pre-training has no validation")

@@ -124,6 +124,9 @@ class Task(Protocol):
     def validates_after(self, epoch: int) -> bool:
         """Whether validation is due after this epoch, from 1."""
 
+    def stops_after(self, epoch: int, best: BestEpoch) -> bool:
+        """Whether training is to end after this epoch, from 1, though it is not the last; 0 is before the first."""
+
     def validate(self, on_video: Callable[[], object], processes: ProcessGroup) -> Evaluation:
         """Evaluate the model, as it is, on the validation videos; unreadable ones count as wrong."""
 
