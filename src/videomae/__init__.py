@@ -1,6 +1,6 @@
 """VideoMAE: a folder of videos → a pre-trained model → a classifier, features, pictures.
 
-Jobs: `pretrain`, `finetune`, `evaluate`, `probe`, `predict`, `embed`, `reconstruct`; of data `scan`, `pack`.
+Jobs: `pretrain`, `finetune`, `evaluate`, `probe`, `predict`, `timeline`, `embed`, `reconstruct`, `scan`, `pack`.
 Models: `Checkpoint` (model, processor and sampling), `load_checkpoint`, and the classes of transformers 4.34.0:
 `VideoMAEConfig`, `VideoMAEModel`, `VideoMAEForPreTraining`, `VideoMAEForVideoClassification`, `VideoMAEImageProcessor`.
 Videos: `probe_video`, `open_video`, `read_video`, `sample_frame_indices`, `VideoDataset`.
@@ -27,6 +27,7 @@ _HOMES = {
     "dry_run_pretrain": "videomae.api.training",
     "embed": "videomae.api.inference",
     "evaluate": "videomae.api.evaluation",
+    "evaluate_timelines": "videomae.api.timeline",
     "Features": "videomae.inference.features",
     "finetune": "videomae.api.training",
     "FinetuneRecipe": "videomae.recipes.finetune",
@@ -46,12 +47,16 @@ _HOMES = {
     "probe_video": "videomae.video.opening",
     "random_mask": "videomae.core.masks",
     "read_video": "videomae.video.reader",
-    "reconstruct": "videomae.api.inference",
+    "reconstruct": "videomae.api.reconstruction",
     "Reconstruction": "videomae.inference.reconstruct",
+    "reconstruct_whole": "videomae.api.reconstruction",
     "running_cell_mask": "videomae.core.masks",
     "sample_frame_indices": "videomae.video.sampling",
     "scan": "videomae.api.curation",
     "ShapeError": "videomae.core.errors",
+    "timeline": "videomae.api.timeline",
+    "Timeline": "videomae.inference.timeline",
+    "Timelines": "videomae.api.timeline",
     "TrainingStopped": "videomae.training.trainer",
     "tube_mask": "videomae.core.masks",
     "VideoDataset": "videomae.data.video_dataset",
@@ -85,6 +90,8 @@ __all__ = [
     "PretrainResult",
     "Reconstruction",
     "ShapeError",
+    "Timeline",
+    "Timelines",
     "TrainingStopped",
     "VideoDataset",
     "VideoError",
@@ -102,6 +109,7 @@ __all__ = [
     "dry_run_pretrain",
     "embed",
     "evaluate",
+    "evaluate_timelines",
     "finetune",
     "get_recipe",
     "list_recipes",
@@ -115,9 +123,11 @@ __all__ = [
     "random_mask",
     "read_video",
     "reconstruct",
+    "reconstruct_whole",
     "running_cell_mask",
     "sample_frame_indices",
     "scan",
+    "timeline",
     "tube_mask",
 ]
 
@@ -125,8 +135,10 @@ if TYPE_CHECKING:
     from videomae.api.checkpoint import Checkpoint, convert
     from videomae.api.curation import pack, scan
     from videomae.api.evaluation import evaluate, probe
-    from videomae.api.inference import Predictions, embed, predict, reconstruct
+    from videomae.api.inference import Predictions, embed, predict
     from videomae.api.recipes import get_recipe, list_recipes
+    from videomae.api.reconstruction import reconstruct, reconstruct_whole
+    from videomae.api.timeline import Timelines, evaluate_timelines, timeline
     from videomae.api.training import dry_run_finetune, dry_run_pretrain, finetune, pretrain
     from videomae.checkpoint import load_checkpoint
     from videomae.core.errors import CheckpointError, ConfigError, DataError, InputError, ShapeError, VideoError
@@ -135,6 +147,7 @@ if TYPE_CHECKING:
     from videomae.inference.features import Features
     from videomae.inference.predict import VideoPrediction
     from videomae.inference.reconstruct import Reconstruction
+    from videomae.inference.timeline import Timeline
     from videomae.models.config import VideoMAEConfig
     from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
     from videomae.models.pretrained import VideoMAEPreTrainedModel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -221,3 +222,76 @@ def test_predict_loads_only_what_it_needs(finetuned: FinetuneResult, clip: Path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "[]\n"
     assert json.loads(done.stdout)["videos"][0]["num_views"] == 1
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_rows_in_a_file(
+    commands: Commands, finetuned: FinetuneResult, colors: Path, bad_files: dict[str, Path], tmp_path: Path, suffix: str
+) -> None:
+    output = tmp_path / f"x.{suffix}"
+    videos = [colors / "val" / "red", bad_files["text"], colors / "val" / "blue"]
+    words = ["predict", *videos, "--model", finetuned.folder, *CPU, "--output", output, "--top-k", "2"]
+    assert commands(*words) == 2
+    assert commands.out == f"{output}\n"
+    rows = _rows(output)
+    assert [Path(row["path"]).name for row in rows][:2] == ["red_0.mp4", "red_1.mp4"]
+    assert len(rows) == 5
+    assert [bool(row["error"]) for row in rows] == [False, False, True, False, False]
+    if suffix == "csv":
+        assert [row["label"] for row in rows] == ["red", "red", "", "blue", "blue"]
+        assert float(rows[0]["probability"]) > float(rows[0]["probability_2"]) > 0
+        assert "expected a video file" in rows[2]["error"]
+    else:
+        assert rows[0]["predictions"][0]["label"] == "red"
+        assert rows[2]["error"]["expected"] == "a video file"
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_stopped_prediction_continues_and_predicts_no_video_twice(
+    finetuned: FinetuneResult, colors: Path, bad_files: dict[str, Path], tmp_path: Path, suffix: str
+) -> None:
+    output = tmp_path / f"x.{suffix}"
+    videos = [colors / "val", bad_files["text"], colors / "train"]
+    options: dict[str, Any] = {"model": finetuned.folder, "device": "cpu", "num_workers": 0, "progress": False}
+    seen: list[Path] = []
+
+    def stop(result: videomae.VideoPrediction) -> None:
+        seen.append(Path(str(result.path)))
+        if len(seen) == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        videomae.predict(videos, output=output, on_result=stop, **options)
+    assert len(_rows(output)) == 9
+    again = videomae.predict(
+        videos, output=output, on_result=lambda result: seen.append(Path(str(result.path))), **options
+    )
+    assert len(seen) == len(set(seen)) == len(again) == 25
+    straight = videomae.predict(videos, **options)
+    for one, other in zip(again, straight, strict=True):
+        assert one.path == other.path
+        assert str(one.error) == str(other.error)
+        assert [p.label for p in one.predictions] == [p.label for p in other.predictions]
+        assert [p.probability for p in one.predictions] == pytest.approx(
+            [p.probability for p in other.predictions], abs=1e-5
+        )
+    # Another model or another setting begins anew.
+    seen.clear()
+    with pytest.raises(KeyboardInterrupt):
+        videomae.predict(videos, output=output, on_result=stop, **options)
+    seen.clear()
+    videomae.predict(videos, output=output, clips=2, on_result=lambda result: seen.append(result.path), **options)
+    assert len(seen) == 25
+
+
+def test_an_output_of_another_kind(commands: Commands, finetuned: FinetuneResult, clip: Path) -> None:
+    words = ["predict", clip, "--model", finetuned.folder, *CPU]
+    assert "x.txt: expected a file name ending in .csv or .jsonl" in commands.refused(*words, "--output", "x.txt")

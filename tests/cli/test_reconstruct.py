@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import Commands
+from small_runs import Commands, write_clip
 
 import videomae
 from videomae.training.finetune import FinetuneResult
@@ -130,3 +130,51 @@ def test_an_output_that_cannot_be_written(
         (tmp_path / f"folder.{suffix}").mkdir(exist_ok=True)
         line = commands.refused("reconstruct", clip, "--model", pretrained.folder, "--output", output, *CPU)
         assert str(output) in line
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "gif"])
+def test_a_whole_video(
+    commands: Commands, pretrained: PretrainResult, tmp_path: Path, colors: Path, suffix: str
+) -> None:
+    video = tmp_path / "long.mp4"
+    write_clip(video, (200, 40, 40), num_frames=30)  # 3 s: 8 clips of 4 frames, the last one ends with the video
+    output = tmp_path / "out" / f"x.{suffix}"
+    words = ["reconstruct", video, "--model", pretrained.folder, "--output", output, *CPU, "--whole"]
+    document = commands.json(*words)
+    assert (document["num_clips"], document["num_frames"]) == (8, 32)
+    assert document["frames_per_second"] == 10
+    assert document["ended"] is None
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+    if suffix == "gif":
+        with Image.open(output) as picture:
+            assert getattr(picture, "n_frames", 1) == 32
+    else:
+        with VideoReader(output) as reader:
+            assert reader.num_frames == 32
+            assert reader.info.frames_per_second == 10
+    before = output.read_bytes()
+    assert commands(*words) == 0
+    assert output.read_bytes() == before
+    assert commands.json(*words, "--max-seconds", "1")["num_clips"] == 3
+
+
+def test_options_of_whole_videos(
+    commands: Commands, pretrained: PretrainResult, clip: Path, bad_files: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ["--model", pretrained.folder, *CPU, "--whole", "--output"]
+    assert "x.png: expected .mp4 or .gif" in commands.refused("reconstruct", clip, *words, tmp_path / "x.png")
+    line = commands.refused("reconstruct", bad_files["text"], *words, tmp_path / "x.mp4")
+    assert line.startswith(f"videomae: {bad_files['text']}")
+    assert list(tmp_path.iterdir()) == []
+    words = ["reconstruct", clip, "--model", pretrained.folder, "--output", tmp_path / "x.png", "--max-seconds", "1"]
+    assert "--max-seconds 1 without --whole" in commands.refused(*words)
+
+
+def test_a_gif_that_would_be_too_long(commands: Commands, pretrained: PretrainResult, tmp_path: Path) -> None:
+    video = tmp_path / "long.mp4"
+    write_clip(video, (200, 40, 40), num_frames=700)
+    words = ["reconstruct", video, "--model", pretrained.folder, "--output", tmp_path / "x.gif", *CPU, "--whole"]
+    assert "of 700 frames: expected at most 600 in a GIF; write an .mp4, or give --max-seconds" in commands.refused(
+        *words
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["long.mp4"]

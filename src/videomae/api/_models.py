@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from numbers import Integral
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, get_args
 
 from rich.progress import Progress
@@ -121,6 +122,14 @@ def require_at_least(least: int, option: str, value: int) -> None:
         raise ConfigError(f"{option} {value!r}", expected="a whole number", hint=f"change {option}")
     if value < least:
         raise ConfigError(f"{option} {value}", expected=f"{least} or more", hint="give a larger number")
+
+
+def model_identity(model: Model) -> dict[str, Any]:
+    """What tells a model from another one, as plain data: its name, and when its files were last changed."""
+    name = fspath(model) if isinstance(model, str | PathLike) else str(model.folder or model.model.name_or_path)
+    folder = Path(name)
+    stamps = [file.stat().st_mtime_ns for file in sorted(folder.glob("*.safetensors"))] if folder.is_dir() else []
+    return {"model": str(name), "changed": stamps}
 
 
 def path_of(value: object, name: str) -> str:

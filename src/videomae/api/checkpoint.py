@@ -11,7 +11,9 @@ import torch
 from videomae import checkpoint
 from videomae.api._public import logger, public
 from videomae.api.evaluation import evaluate
-from videomae.api.inference import Predictions, embed, predict, reconstruct
+from videomae.api.inference import Predictions, embed, predict
+from videomae.api.reconstruction import reconstruct
+from videomae.api.timeline import Timelines, timeline
 from videomae.core.errors import ConfigError
 from videomae.evaluation.results import Evaluation
 from videomae.inference.features import Features
@@ -110,6 +112,10 @@ class Checkpoint(checkpoint.Checkpoint):
     def predict(self, data: str | Path | Sequence[str | Path], **options: Any) -> Predictions:
         """As `videomae.predict` with this model."""
         return predict(data, model=self, **options)
+
+    def timeline(self, data: str | Path | Sequence[str | Path], **options: Any) -> Timelines:
+        """As `videomae.timeline` with this model."""
+        return timeline(data, model=self, **options)
 
     def embed(self, data: str | Path | Sequence[str | Path], **options: Any) -> Features:
         """As `videomae.embed` with this model."""

@@ -22,7 +22,7 @@ class FileProgress:
         console: where.
         verb: what is being done, "scanning".
         total: how many videos there are.
-        done: what Ctrl-C leaves, "scanned".
+        done: what Ctrl-C leaves, "scanned"; "" where nothing is kept.
         shown: False shows nothing.
     """
 
@@ -52,7 +52,7 @@ class FileProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-        if isinstance(error, KeyboardInterrupt):
+        if self._done and isinstance(error, KeyboardInterrupt):
             self._console.print(
                 f"{self._num_done} of {self._total} videos are {self._done}; repeat the command to resume"
             )

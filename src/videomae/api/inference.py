@@ -1,4 +1,4 @@
-"""`predict`, `embed` and `reconstruct`: inference with a trained model."""
+"""`predict` and `embed`: inference with a trained model."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ from os import PathLike
 from pathlib import Path
 from typing import overload
 
+from videomae.api._console import can_show_bars, stderr_console
 from videomae.api._models import (
     Model,
     Views,
-    clip_changes,
-    open_checkpoint,
+    model_identity,
     open_model,
     progress_bar,
     require_at_least,
 )
 from videomae.api._public import logger, public
-from videomae.core.choices import ImageSize, InferencePrecisionName, MaskName, PrecisionName
-from videomae.core.device import choose_device
+from videomae.api.file_progress import FileProgress
+from videomae.core.choices import ImageSize, InferencePrecisionName
 from videomae.core.errors import ConfigError, VideoError
-from videomae.core.precision import choose_precision
-from videomae.core.random_keys import generator_for
-from videomae.datasets.entries import VideoEntry
+from videomae.datasets.entries import VideoEntry, has_video_suffix
 from videomae.datasets.manifest import read_videos
 from videomae.inference.embed import embed_videos
 from videomae.inference.features import FeatureFile, Features
 from videomae.inference.predict import VideoPrediction, predict_videos
-from videomae.inference.reconstruct import Reconstruction, reconstruct_video
-from videomae.video.source import FrameFolder
+from videomae.inference.prediction_files import PredictionFiles
+from videomae.video.live import is_real_time, is_stream
+from videomae.video.remote import is_url
 
 Data = str | Path | Sequence[str | Path]
 # Of a table in a notebook.
 _MAX_ROWS = 200
+# From so many videos on, progress is shown in lines where no bar can be.
+_MIN_LINES = 50
 
 
 class Predictions(Sequence[VideoPrediction]):
@@ -74,6 +75,14 @@ class Predictions(Sequence[VideoPrediction]):
         return f"<table><thead><tr><th>video</th><th>label</th><th>probability</th></tr></thead>{rows}</table>"
 
 
+def file_progress(number: int, *, progress: bool, is_kept: bool) -> FileProgress:
+    """Progress over videos: a bar in a terminal, lines elsewhere where there are many."""
+    console = stderr_console()
+    shown = progress and number > 1 and (can_show_bars(console) or number >= _MIN_LINES)
+    done = "predicted" if is_kept else ""
+    return FileProgress(console, verb="predicting", total=max(1, number), done=done, shown=shown)
+
+
 def _cells(result: VideoPrediction) -> str:
     if result.error is not None:
         return f"<td colspan=2>{escape(str(result.error))}</td>"
@@ -98,6 +107,7 @@ def predict(
     merge_tokens: int = 0,
     num_workers: int = -1,
     read_limit_seconds: float = 60.0,
+    output: str | Path | Sequence[str | Path] | None = None,
     progress: bool = True,
     on_result: Callable[[VideoPrediction], object] | None = None,
 ) -> Predictions:
@@ -121,6 +131,8 @@ def predict(
         merge_tokens: how many similar tokens each layer merges (ToMe), 0 for none: faster, and nearly the same.
         num_workers: processes that decode; -1 chooses, 0 decodes in this process.
         read_limit_seconds: for opening one video and for reading its clips; one that takes longer is unreadable.
+        output: .csv or .jsonl files with a row for each video, written as soon as it is known; a call that was stopped
+            continues there.
         progress: show a bar.
         on_result: called with each result as soon as it is there, in whatever order.
 
@@ -148,21 +160,27 @@ def predict(
         num_workers=num_workers,
         read_limit_seconds=read_limit_seconds,
     )
-    entries = _read(data, video_root)
+    entries = read_data(data, video_root)
+    paths = [output] if isinstance(output, str | PathLike) else list(output or ())
+    settings = {**model_identity(model), "views": views, "videos": [(str(e.path), e.part) for e in entries]}
+    files = PredictionFiles(paths, top_k=top_k, settings=settings)
     checkpoint = open_model(model, views, device)
-    with progress_bar(progress and len(entries) > 1) as bar:
-        task = bar.add_task("predicting", total=len(entries))
+    with files, file_progress(len(entries), progress=progress, is_kept=bool(paths)) as bar:
+        known = files.known(entries, checkpoint.model.config.id2label)
+        for _ in known:
+            bar.advance(was_known=True, is_broken=False)
 
         def on_video(result: VideoPrediction) -> None:
-            bar.advance(task)
+            files.add(result)
+            bar.advance(was_known=False, is_broken=result.error is not None)
             if result.error is not None and len(entries) > 1:
                 logger.warning("skipping unreadable video: %s", result.error)
             if on_result is not None:
                 on_result(result)
 
-        results = predict_videos(
+        results = known + predict_videos(
             checkpoint,
-            entries,
+            entries[len(known) :],
             top_k=top_k,
             options=views.options(),
             device=checkpoint.device,
@@ -241,7 +259,7 @@ def embed(
         num_workers=num_workers,
         read_limit_seconds=read_limit_seconds,
     )
-    entries = _read(data, video_root)
+    entries = read_data(data, video_root)
     options = views.embed_options(windows=windows, overlap=overlap, dense=dense)
     file = FeatureFile(output)
     checkpoint = open_model(model, views, device, for_features=True)
@@ -266,63 +284,7 @@ def embed(
     return file.result()
 
 
-@public
-def reconstruct(
-    video: str | Path,
-    *,
-    model: Model,
-    output: str | Path | None = None,
-    mask: MaskName = "tube",
-    mask_ratio: float = 0.9,
-    seed: int = 0,
-    num_frames: int | None = None,
-    image_size: ImageSize | None = None,
-    device: str = "auto",
-    precision: PrecisionName = "auto",
-) -> Reconstruction:
-    """Hide most of a video's center clip and let a pre-trained model rebuild it.
-
-    Args:
-        video: a video file, or a folder of numbered frames.
-        model: pre-training checkpoint: a folder, a hub name, or an opened `Checkpoint`.
-        output: also save the picture, see `Reconstruction.save`.
-        mask: "tube" hides the same places in every frame, "random" any tubelet.
-        mask_ratio: share of the tubelets to hide, between 0 and 1.
-        seed: of the mask, 0 or more.
-        num_frames: frames in a clip; by default the checkpoint's, which is adapted to others.
-        image_size: height and width of a clip in pixels, a number or a pair; by default the checkpoint's.
-        device: "auto" (CUDA, else MPS, else the CPU) or any device of torch.
-        precision: of the matrix products; "auto" is what the hardware multiplies fast.
-
-    Returns:
-        Frames before, masked and rebuilt; `.save("rebuilt.gif")` draws them, a notebook shows them.
-
-    Raises:
-        InputError: if the video, the checkpoint or an option does not fit.
-    """
-    if not 0 < mask_ratio < 1:
-        raise ConfigError(f"--mask-ratio {mask_ratio}", expected="a share between 0 and 1", hint="try 0.9")
-    require_at_least(0, "--seed", seed)
-    if output is not None:
-        Reconstruction.check_output(output, video)
-    place = choose_device(device)
-    choose_precision(precision, place)  # raises before anything is loaded
-    opened = open_checkpoint(model, "pretraining", clip_changes(num_frames, image_size))
-    result = reconstruct_video(
-        opened,
-        FrameFolder(Path(video)) if Path(video).is_dir() else Path(video),
-        mask=mask,
-        mask_ratio=mask_ratio,
-        generator=generator_for(seed),
-        device=place,
-        precision=precision,
-    )
-    if output is not None:
-        result.save(output)
-    return result
-
-
-def _read(data: Data, video_root: str | Path | None) -> list[VideoEntry]:
+def read_data(data: Data, video_root: str | Path | None) -> list[VideoEntry]:
     """The videos of DATA, or of several; notices of what was passed over are logged."""
     if hasattr(data, "shape"):
         raise ConfigError(
@@ -333,6 +295,9 @@ def _read(data: Data, video_root: str | Path | None) -> list[VideoEntry]:
     if not isinstance(data, str | PathLike | Iterable):
         raise ConfigError(f"data={data!r}", expected="a path, or several", hint="name files or folders")
     sources = [data] if isinstance(data, str | PathLike) else list(data)
+    for source in sources:
+        if is_stream(source) and (is_real_time(source) or not is_url(str(source)) or has_video_suffix(str(source))):
+            raise ConfigError(source, expected="videos on this machine", hint="give --window to score a stream")
     if not sources:
         raise ConfigError("no video", expected="one video or more", hint="name files or folders")
     entries, notices = read_videos(sources, root=video_root)

@@ -36,14 +36,14 @@ class FolderLock:
     """
 
     def __init__(self, path: Path, refusal: Callable[[str], InputError]) -> None:
-        self._path = path
+        self.path = path
         self._refusal = refusal
         self._descriptor: int | None = None
 
     def __enter__(self) -> FolderLock:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError:
             return self
         if self._is_free(descriptor):
@@ -72,7 +72,7 @@ class FolderLock:
             os.close(descriptor)
             logger.warning(
                 "%s cannot be locked (%s): see to it that no second process works there",
-                self._path.parent,
+                self.path.parent,
                 error.strerror or type(error).__name__,
             )
             return False

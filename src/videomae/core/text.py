@@ -48,3 +48,11 @@ def error_reason(error: BaseException) -> str:
     """The reason alone, as FFmpeg or the operating system gives it, on one line: without number and file name."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
+
+
+def clock(seconds: float, *, tenths: bool = False) -> str:
+    """A moment of a video, such as 0:07, 12:30 or 1:02:03; with tenths, 0:07.5."""
+    units = round(seconds * 10) if tenths else round(seconds) * 10
+    hours, minutes, rest = units // 36000, units // 600 % 60, units // 10 % 60
+    text = f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{text}.{units % 10}" if tenths else text

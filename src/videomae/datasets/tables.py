@@ -13,9 +13,9 @@ from videomae.datasets.labels import LABELS_COLUMN, is_missing, one_label, reade
 from videomae.datasets.line_errors import LineErrors
 from videomae.datasets.list_lines import Listed, Paths, Row, about_missing
 
-_LABEL_COLUMNS = ("label", "class", "class_name", "category", "action")
-_START_COLUMNS = ("start_seconds", "start", "time_start")
-_END_COLUMNS = ("end_seconds", "end", "time_end")
+LABEL_COLUMNS = ("label", "class", "class_name", "category", "action")
+START_COLUMNS = ("start_seconds", "start", "time_start")
+END_COLUMNS = ("end_seconds", "end", "time_end")
 _START_FRAME_COLUMNS = ("start_frame",)
 _END_FRAME_COLUMNS = ("end_frame", "stop_frame")
 _NUM_SHOWN = 8
@@ -58,7 +58,7 @@ def headed_entries(rows: Iterable[Row], header: Sequence[str], paths: Paths, gro
         DataError: if the table has both label and labels.
     """
     columns = _Columns(header, group_column)
-    one = columns.first(_LABEL_COLUMNS)
+    one = columns.first(LABEL_COLUMNS)
     is_multi_label = LABELS_COLUMN in header
     if is_multi_label and one is not None:
         raise DataError(
@@ -67,7 +67,7 @@ def headed_entries(rows: Iterable[Row], header: Sequence[str], paths: Paths, gro
             hint=f"keep {LABELS_COLUMN} where a video may have several classes, and rename the other",
         )
     rows = list(rows)
-    label_of, labels_of = columns.reader(_LABEL_COLUMNS), columns.reader((LABELS_COLUMN,))
+    label_of, labels_of = columns.reader(LABEL_COLUMNS), columns.reader((LABELS_COLUMN,))
     several_of, separator_notice = (
         reader_of_labels([labels_of(row.cells) for row in rows]) if is_multi_label else (None, "")
     )
@@ -138,7 +138,7 @@ class _Columns:
 def _row_reader(columns: _Columns) -> Callable[[Row], dict[str, Any]]:
     """What gives split, part and group of a row."""
     split_of, group_of = columns.reader(("split",)), columns.reader((columns.group_column,))
-    start_of, end_of = columns.reader(_START_COLUMNS), columns.reader(_END_COLUMNS)
+    start_of, end_of = columns.reader(START_COLUMNS), columns.reader(END_COLUMNS)
     start_frame_of, end_frame_of = columns.reader(_START_FRAME_COLUMNS), columns.reader(_END_FRAME_COLUMNS)
 
     def read(row: Row) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from videomae.inference.scores import ViewOptions
 from videomae.processing.transforms import normalize
 from videomae.video.reader import ReadLimits
 from videomae.video.sampling import ClipSampling
+from videomae.video.windows import window_starts
 
 # Windows of one video that a worker decodes in one go.
 _WINDOWS_AT_ONCE = 8
@@ -280,11 +281,9 @@ def _windows(times: np.ndarray, sampling: ClipSampling, overlap: float) -> list[
     first, times = int(times[0]), times[1:]
     span = (sampling.num_frames - 1) * sampling.frame_stride + 1
     hop = max(1, round(sampling.num_frames * sampling.frame_stride * (1 - overlap)))
-    slack = max(len(times) - span, 0)
-    starts = sorted({*range(0, slack + 1, hop), slack})
     offsets = np.arange(sampling.num_frames, dtype=np.int64) * sampling.frame_stride
     windows = []
-    for start in starts:
+    for start in window_starts(len(times), span, hop).tolist():
         frames = np.minimum(start + offsets, len(times) - 1)
         windows.append(_Window(0, first + frames, float(times[frames[0]]), float(times[frames[-1]])))
     return windows

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from videomae.checkpoint import Checkpoint
 from videomae.core.errors import VideoError
@@ -90,12 +91,7 @@ def predict_videos(
     for scores in score_videos(checkpoint, videos, options=options, device=device):
         predictions: tuple[Prediction, ...] = ()
         if scores.probabilities is not None:
-            # Equal scores rank by class, as they do in evaluation.
-            best = scores.probabilities.sort(descending=True, stable=True)
-            predictions = tuple(
-                Prediction(id2label[index], index, probability)
-                for index, probability in zip(best.indices[:top_k].tolist(), best.values[:top_k].tolist(), strict=True)
-            )
+            predictions = ranked(scores.probabilities, id2label, top_k)
         video = videos[scores.index]
         path = video.path if isinstance(video, VideoEntry) else video
         result = VideoPrediction(path, scores.num_views, predictions, scores.error)
@@ -103,3 +99,18 @@ def predict_videos(
         if on_video is not None:
             on_video(result)
     return [results[index] for index in range(len(videos))]
+
+
+def ranked(scores: Tensor, labels: Mapping[int, str], top_k: int) -> tuple[Prediction, ...]:
+    """The classes with the best scores, the best first; equal scores rank by class, as they do in evaluation.
+
+    Args:
+        scores: (classes,).
+        labels: of each class.
+        top_k: how many; all where there are fewer.
+    """
+    best = scores.sort(descending=True, stable=True)
+    return tuple(
+        Prediction(labels[index], index, score)
+        for index, score in zip(best.indices[:top_k].tolist(), best.values[:top_k].tolist(), strict=True)
+    )

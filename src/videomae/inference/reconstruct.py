@@ -128,8 +128,7 @@ def reconstruct_video(
         VideoError: if the video cannot be read.
         ConfigError: if there is no such mask, or its ratio is out of range.
     """
-    if mask not in MASKS:
-        raise ConfigError(f"mask={mask!r}", expected=" or ".join(MASKS), hint="choose how tubelets are hidden")
+    require_mask(mask)
     grid = checkpoint.model.config.grid
     _, num_channels, height, width = grid.clip_shape
     views = ViewClips([video], sampling=checkpoint.sampling, image_size=(height, width), num_channels=num_channels)
@@ -185,8 +184,14 @@ def reconstruct_clip(
         frame_indices=frame_indices,
         loss=float(output.loss),
         mask_ratio=ratio,
-        caption=_caption(ratio, float(output.loss), model.config.norm_pix_loss),
+        caption=describe(ratio, float(output.loss), model.config.norm_pix_loss),
     )
+
+
+def require_mask(mask: str) -> None:
+    """Raise a ConfigError for a mask that does not exist."""
+    if mask not in MASKS:
+        raise ConfigError(f"mask={mask!r}", expected=" or ".join(MASKS), hint="choose how tubelets are hidden")
 
 
 def _to_pixels(targets: Tensor, processor: VideoMAEImageProcessor, statistics: PixelStatistics | None) -> Tensor:
@@ -208,7 +213,8 @@ def _frames(tokens: Tensor, grid: Any) -> np.ndarray:
     return tubelets.unpatchify(tokens, grid)[0].permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _caption(ratio: float, loss: float, norm_pix_loss: bool) -> str:
+def describe(ratio: float, loss: float, norm_pix_loss: bool) -> str:
+    """What a reconstruction shows, and what of it comes from the input and not from the model."""
     shown = f"{ratio:.0%} of the tubelets are hidden (gray); the visible ones are shown as they are. Loss {loss:.3f}."
     if norm_pix_loss:
         return (

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT_INK, GRID = "#18181b", "#585860", "#dddde0"
+# Okabe and Ito's colors, distinct for people of any color vision, without their yellow: too pale for lines.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC")
 # Of the font size: what a wide character takes more than the box that is measured in its place.
 _WIDE_EXCESS = 0.5

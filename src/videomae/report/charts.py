@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from videomae.core.errors import ShapeError
-from videomae.report.chart_style import FAINT_INK, GRID, INK, chart_style, missing_width
+from videomae.report.chart_style import COLORS, FAINT_INK, GRID, INK, chart_style, missing_width
 from videomae.report.text import printable
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 ImageFormat = Literal["svg", "png"]
 
-# Okabe and Ito's colors, distinct for people of any color vision, without their yellow: too pale for lines.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINE_STYLES = ("-", "--", ":", "-.")
 _WIDTH_INCHES = 7.2
 _PNG_DOTS_PER_INCH = 150
@@ -81,7 +79,7 @@ def loss_curves(
             legend = figure.legend(*_handles(axes), loc="outside lower left", frameon=False)
             for text, name in zip(legend.get_texts(), names, strict=True):
                 text.set_text(name)  # matplotlib leaves out a label that begins with an underscore; a text it takes
-        return _encode(figure, image_format)
+        return encode_chart(figure, image_format)
 
 
 def small_curves(
@@ -110,7 +108,7 @@ def small_curves(
             axes.set_ylim(0, 1.08 * max((value for _, value in pairs if math.isfinite(value)), default=1) or 1)
             if index + 2 >= len(panels):
                 axes.set_xlabel(x_label)
-        return _encode(figure, image_format)
+        return encode_chart(figure, image_format)
 
 
 def confusion_matrix(
@@ -142,7 +140,7 @@ def confusion_matrix(
         figure, axes = _new_chart(height_inches=size, width_inches=size + 1.4, title=title)
         if num_classes == 0:
             _say_empty(axes, "no classes")
-            return _encode(figure, image_format)
+            return encode_chart(figure, image_format)
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
         cell_points = 72 * (size - 2.4) / min(num_classes, _MAX_CLASS_TICKS)
         font_size = min(9.5, 0.36 * cell_points)
@@ -156,7 +154,7 @@ def confusion_matrix(
         )
         bar.ax.set_yticklabels(["0 %", "50 %", "100 %"])
         bar.outline.set_visible(False)
-        return _encode(figure, image_format)
+        return encode_chart(figure, image_format)
 
 
 def bar_comparison(
@@ -204,10 +202,10 @@ def bar_comparison(
         axes.grid(axis="x", color=GRID, linewidth=0.8)
         if not names:
             _say_empty(axes, "nothing to compare yet")
-            return _encode(figure, image_format)
+            return encode_chart(figure, image_format)
         for row, (value, margin) in enumerate(zip(values, margins, strict=True)):
             _draw_bar(axes, row, value, margin)
-        axes.set_yticks(range(len(names)), [_shorten(name, 44) for name in names])
+        axes.set_yticks(range(len(names)), [shorten(name, 44) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         if chance is not None:
             axes.axvline(100 * chance, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
@@ -216,7 +214,7 @@ def bar_comparison(
             axes.annotate(
                 f"chance {_percent(chance)}", place, (0, 3), ("data", "axes fraction"), "offset points", ha=side
             )
-        return _encode(figure, image_format)
+        return encode_chart(figure, image_format)
 
 
 def running_mean(values: ArrayLike, num_points: int) -> NDArray[np.float64]:
@@ -241,7 +239,8 @@ def _new_chart(
     return figure, axes
 
 
-def _encode(figure: Figure, image_format: ImageFormat) -> bytes:
+def encode_chart(figure: Figure, image_format: ImageFormat) -> bytes:
+    """A figure as the bytes of a file."""
     buffer = io.BytesIO()
     is_svg = image_format == "svg"
     figure.savefig(
@@ -265,12 +264,12 @@ def _draw_series(
     value_name: str = "last",
 ) -> str:
     """Draw one line and return its text for the legend."""
-    color = _COLORS[index % len(_COLORS)]
-    style: Any = _LINE_STYLES[index // len(_COLORS) % len(_LINE_STYLES)]
+    color = COLORS[index % len(COLORS)]
+    style: Any = _LINE_STYLES[index // len(COLORS) % len(_LINE_STYLES)]
     steps, values = np.asarray(pairs, dtype=np.float64).reshape(-1, 2).T
     axes.locator_params(axis="x", integer=True)  # there is no step 1.975
     finite = np.isfinite(values) & np.isfinite(steps)
-    label = _shorten(name, 40)
+    label = shorten(name, 40)
     notes = [f"{(~finite).sum()} not finite"] if (~finite).any() else []
     if not finite.any():
         axes.plot([], [], color=color, linestyle=style)
@@ -304,7 +303,7 @@ def _handles(axes: Axes) -> tuple[list[Any], list[str]]:
 def _name_classes(axes: Axes, class_names: Sequence[str], totals: NDArray[np.float64], *, font_size: float) -> None:
     step = math.ceil(len(class_names) / _MAX_CLASS_TICKS)
     ticks = range(0, len(class_names), step)
-    names = [_shorten(class_names[index], 28) for index in ticks]
+    names = [shorten(class_names[index], 28) for index in ticks]
     upright = len(class_names) <= 4 and max(map(len, names)) <= 10
     turn: dict[str, Any] = {} if upright else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(ticks, names, fontsize=font_size, **turn)
@@ -328,7 +327,7 @@ def _draw_bar(axes: Axes, row: int, value: float, margin: float | None) -> None:
     if not math.isfinite(value):
         axes.text(1, row, "no value", va="center", color=FAINT_INK, zorder=5, bbox=box)
         return
-    axes.barh(row, 100 * value, height=0.62, color=_COLORS[row % len(_COLORS)], zorder=2)
+    axes.barh(row, 100 * value, height=0.62, color=COLORS[row % len(COLORS)], zorder=2)
     text, end = _percent(value), value
     if margin is not None and math.isfinite(margin):
         axes.errorbar(100 * value, row, xerr=100 * margin, color=INK, linewidth=1.4, capsize=4, zorder=4)
@@ -362,7 +361,7 @@ def _check_counts(matrix: ArrayLike, *, num_classes: int) -> NDArray[np.float64]
     return counts
 
 
-def _shorten(text: str, max_chars: int) -> str:
+def shorten(text: str, max_chars: int) -> str:
     """The text in one line, with its middle elided where it is too long: class names often differ at the end."""
     line = " ".join(printable(text).split())
     if len(line) <= max_chars:

@@ -135,11 +135,40 @@ class _GuardedFile:
             return otherwise
 
 
-Source = FileSource | ObjectSource
+class LiveSource:
+    """A source that is read once, from now on: a URL, a camera, a pipe.
+
+    Args:
+        location: what FFmpeg opens.
+        format_name: FFmpeg's name of the format; None where it finds out.
+    """
+
+    num_bytes = 0
+
+    def __init__(self, location: str, format_name: str | None = None) -> None:
+        self.name = readable(location)
+        self.format_name = format_name
+        self._location = location if "://" in location else f"file:{location}" if format_name is None else location
+
+    def for_container(self, stopwatch: Stopwatch) -> Any:
+        """Return what `av.open` takes."""
+        return self._location
+
+    def check(self) -> None:
+        """Raise what went wrong behind FFmpeg's back: nothing."""
+
+    def tail(self, num_bytes: int) -> bytes:
+        """Return no bytes: they are still to come."""
+        return b""
 
 
-def source_of(source: str | os.PathLike[str] | BinaryIO, name: str | None) -> Source:
+Source = FileSource | ObjectSource | LiveSource
+
+
+def source_of(source: str | os.PathLike[str] | BinaryIO | LiveSource, name: str | None) -> Source:
     """Return the bytes behind a path or a binary file object."""
+    if isinstance(source, LiveSource):
+        return source
     if isinstance(source, str | os.PathLike):
         return FileSource(source)
     if hasattr(source, "read") and hasattr(source, "seek"):

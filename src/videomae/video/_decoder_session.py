@@ -13,7 +13,7 @@ from videomae.core.errors import VideoError
 from videomae.core.machine import usable_cores
 from videomae.core.text import error_reason
 
-from ._byte_source import Source, source_of
+from ._byte_source import LiveSource, Source, source_of
 from ._limits import ReadLimits, Stopwatch
 
 # Containers whose headers hold all that a decoder needs, so that a file known from before needs no probing.
@@ -30,7 +30,7 @@ class DecoderSession:
     """An open container with its video stream and a decoder that has been fed nothing since the last seek.
 
     Args:
-        source: a regular file, or a binary file object.
+        source: a regular file, a binary file object, or what is read once.
         num_threads: decoder threads, at least 1; None takes one for each core, at most 4, where frames are large.
         limits: what the file may cost.
         name: of the video in messages, where the source is a file object.
@@ -46,7 +46,7 @@ class DecoderSession:
 
     def __init__(
         self,
-        source: str | os.PathLike[str] | BinaryIO,
+        source: str | os.PathLike[str] | BinaryIO | LiveSource,
         *,
         num_threads: int | None = 1,
         limits: ReadLimits | None = None,
@@ -76,6 +76,7 @@ class DecoderSession:
         try:
             self.container = av.open(
                 self.source.for_container(self.stopwatch),
+                format=getattr(self.source, "format_name", None),
                 options=max_pixels | probing,
                 timeout=self.limits.max_seconds,
                 **_METADATA_OPTIONS,
@@ -206,6 +207,8 @@ def _threads_for(num_pixels: int) -> int:
 
 def _breaks_off(source: Source, format_name: str) -> bool:
     """Whether the file ends in the midst of a unit of its container, for those where FFmpeg passes the rest on."""
+    if not source.num_bytes:  # nobody knows yet where it ends
+        return False
     if format_name == "mpegts":
         return all(source.num_bytes % packet_size for packet_size in (188, 192, 204))
     return format_name == "gif" and not source.tail(64).rstrip(b"\0\r\n ").endswith(b";")

@@ -21,7 +21,7 @@ from .source import FrameFolder, ShardMember, VideoSource
 def open_video(
     source: VideoSource | str | os.PathLike[str],
     *,
-    num_threads: int = 1,
+    num_threads: int | None = 1,
     index: PacketIndex | None = None,
     limits: ReadLimits | None = None,
     num_channels: int | None = None,
@@ -32,7 +32,8 @@ def open_video(
 
     Args:
         source: a file, a folder of frames, or a member of a shard. A member of a shard at a URL is read into memory.
-        num_threads: decoder threads. Loader workers do better with one each than with several here.
+        num_threads: decoder threads. Loader workers do better with one each than with several here; None chooses, see
+            `VideoReader`.
         index: the `index` of an earlier reader of the same unchanged video.
         limits: the most pixels and seconds that the video may take.
         num_channels: that the frames of a folder must have, see `FrameFolderReader`; a video file gives RGB anyway.
@@ -69,7 +70,7 @@ class _OwningReader(VideoReader):
         file: BinaryIO,
         name: str,
         *,
-        num_threads: int,
+        num_threads: int | None,
         index: PacketIndex | None,
         limits: ReadLimits | None,
     ) -> None:

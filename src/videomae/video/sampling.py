@@ -250,13 +250,13 @@ def _span(num_frames: int, frame_stride: int, method: str) -> int:
 
 def _clip_at(start: int, num_video_frames: int, num_frames: int, frame_stride: int, method: str) -> np.ndarray:
     if method == "linspace":
-        offsets = _linspace_offsets(num_video_frames, num_frames, frame_stride)
+        offsets = linspace_offsets(num_video_frames, num_frames, frame_stride)
     else:
         offsets = np.arange(num_frames, dtype=np.int64) * frame_stride
     return np.minimum(start + offsets, num_video_frames - 1)
 
 
-def _linspace_offsets(num_video_frames: int, num_frames: int, frame_stride: int) -> np.ndarray:
+def linspace_offsets(num_video_frames: int, num_frames: int, frame_stride: int) -> np.ndarray:
     """Spread the points over the span, or the fewer that a shorter video has room for over all of it."""
     span = min(num_frames * frame_stride, num_video_frames)
     num_points = num_frames if span == num_frames * frame_stride else span // frame_stride

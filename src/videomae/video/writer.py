@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -54,31 +58,98 @@ def write_video(
         )
     if not 0 <= crf <= 51:
         raise ConfigError(f"crf={crf}", expected="0 to 51", hint="18 is visually close to the original")
-    height, width = frames.shape[1:3]
-    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    path = Path(path)
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        _encode(partial, frames, Fraction(frames_per_second).limit_denominator(1001), crf, preset)
-        os.replace(partial, path)
-    except (av.FFmpegError, OSError) as error:
-        raise VideoError(
-            readable(path), expected="a path that can be written", hint=f"writing failed: {error_reason(error)}"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with VideoWriter(path, frames_per_second=frames_per_second, crf=crf, preset=preset) as writer:
+        for picture in frames:
+            writer.add(picture)
 
 
-def _encode(path: Path, frames: np.ndarray, rate: Fraction, crf: int, preset: str) -> None:
-    # The prefix keeps names with a colon from being taken for a protocol.
-    with av.open(f"file:{os.fspath(path)}", "w", format="mp4", options={"movflags": "faststart"}) as container:
-        options = {"crf": str(crf), "preset": preset, "x264-params": repeatable_params()}
-        stream = container.add_stream("libx264", rate=rate, options=options)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
-        for number, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = number, 1 / rate
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+class VideoWriter:
+    """Writes frames one by one to an MP4 file as `write_video` does, in the memory of a few frames.
+
+    A context manager: the file appears when its block ends without an error, complete.
+
+    Args:
+        path: the file to write; its folder must exist, a file already there is replaced.
+        frames_per_second: above 0; of frames with times of their own, about how many.
+        crf: as for `write_video`.
+        preset: as for `write_video`.
+        time_base: seconds in a unit of the frames' own times; None where they follow each other at the rate.
+        num_threads: of the encoder; the same frames give the same bytes with 1 alone.
+
+    Raises:
+        VideoError: the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        frames_per_second: float,
+        crf: int = 18,
+        preset: str = "veryfast",
+        time_base: Fraction | None = None,
+        num_threads: int = 1,
+    ) -> None:
+        self._path = Path(path)
+        self._partial = self._path.with_name(f".{uuid.uuid4().hex}.partial")
+        self._rate = Fraction(frames_per_second).limit_denominator(1001)
+        self._time_base = time_base or 1 / self._rate
+        self._options = {"crf": str(crf), "preset": preset, "x264-params": repeatable_params()}
+        self._num_threads = num_threads
+        self._number = 0
+        self._container: Any = None
+        self._stream: Any = None
+
+    def __enter__(self) -> Self:
+        with self._explained():
+            # The prefix keeps names with a colon from being taken for a protocol.
+            self._container = av.open(
+                f"file:{os.fspath(self._partial)}", "w", format="mp4", options={"movflags": "faststart"}
+            )
+        return self
+
+    def add(self, picture: np.ndarray, *, time: int | None = None) -> None:
+        """Append a frame.
+
+        Args:
+            picture: uint8 RGB (H, W, 3), all of one size; odd ones become even by repeating the last row or column.
+            time: when it is shown, in units of `time_base`, ascending; None for one unit after the frame before.
+        """
+        height, width = picture.shape[:2]
+        if height % 2 or width % 2:
+            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        with self._explained():
+            if self._stream is None:
+                self._stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)
+                self._stream.height, self._stream.width = picture.shape[:2]
+                self._stream.pix_fmt = "yuv420p"
+                self._stream.codec_context.thread_count = self._num_threads
+                self._stream.codec_context.time_base = self._time_base
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = self._number if time is None else time, self._time_base
+            self._number += 1
+            self._container.mux(self._stream.encode(frame))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with self._explained():
+                if kind is None and self._stream is not None:
+                    self._container.mux(self._stream.encode(None))
+                self._container.close()
+                if kind is None:
+                    os.replace(self._partial, self._path)
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            raise VideoError(
+                readable(self._path),
+                expected="a path that can be written",
+                hint=f"writing failed: {error_reason(error)}",
+            ) from error
