@@ -18,6 +18,7 @@ import measuring
 import model_peers
 import performance_table
 import results
+import timeline_speed
 
 from videomae.models.config import VideoMAEConfig
 from videomae.models.modeling import VideoMAEForPreTraining, VideoMAEForVideoClassification
@@ -167,3 +168,15 @@ def test_tables_show_the_newest_results_of_each_machine(tmp_path: Path, monkeypa
     performance_table.main()  # again: nothing changes
     assert document.read_text() == text
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.svg")} == charts
+
+
+def test_both_ways_to_a_timeline_see_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeline_speed, "HEIGHT", 48)
+    monkeypatch.setattr(timeline_speed, "WIDTH", 64)
+    video = timeline_speed.make_video(tmp_path / "x.mp4", 9)
+    ours = [clips[0] for _, clips in timeline_speed.our_clips(video, 4, 1.5)]
+    theirs = list(map(timeline_speed.center_clip, timeline_speed.their_windows(video, 4, 1.5)))
+    assert len(ours) == len(theirs) == 5
+    for one, other in zip(ours, theirs, strict=True):
+        # PyAV's own conversion filters chroma in another way than FFmpeg's graph.
+        assert (one.int() - other.int()).abs().float().mean() < 1.5
