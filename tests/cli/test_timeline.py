@@ -54,7 +54,7 @@ def test_segments_are_printed(commands: Commands, finetuned: FinetuneResult, fil
 
 def test_json(commands: Commands, finetuned: FinetuneResult, film: Path) -> None:
     document = commands.json(*words(film, finetuned, "--top-k", "2"))
-    assert commands.err == ""
+    assert commands.err == "of each window of 1 s the model sees 1 clip of 0.4 s; --clips 3 covers it\n"
     (video,) = document["videos"]
     assert set(video) == {
         *("path", "duration_seconds", "window_seconds", "hop_seconds", "ended", "segments", "windows"),

@@ -58,7 +58,12 @@ def test_frames_of_a_window_are_those_of_the_window_alone(
     alone = sampling.test_indices(num_window_frames, num_clips=1, frame_times=times[:num_window_frames])
     found = window_frames(first / rate, offsets, times)
     assert found.shape == (4, 1, sampling.num_frames)
-    assert (found - first[:, None, None] == alone).all()
+    if (clip_seconds(sampling, 1 / rate) or 0) > num_window_frames / rate:
+        pytest.skip("such a clip reaches beyond its window")
+    # By a stride they are the same. In time, what is shown less than a millisecond later counts, and by a rate `predict`
+    # counts from the clip's first frame.
+    is_by_stride = sampling.frame_rate is None and sampling.method != "uniform"
+    assert np.abs(found - first[:, None, None] - alone).max() <= (0 if is_by_stride else 1)
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
