@@ -29,7 +29,7 @@ from results import RESULTS, add_row
 import videomae
 from videomae.core.precision import autocast, choose_precision
 from videomae.inference.segments import SegmentOptions
-from videomae.inference.timeline import TimelineRun
+from videomae.inference.timeline_run import TimelineRun
 from videomae.inference.window_clips import VideoWindows, read_ahead
 from videomae.inference.window_layout import WindowOptions
 from videomae.processing import center_crop_box, crop_and_resize

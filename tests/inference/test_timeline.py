@@ -23,7 +23,7 @@ from videomae.datasets.entries import VideoEntry
 from videomae.inference import window_clips
 from videomae.inference.scores import ViewOptions, score_videos
 from videomae.inference.segments import SegmentOptions
-from videomae.inference.timeline import TimelineRun
+from videomae.inference.timeline_run import TimelineRun
 from videomae.inference.window_clips import VideoWindows, read_ahead
 from videomae.inference.window_layout import MAX_THUMBNAILS, Thumbnails, WindowOptions, clip_note
 from videomae.video.live import LiveVideo, is_real_time, is_stream

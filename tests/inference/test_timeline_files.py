@@ -15,8 +15,9 @@ from PIL import Image
 
 from videomae.core.errors import ConfigError
 from videomae.inference.segments import Segment
-from videomae.inference.timeline import Timeline, WindowScores
+from videomae.inference.timeline import Timeline
 from videomae.inference.timeline_files import clock, subtitles, window_of_row
+from videomae.inference.window_layout import WindowScores
 
 
 def make(num_windows: int = 30, **changes: object) -> Timeline:

@@ -60,8 +60,8 @@ def test_frames_of_a_window_are_those_of_the_window_alone(
     assert found.shape == (4, 1, sampling.num_frames)
     if (clip_seconds(sampling, 1 / rate) or 0) > num_window_frames / rate:
         pytest.skip("such a clip reaches beyond its window")
-    # By a stride they are the same. In time, what is shown less than a millisecond later counts, and by a rate `predict`
-    # counts from the clip's first frame.
+    # By a stride they are the same. In time, what is shown less than a millisecond later counts, and by a rate
+    # `predict` counts from the clip's first frame.
     is_by_stride = sampling.frame_rate is None and sampling.method != "uniform"
     assert np.abs(found - first[:, None, None] - alone).max() <= (0 if is_by_stride else 1)
 

@@ -25,17 +25,17 @@ from videomae.datasets.temporal import read_temporal
 from videomae.evaluation.temporal import THUMOS_OVERLAPS, TemporalMetrics, evaluate_segments
 from videomae.inference.annotate import annotate_video, require_mp4
 from videomae.inference.segments import SegmentOptions
-from videomae.inference.timeline import Timeline, TimelineRun, WindowScores
+from videomae.inference.timeline import Timeline
 from videomae.inference.timeline_files import (
     PICTURE_SUFFIXES,
     ROW_SUFFIXES,
     check_output,
     row_columns,
-    save,
     window_of_row,
     window_row,
 )
-from videomae.inference.window_layout import WindowOptions, clip_note
+from videomae.inference.timeline_run import TimelineRun
+from videomae.inference.window_layout import WindowOptions, WindowScores, clip_note
 from videomae.video.live import is_stream
 
 Output = str | Path | Sequence[str | Path]
@@ -256,7 +256,7 @@ class _Job:
             if found.num_windows:
                 for output in self.outputs:
                     if output.suffix.lower() not in ROW_SUFFIXES:
-                        save(found, output, top_k=self.top_k)
+                        found.save(output, top_k=self.top_k)
         if found.ended is not None:
             logger.warning("%s; %d windows were scored", found.ended, found.num_windows)
         if run.windows.num_dropped:

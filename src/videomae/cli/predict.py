@@ -107,7 +107,6 @@ def run(arguments: list[str]) -> int:
 def _timeline(options: PredictOptions) -> int:
     from videomae.api.timeline import evaluate_timelines, timeline
     from videomae.datasets.temporal import read_temporal
-    from videomae.inference.timeline_files import as_json
 
     chosen = dict(vars(options.timeline))
     annotations = chosen.pop("annotations")
@@ -125,7 +124,7 @@ def _timeline(options: PredictOptions) -> int:
     )
     metrics = None if annotations is None else evaluate_timelines(found, annotations)
     if options.json:
-        document: dict[str, Any] = {"videos": [as_json(one, top_k=options.top_k) for one in found]}
+        document: dict[str, Any] = {"videos": [one.to_dict(top_k=options.top_k) for one in found]}
         if metrics is not None:
             document["metrics"] = metrics.to_dict()
         if found.errors:

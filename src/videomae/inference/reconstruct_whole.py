@@ -56,7 +56,7 @@ class WholeReconstruction:
 
 def reconstruct_whole_video(
     checkpoint: Checkpoint,
-    video: VideoEntry | VideoSource,
+    video: VideoEntry | VideoSource | str,
     output: Path,
     *,
     mask: MaskName = "tube",
@@ -71,7 +71,7 @@ def reconstruct_whole_video(
 
     Args:
         checkpoint: a pre-training model; it is moved to `device`.
-        video: the video, or its entry where only a part of it counts.
+        video: the video, its entry where only a part of it counts, or a stream.
         output: .mp4, or .gif for at most 600 frames.
         mask: "tube" or "random".
         mask_ratio: share that is hidden.

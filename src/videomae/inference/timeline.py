@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import closing
+import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from videomae.checkpoint import Checkpoint
-from videomae.core.errors import VideoError
-from videomae.data.loader import ClipBatch
-from videomae.inference.forwards import run_batches, views_per_forward
+from videomae.core.files import write_bytes, write_text
+from videomae.core.row_file import RowFile
+from videomae.core.text import readable
 from videomae.inference.predict import Prediction, ranked
-from videomae.inference.scores import view_probabilities
 from videomae.inference.segments import Curve, Segment, SegmentOptions, curve_of, find_segments, smoothed
-from videomae.inference.window_clips import VideoWindows, read_ahead
-from videomae.inference.window_layout import Window, WindowOptions
-
-# Windows that wait for the model beside those of the next forward.
-_MAX_WAITING = 4
-
-
-@dataclass(frozen=True)
-class WindowScores:
-    """The model's scores of one window.
-
-    Args:
-        number: of the window, from 0.
-        start_seconds: since the video's first frame.
-        end_seconds: likewise.
-        scores: (classes,) float32 on the CPU.
-    """
-
-    number: int
-    start_seconds: float
-    end_seconds: float
-    scores: np.ndarray
+from videomae.inference.timeline_files import (
+    DIGITS,
+    PICTURE_SUFFIXES,
+    ROW_SUFFIXES,
+    check_output,
+    row_columns,
+    subtitles,
+    window_row,
+)
+from videomae.inference.window_layout import WindowScores
 
 
 @dataclass(frozen=True)
@@ -107,16 +91,74 @@ class Timeline:
         """The same scores with other segments: `threshold`, `smooth_seconds`, `min_seconds`, `max_gap_seconds`."""
         return replace(self, options=replace(self.options, **changes))
 
-    def save(self, path: str | Path) -> Path:
-        """Write it, in the form that the ending of `path` names: see `videomae.inference.timeline_files`.
+    def to_dict(self, *, top_k: int = 5) -> dict[str, Any]:
+        """Plain data: the windows with their `top_k` labels, and the segments."""
+        windows = [
+            {
+                "start_seconds": round(float(self.start_seconds[number]), DIGITS),
+                "end_seconds": round(float(self.end_seconds[number]), DIGITS),
+                "predictions": [vars(prediction) for prediction in self.predictions(number, top_k)],
+            }
+            for number in range(self.num_windows)
+        ]
+        return {
+            "path": readable(self.path),
+            "duration_seconds": round(self.duration_seconds, DIGITS),
+            "window_seconds": self.window_seconds,
+            "hop_seconds": self.hop_seconds,
+            "ended": self.ended,
+            "segments": [vars(segment) for segment in self.segments],
+            "windows": windows,
+        }
+
+    def picture(self, image_format: Literal["png", "svg"] = "png") -> bytes:
+        """A chart of it: the bytes of a file."""
+        from videomae.report.timeline_chart import Bar, timeline_chart
+
+        return timeline_chart(
+            edges=self.curve.edges,
+            scores=self.curve.scores,
+            labels=self.labels,
+            bars=[Bar(part.start_seconds, part.end_seconds, part.index) for part in self.segments],
+            threshold=self.options.threshold,
+            duration_seconds=self.duration_seconds,
+            thumbnails=self.thumbnails,
+            title=Path(self.path).name or self.path,
+            note=self.ended or "",
+            image_format=image_format,
+        )
+
+    def save(self, path: str | Path, *, top_k: int = 5) -> Path:
+        """Write it, in the form that the ending of `path` names.
+
+        - .json: `to_dict`.
+        - .csv, .jsonl: a row for each window, with the scores of all classes, as the model gave them.
+        - .srt, .vtt: the segments as subtitles.
+        - .png, .svg: a chart.
+
+        Args:
+            path: the file; missing folders are made.
+            top_k: labels of each window in a .json.
 
         Raises:
             ConfigError: for another ending.
             InputError: if the place cannot be written.
         """
-        from videomae.inference.timeline_files import save
-
-        return save(self, Path(path))
+        check_output(path)
+        target, suffix = Path(path), Path(path).suffix.lower()
+        if suffix in ROW_SUFFIXES:
+            bounds = zip(self.start_seconds.tolist(), self.end_seconds.tolist(), self.window_scores, strict=True)
+            with RowFile(target, columns=row_columns(self.labels), settings={}) as file:
+                for number, (start, end, scores) in enumerate(bounds):
+                    window = WindowScores(number, start, end, scores)
+                    file.add(window_row(self.path, self.labels, window, is_csv=suffix == ".csv"))
+        elif suffix == ".json":
+            write_text(target, json.dumps(self.to_dict(top_k=top_k), indent=1, ensure_ascii=False) + "\n")
+        elif suffix in PICTURE_SUFFIXES:
+            write_bytes(target, self.picture("png" if suffix == ".png" else "svg"))
+        else:
+            write_text(target, subtitles(self.segments, form="srt" if suffix == ".srt" else "vtt"))
+        return target
 
     def __repr__(self) -> str:
         early = f", ended early: {self.ended}" if self.ended else ""
@@ -126,110 +168,4 @@ class Timeline:
         )
 
     def _repr_png_(self) -> bytes:
-        from videomae.inference.timeline_files import picture
-
-        return picture(self, "png")
-
-
-class TimelineRun:
-    """Scores the windows of one video as they are read, and keeps what there is at any moment.
-
-    Args:
-        checkpoint: a classifier on `device`.
-        source: a video, its entry, or a stream.
-        windows: which windows.
-        segments: how they become segments.
-        precision: of the matrix products.
-        device: where to compute.
-        needs_pictures: keep thumbnails for a chart.
-        known: scores of the first windows, from an earlier run.
-    """
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        source: Any,
-        *,
-        windows: WindowOptions,
-        segments: SegmentOptions,
-        precision: str = "auto",
-        device: torch.device,
-        needs_pictures: bool = False,
-        known: tuple[WindowScores, ...] = (),
-    ) -> None:
-        _, num_channels, height, width = checkpoint.model.config.grid.clip_shape
-        self.windows = VideoWindows(
-            source,
-            sampling=checkpoint.sampling,
-            image_size=(height, width),
-            num_channels=num_channels,
-            options=windows,
-            needs_pictures=needs_pictures,
-        )
-        self.found: list[WindowScores] = list(known)
-        self.ended: VideoError | None = None
-        self._checkpoint = checkpoint
-        self._segments = segments
-        self._precision = precision
-        self._device = device
-
-    def __iter__(self) -> Iterator[WindowScores]:
-        """Yield each window's scores as soon as they are there.
-
-        Where the video cannot be read further, the windows until then are scored, and `ended` says why.
-
-        Raises:
-            VideoError: no window could be read.
-        """
-        known: dict[int, Window] = {}
-        num_views = views_per_forward(self._checkpoint.model.config, self._device)
-        per_window = self.windows.options.num_clips * self.windows.options.num_crops
-        if self.windows.is_real_time:  # whoever watches waits for an answer, not for a full forward
-            num_views = min(num_views, per_window)
-        batches = self._batches(known, max_waiting=_MAX_WAITING + num_views // per_window)
-        with closing(batches):
-            for number, rows in run_batches(
-                batches, self._probabilities, device=self._device, num_views=num_views, finite="scores"
-            ):
-                assert isinstance(rows, Tensor)
-                window = known.pop(number)
-                scores = WindowScores(number, window.start_seconds, window.end_seconds, rows.mean(dim=0).numpy())
-                self.found.append(scores)
-                yield scores
-        if self.ended is not None and not self.found:
-            raise self.ended
-
-    def timeline(self) -> Timeline:
-        """What was found so far."""
-        layout, found = self.windows.layout, self.found
-        classes = self._checkpoint.model.config.id2label
-        return Timeline(
-            path=self.windows.name,
-            labels=tuple(classes[index] for index in range(len(classes))),
-            start_seconds=np.array([window.start_seconds for window in found]),
-            end_seconds=np.array([window.end_seconds for window in found]),
-            window_scores=np.stack([window.scores for window in found])
-            if found
-            else np.zeros((0, len(classes)), dtype=np.float32),
-            duration_seconds=layout.duration_seconds if layout else 0.0,
-            window_seconds=layout.window_seconds if layout else 0.0,
-            hop_seconds=layout.hop_seconds if layout else 0.0,
-            options=self._segments,
-            ended=None if self.ended is None else str(self.ended),
-            thumbnails=tuple(self.windows.thumbnails.pictures),
-        )
-
-    def _probabilities(self, clips: Tensor) -> Tensor:
-        return view_probabilities(self._checkpoint, clips, precision=self._precision)
-
-    def _batches(self, known: dict[int, Window], *, max_waiting: int) -> Generator[ClipBatch, None, None]:
-        none = torch.full((1,), -1)
-        windows = read_ahead(self.windows, max_waiting=max_waiting)
-        try:
-            with closing(windows):
-                for window, clips in windows:
-                    known[window.number] = window
-                    number = torch.tensor([window.number])
-                    yield ClipBatch(clips[None], labels=none, indices=number, places=torch.zeros(1, dtype=torch.int64))
-        except VideoError as error:
-            self.ended = error
+        return self.picture()

@@ -64,6 +64,23 @@ class Window:
     end_seconds: float
 
 
+@dataclass(frozen=True)
+class WindowScores:
+    """The model's scores of one window.
+
+    Args:
+        number: of the window, from 0.
+        start_seconds: since the video's first frame.
+        end_seconds: likewise.
+        scores: (classes,) float32 on the CPU.
+    """
+
+    number: int
+    start_seconds: float
+    end_seconds: float
+    scores: np.ndarray
+
+
 @dataclass
 class Layout:
     """How a video is cut into windows: known when it is open.

@@ -50,6 +50,7 @@ def clip_offsets(
     shares: np.ndarray = np.array([0.5]) if num_clips == 1 else np.arange(num_clips) / num_clips
     if sampling.method == "uniform":
         return (order + shares[:, None]) * (window_seconds / sampling.num_frames)
+    steps: np.ndarray
     if sampling.method == "linspace":
         span = sampling.num_frames * sampling.frame_stride
         steps = linspace_offsets(span, sampling.num_frames, sampling.frame_stride) * frame_seconds
