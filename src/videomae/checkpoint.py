@@ -45,6 +45,7 @@ HEADS = (
     "mask_token",
     "classifier.",
     "fc_norm.",
+    "pooling.",
     "videomae.layernorm.",
     "layernorm.",
 )
@@ -245,9 +246,14 @@ def _start_fresh_head(
         )
     head = [name for name in state if name.startswith("classifier.")]
     may_be_new: tuple[str, ...] = ()
+    has_pooling = any(name.startswith("pooling.") for name in state)
     if not head:
         config.use_mean_pooling = True
-        may_be_new = ("classifier.", "fc_norm.")
+        may_be_new = ("classifier.", "fc_norm.", "pooling.")
+    elif has_pooling != (config.classifier_head == "attentive"):
+        may_be_new = ("classifier.", "fc_norm.", "pooling.")
+        for name in [name for name in state if name.startswith(may_be_new)]:
+            del state[name]
     elif list(class_names) != [config.id2label[index] for index in range(config.num_labels)]:
         for name in head:
             del state[name]

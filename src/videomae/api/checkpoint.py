@@ -14,7 +14,7 @@ from videomae.api.evaluation import evaluate
 from videomae.api.inference import Predictions, embed, predict
 from videomae.api.reconstruction import reconstruct
 from videomae.api.timeline import Timelines, timeline
-from videomae.core.errors import ConfigError
+from videomae.core.errors import CheckpointError, ConfigError
 from videomae.evaluation.results import Evaluation
 from videomae.inference.features import Features
 from videomae.inference.reconstruct import Reconstruction
@@ -170,9 +170,18 @@ def convert(
         )
     _require_free(Path(destination), overwrite=overwrite)
     if layout == "hf":
-        checkpoint.Checkpoint.open(source, dtype=None, **options).save(destination)
+        opened = checkpoint.Checkpoint.open(source, dtype=None, **options)
+        if opened.model.config.classifier_head != "linear":
+            logger.warning("transformers has no attentive head, and would ignore it: open the result with videomae")
+        opened.save(destination)
         return Path(destination)
     model = checkpoint.load_checkpoint(source, dtype=None, **options)
+    if model.config.classifier_head != "linear":
+        raise CheckpointError(
+            f"{source} with an attentive head",
+            expected="a linear head: the original code has no other",
+            hint="--layout hf keeps the attentive one; or train a classifier with --head linear",
+        )
     state = names.fit_prefix(model.state_dict(), bare=False)
     if model.config.layer_norm_eps != original.LAYER_NORM_EPS:
         logger.warning(

@@ -20,7 +20,7 @@ from videomae.weights import hub, listing, names
 from videomae.weights.finite import not_finite
 
 _ENCODER_KEYS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-_PARTS = ("decoder", "encoder_to_decoder", "mask_token", "fc_norm", "classifier")
+_PARTS = ("decoder", "encoder_to_decoder", "mask_token", "pooling", "fc_norm", "classifier")
 _CHUNK_BYTES = 64 << 20
 
 
@@ -109,6 +109,8 @@ def checksum(state: Mapping[str, Tensor]) -> str:
 def _head(state: Mapping[str, Tensor], config: VideoMAEConfig) -> str | None:
     """What comes after the encoder, in words."""
     if any(name.startswith("classifier.") for name in state):
+        if config.classifier_head == "attentive":
+            return f"attentive classifier of {config.num_labels} classes: a learned query pools the tokens"
         pooled = "the normalized mean of the tokens" if config.use_mean_pooling else "the first token"
         return f"linear classifier of {config.num_labels} classes on {pooled}"
     return "decoder" if any(name.startswith("decoder.") for name in state) else None

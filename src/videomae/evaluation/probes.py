@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from videomae.core.errors import ConfigError, DataError
+from videomae.models.attentive import AttentivePooling
 
 METHODS = ("knn", "linear", "attentive")
 # Of the training clips of each class, so many (but one at least) choose the learning rate.
@@ -227,19 +228,13 @@ class AttentiveHead(nn.Module):
 
     def __init__(self, width: int, num_classes: int) -> None:
         super().__init__()
-        heads = next(heads for heads in (12, 8, 6, 4, 3, 2, 1) if width % heads == 0)
-        self.norm = nn.LayerNorm(width)
-        self.query = nn.Parameter(torch.randn(1, 1, width) * 0.02)
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.pooling = AttentivePooling(width)
         self.classifier_norm = nn.LayerNorm(width)
         self.classifier = nn.Linear(width, num_classes)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, L, D) tokens to (B, classes) logits."""
-        tokens = self.norm(tokens)
-        query = self.query.expand(len(tokens), -1, -1)
-        gathered = self.attention(query, tokens, tokens, need_weights=False)[0][:, 0]
-        logits: Tensor = self.classifier(self.classifier_norm(gathered))
+        logits: Tensor = self.classifier(self.classifier_norm(self.pooling(tokens)))
         return logits
 
 

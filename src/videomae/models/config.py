@@ -21,6 +21,7 @@ from videomae.models import limits
 from videomae.weights import files, hub
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+CLASSIFIER_HEADS = ("linear", "attentive")
 ATTENTION_IMPLEMENTATIONS = ("sdpa", "eager")
 CONFIG_NAME = "config.json"
 
@@ -66,6 +67,7 @@ class VideoMAEConfig:
         **kwargs: what every transformers configuration has (`num_labels`, `id2label`, `label2id`, `problem_type`,
             `output_attentions`, `output_hidden_states`, `return_dict`, `attn_implementation`: "sdpa" or "eager");
             `drop_path_rate` of the last encoder layer and `classifier_dropout`, 0–1, both ours, used only in training;
+            `classifier_head`, ours: "linear" or "attentive", where a learned query pools the tokens;
             `pruned_heads`, the encoder's heads that are gone, by layer;
             `final_norm_eps`, ours: epsilon of the classifier's `fc_norm` and of the decoder's norm, 1e-5 as in
             transformers, 1e-6 in weights of the original code; `position_grid`, ours: (time, height, width) in tokens
@@ -144,6 +146,7 @@ class VideoMAEConfig:
         self.attn_implementation: str = kwargs.pop("attn_implementation", None) or "sdpa"
         self.drop_path_rate: float = kwargs.pop("drop_path_rate", 0.0)
         self.classifier_dropout: float = kwargs.pop("classifier_dropout", None) or 0.0
+        self.classifier_head: str = kwargs.pop("classifier_head", "linear")
         self.final_norm_eps: float = kwargs.pop("final_norm_eps", 1e-5)
         pruned = kwargs.pop("pruned_heads", None) or {}
         if isinstance(pruned, dict):  # JSON makes text of the layers' numbers
@@ -293,6 +296,12 @@ class VideoMAEConfig:
                 f"problem_type={self.problem_type!r}",
                 expected=" or ".join(PROBLEM_TYPES),
                 hint="leave it out to let the labels decide",
+            )
+        if self.classifier_head not in CLASSIFIER_HEADS:
+            raise ConfigError(
+                f"classifier_head={self.classifier_head!r}",
+                expected=" or ".join(CLASSIFIER_HEADS),
+                hint="leave it out for linear",
             )
         if self.attn_implementation not in ATTENTION_IMPLEMENTATIONS:
             raise ConfigError(
@@ -494,6 +503,7 @@ _COMMON_DEFAULTS: dict[str, Any] = {
     "pruned_heads": {},
     "drop_path_rate": 0.0,
     "classifier_dropout": 0.0,
+    "classifier_head": "linear",
     "final_norm_eps": 1e-5,
     "position_grid": None,
     "image_mean": None,

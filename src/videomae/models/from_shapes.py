@@ -63,6 +63,8 @@ def config_of_tensors(state: Mapping[str, Tensor], source: str, given: Mapping[s
         guessed["decoder_num_attention_heads"] = _DECODER_HEADS.get(decoder_width)
     if "classifier.weight" in state:
         found["num_labels"] = len(state["classifier.weight"])
+    if "pooling.query" in state:
+        found["classifier_head"] = "attentive"
     kind = "VideoMAEForPreTraining" if decoder else "VideoMAEForVideoClassification" if "num_labels" in found else None
     values = {**guessed, **given, **found}
     missing = [name for name, value in values.items() if value is None]

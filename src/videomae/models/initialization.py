@@ -40,8 +40,9 @@ def init_for_pretraining(model: VideoMAEForPreTraining) -> None:
 def init_classifier(model: VideoMAEForVideoClassification, *, init_scale: float = 0.001) -> None:
     """Draw a new head for fine-tuning, from torch's global generator; the encoder stays as it is.
 
-    The classifier's weight is N(0, 0.02) × `init_scale`, its bias 0, `fc_norm` the identity: at first all classes are
-    about equally likely, so that a random head sends the encoder no large gradients (published: 0.001).
+    The classifier's weight is N(0, 0.02) × `init_scale`, its bias 0, `fc_norm` the identity, attentive pooling is drawn
+    anew: at first all classes are about equally likely, so that a random head sends the encoder no large gradients
+    (published: 0.001).
 
     Raises:
         ConfigError: for a model without classes, or a scale that is not above 0.
@@ -54,6 +55,8 @@ def init_classifier(model: VideoMAEForVideoClassification, *, init_scale: float 
     nn.init.zeros_(model.classifier.bias)
     if model.fc_norm is not None:
         model.fc_norm.reset_parameters()
+    if model.pooling is not None:
+        model.pooling.reset_parameters()
 
 
 def init_for_finetuning(model: VideoMAEForVideoClassification, *, init_scale: float = 0.001) -> None:

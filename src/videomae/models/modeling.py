@@ -12,6 +12,7 @@ from videomae.core import tubelets
 from videomae.core.device import send
 from videomae.core.errors import ShapeError
 from videomae.core.tubelets import TokenSplit
+from videomae.models.attentive import AttentivePooling
 from videomae.models.checks import check_clips, check_labels, expand_head_mask, fit_labels, split_tokens
 from videomae.models.config import VideoMAEConfig
 from videomae.models.embeddings import Embeddings, channel_values
@@ -244,7 +245,7 @@ class VideoMAEForPreTraining(VideoMAEPreTrainedModel):
 
 
 class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
-    """Encoder and a linear classifier.
+    """Encoder and a linear classifier, on the mean of the tokens or on what a learned query gathers of them.
 
     Args:
         config: shapes the network; `num_labels` or `id2label` give the classes.
@@ -254,7 +255,10 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.videomae = VideoMAEModel(config)
-        self.fc_norm = nn.LayerNorm(config.hidden_size, config.final_norm_eps) if config.use_mean_pooling else None
+        is_attentive = config.classifier_head == "attentive"
+        self.pooling = AttentivePooling(config.hidden_size) if is_attentive else None
+        has_norm = is_attentive or config.use_mean_pooling
+        self.fc_norm = nn.LayerNorm(config.hidden_size, config.final_norm_eps) if has_norm else None
         self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels else nn.Identity()
         self.post_init()
 
@@ -306,8 +310,13 @@ class VideoMAEForVideoClassification(VideoMAEPreTrainedModel):
         return output if _chosen(return_dict, self.config.return_dict) else output.to_tuple()
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """The input of the head: (B, N, D) to (B, D), the normalized mean of the tokens, or the first token."""
-        return tokens[:, 0] if self.fc_norm is None else self.fc_norm(tokens.mean(dim=1))
+        """The input of the head: (B, N, D) to (B, D).
+
+        The normalized mean of the tokens, or what the query of an attentive head gathers; else the first token.
+        """
+        if self.fc_norm is None:
+            return tokens[:, 0]
+        return self.fc_norm(tokens.mean(dim=1) if self.pooling is None else self.pooling(tokens))
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         check_labels(labels, len(logits))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from videomae.core.errors import CheckpointError, ConfigError
 from videomae.models import loading
+from videomae.models.attentive import AttentivePooling
 from videomae.models.config import VideoMAEConfig
 from videomae.models.interface import ModelInterface
 from videomae.weights import files, hub, listing, shards
@@ -78,6 +79,10 @@ class VideoMAEPreTrainedModel(ModelInterface):
         elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.MultiheadAttention):
+            module._reset_parameters()
+        elif isinstance(module, AttentivePooling):
+            nn.init.normal_(module.query, std=self.config.initializer_range)
         else:
             for parameter in module.parameters(recurse=False):
                 nn.init.zeros_(parameter)

@@ -26,8 +26,8 @@ _TABLE_TOLERANCE = 5e-3  # half precision
 # Heads of a base that an adapter for another class of model does not use.
 _DECODER = ("decoder.", "encoder_to_decoder.", "mask_token")
 _CLASSES = {
-    "VideoMAEModel": (*_DECODER, "classifier.", "fc_norm."),
-    "VideoMAEForPreTraining": ("classifier.", "fc_norm."),
+    "VideoMAEModel": (*_DECODER, "classifier.", "fc_norm.", "pooling."),
+    "VideoMAEForPreTraining": ("classifier.", "fc_norm.", "pooling."),
     "VideoMAEForVideoClassification": _DECODER,
 }
 

@@ -69,8 +69,10 @@ class FinetuneFields(TrainingFields, total=False):
 
     layer_decay: float
     freeze: int
+    lora: int
     drop_path: float
     head_dropout: float
+    head: Literal["linear", "attentive"] | None
     init_scale: float
     label_smoothing: float
     mixup: float
@@ -85,5 +87,8 @@ class FinetuneFields(TrainingFields, total=False):
     max_crop_ratio: float
     class_balance: float
     class_weights: str | Sequence[str] | Mapping[str, float]
+    teacher: str
+    distill_share: float
+    distill_temperature: float
     early_stopping: int
     val_every: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -39,10 +40,16 @@ class FinetuneRecipe(TrainingRecipe):
     freeze: int = 0
     """Freeze the embeddings and this many layers, from the first: less memory and time; all (-1) trains the head
     alone, with augmentation; 0 trains everything."""
+    lora: int = 0
+    """Rank of low-rank adapters on queries and values (LoRA), trained in place of the encoder's own weights and
+    merged into them when saved; needs the package peft. 0 disables them."""
     drop_path: float = 0.1
     """Stochastic-depth rate of the last layer; it grows linearly from 0 at the first."""
     head_dropout: float = 0.0
     """Dropout before the head."""
+    head: Literal["linear", "attentive"] | None = None
+    """Head of the classifier: linear on the mean of the tokens, or attentive, where a learned query pools them; by
+    default the checkpoint's, or linear."""
     init_scale: float = 0.001
     """Factor on the initial weights of a new head."""
     label_smoothing: float = 0.1
@@ -73,6 +80,13 @@ class FinetuneRecipe(TrainingRecipe):
     class_weights: tuple[str, ...] = ()
     """Weights of the classes in the loss: balanced (the rarer, the more), NAME=WEIGHT … (1 for the others), or a CSV
     or JSON file of names and weights."""
+    teacher: str = ""
+    """Classifier of the same classes, mostly a larger one, whose scores of the same views are learned (knowledge
+    distillation): a checkpoint."""
+    distill_share: float = 1.0
+    """Share of the teacher in the loss; the rest is that of the labels."""
+    distill_temperature: float = 1.0
+    """Temperature by which the logits of teacher and student are divided."""
     early_stopping: int = 0
     """Stop after this many epochs that were no better on validation than the best one; 0 disables it."""
     val_every: int = 1
@@ -82,6 +96,8 @@ class FinetuneRecipe(TrainingRecipe):
         super().__post_init__()
         if str(self.freeze) == "all":  # an editor knows only numbers
             object.__setattr__(self, "freeze", ALL_LAYERS)
+        if isinstance(self.teacher, os.PathLike):
+            object.__setattr__(self, "teacher", os.fspath(self.teacher))
         weights: Any = self.class_weights
         if isinstance(weights, Mapping):
             weights = [f"{name}={weight}" for name, weight in weights.items()]
@@ -91,13 +107,17 @@ class FinetuneRecipe(TrainingRecipe):
         """As `TrainingRecipe.faults`."""
         yield from super().faults()
         yield from out_of_range(self, "freeze", self.freeze >= ALL_LAYERS, "a number of layers from 0, or all")
+        fits = self.lora >= 0 and (self.freeze != ALL_LAYERS or not self.lora)
+        yield from out_of_range(self, "lora", fits, "a rank of 0 or more; 0 with --freeze all")
         yield from out_of_range(self, "layer_decay", 0 < self.layer_decay <= 1, "a share above 0, up to 1")
         for name in ("label_smoothing", "drop_path", "head_dropout"):
             yield from out_of_range(self, name, 0 <= getattr(self, name) < 1, "a share from 0 to below 1")
-        for name in ("erasing", "cutmix_probability", "class_balance"):
+        for name in ("erasing", "cutmix_probability", "class_balance", "distill_share"):
             yield from out_of_range(self, name, 0 <= getattr(self, name) <= 1, "a share from 0 to 1")
         for name in ("mixup", "cutmix"):
             yield from out_of_range(self, name, 0 <= getattr(self, name) < math.inf, "0 or more")
+        fits = 0 < self.distill_temperature < math.inf
+        yield from out_of_range(self, "distill_temperature", fits, "a number above 0")
         yield from out_of_range(self, "init_scale", 0 < self.init_scale < math.inf, "a number above 0")
         yield from out_of_range(self, "max_crop_ratio", 1 <= self.max_crop_ratio < math.inf, "1 or more")
         yield from out_of_range(self, "min_crop_area", 0 < self.min_crop_area <= 1, "a share above 0, up to 1")

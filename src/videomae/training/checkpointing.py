@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -43,6 +43,7 @@ class Checkpointing:
         checkpoint: the model with its processor, as users get it.
         parallel: the processes of the run.
         recipe: when to save, and how many states to keep.
+        weights_for_users: makes the checkpoint's weights of the model's.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Checkpointing:
         checkpoint: Checkpoint,
         parallel: DataParallel,
         recipe: TrainingRecipe,
+        weights_for_users: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda weights: weights,
     ) -> None:
         self._parts = dict(parts)
         self._folder = folder
         self._checkpoint = checkpoint
         self._parallel = parallel
         self._recipe = recipe
+        self._weights_for_users = weights_for_users
         self._copy = HostCopy()
         self._writer = BackgroundWriter()
         self._last_save = time.perf_counter()
@@ -107,7 +110,7 @@ class Checkpointing:
 
         def write() -> None:
             if with_weights:
-                self._checkpoint.save(self._folder.path, _weights_for_users(state))
+                self._checkpoint.save(self._folder.path, self._users_weights(state))
             self._folder.sync_metrics()
             self._folder.states.save({"step": step, **state}, keep=self._recipe.keep_states)
 
@@ -120,8 +123,13 @@ class Checkpointing:
         if not self._parallel.is_main:
             return
         self._writer.wait()
-        weights = _weights_for_users(self._copy.take(state))
+        weights = self._users_weights(self._copy.take(state))
         self._writer.submit(lambda: self._checkpoint.save(self._folder.path, weights))
+
+    def _users_weights(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        """The average of the weights where there is one."""
+        average = state["average"]["shadow"] if "average" in state else {}
+        return self._weights_for_users({**state["model"], **average})
 
     def wait(self) -> None:
         """Until all is on the disk.
@@ -154,11 +162,6 @@ class Checkpointing:
                 expected="a state of this model, optimizer and recipe",
                 hint="repeat the run's own command, or choose another --output",
             ) from error
-
-
-def _weights_for_users(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The average of the weights where there is one."""
-    return {**state["model"], **(state["average"]["shadow"] if "average" in state else {})}
 
 
 def _with_states_by_part(state: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,3 +24,22 @@ def classification_loss(
         total = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=class_weights, reduction="sum")
         return total / targets.shape[1]
     return F.cross_entropy(logits, targets, weight=class_weights, reduction="sum")
+
+
+def distillation_loss(logits: Tensor, teacher_logits: Tensor, *, is_multi_label: bool, temperature: float) -> Tensor:
+    """How far a student's scores are from its teacher's (Hinton et al. 2015), summed over the clips; 0-dim.
+
+    The Kullback-Leibler divergence, or of several labels its mean over the classes, times the squared temperature,
+    which keeps the size of the gradient.
+
+    Args:
+        logits: (B, classes), of any precision.
+        teacher_logits: (B, classes), without gradient.
+        is_multi_label: whether a clip may have several labels.
+        temperature: divides both logits.
+    """
+    student, teacher = logits.float() / temperature, teacher_logits.float() / temperature
+    if is_multi_label:  # each class is a choice between two
+        student, teacher = (torch.stack([values, torch.zeros_like(values)], dim=-1) for values in (student, teacher))
+    divergence = F.kl_div(student.log_softmax(-1), teacher.log_softmax(-1), reduction="sum", log_target=True)
+    return divergence * temperature**2 / (logits.shape[1] if is_multi_label else 1)

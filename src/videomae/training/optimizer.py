@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from videomae.core.errors import ConfigError
 
 _LAYER = re.compile(r"encoder\.layer\.(\d+)\.")
-_TOKENS = ("mask_token",)
+_TOKENS = ("mask_token", "pooling.query")
 
 
 def parameter_groups(

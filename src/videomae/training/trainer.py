@@ -162,7 +162,12 @@ class Trainer:
             "unreadable": self.unreadable,
         }
         self.checkpointing = Checkpointing(
-            parts, folder=folder, checkpoint=task.checkpoint, parallel=self.parallel, recipe=recipe
+            parts,
+            folder=folder,
+            checkpoint=task.checkpoint,
+            parallel=self.parallel,
+            recipe=recipe,
+            weights_for_users=task.weights_for_users,
         )
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self._is_whole = recipe.accumulation == 1 and processes.world_size == 1

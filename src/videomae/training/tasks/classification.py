@@ -33,13 +33,15 @@ from videomae.training.class_weights import class_weights, read_class_weights
 from videomae.training.classifier_inputs import ClassifierInputs
 from videomae.training.ema import WeightAverage
 from videomae.training.input_pictures import TitledClip, as_pixels, labelled_clips
-from videomae.training.losses import classification_loss
+from videomae.training.lora import add_lora, merged
+from videomae.training.losses import classification_loss, distillation_loss
 from videomae.training.micro_batch import MicroBatch
 from videomae.training.model_card import TrainingFacts, write_model_card
 from videomae.training.optimizer import freeze_layers, parameter_groups
 from videomae.training.report import write_finetune_report
 from videomae.training.run_folder import RunFolder, entries_hash
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config, require_finite_start
+from videomae.training.teacher import Teacher
 from videomae.training.validation import BestEpoch, validate
 from videomae.video.reader import ReadLimits
 
@@ -161,6 +163,10 @@ class ClassificationTask:
         model.config.classifier_dropout = recipe.head_dropout
         if recipe.freeze:
             freeze_layers(model, recipe.freeze)
+        if recipe.lora:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(recipe.seed)
+                add_lora(model, recipe.lora, first_layer=recipe.freeze)
         sampling = clip_sampling(recipe)
         limits = ReadLimits(max_seconds=recipe.read_limit_seconds)
         if measures:
@@ -170,6 +176,7 @@ class ClassificationTask:
             fresh.image_mean, fresh.image_std = processor.image_mean, processor.image_std
         self.recipe = recipe
         self.checkpoint = Checkpoint(model.to(device), fresh, sampling)
+        self._teacher = Teacher(recipe.teacher, self.checkpoint, names) if recipe.teacher else None
         if self._class_weights is not None:
             self._class_weights = self._class_weights.to(device)
         self.num_encoder_tokens = model.config.grid.num_tokens
@@ -199,15 +206,21 @@ class ClassificationTask:
         names = self.manifest.class_names
         if self._init == SCRATCH:
             recipe = recipe.for_new_network()
-            model = VideoMAEForVideoClassification(new_config(recipe, id2label=dict(enumerate(names))))
+            config = new_config(recipe, id2label=dict(enumerate(names)), classifier_head=recipe.head or "linear")
+            model = VideoMAEForVideoClassification(config)
             init_for_finetuning(model, init_scale=recipe.init_scale)
             return model, recipe, None, model.config.pixel_statistics is None
         changes = recipe.clip_changes
-        opened = Checkpoint.open(self._init, task="classification", class_names=names, **changes)
+        head: dict[str, Any] = {} if recipe.head is None else {"classifier_head": recipe.head}
+        opened = Checkpoint.open(self._init, task="classification", class_names=names, **changes, **head)
         require_finite_start(opened.model, self._init)
         recipe = fit_to_checkpoint(recipe, opened.model.config, opened.sampling)
         stored = read_config(self._init, **changes)
-        if not _keeps_head(self._init, stored, names, note, several_labels=self.manifest.is_multi_label):
+        is_same_kind = recipe.head in (None, stored.classifier_head)
+        keeps = _keeps_head(self._init, stored, names, note, several_labels=self.manifest.is_multi_label)
+        if keeps and not is_same_kind:
+            note(f"{self._init} has a head of another kind: using its encoder with a new {recipe.head} head")
+        if not (keeps and is_same_kind):
             init_classifier(opened.model, init_scale=recipe.init_scale)
         return opened.model, recipe, opened.processor, stored.num_channels != recipe.num_channels
 
@@ -225,6 +238,10 @@ class ClassificationTask:
             num_layers=model.config.num_hidden_layers,
         )
 
+    def weights_for_users(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """See `Task.weights_for_users`: without adapters."""
+        return merged(weights) if self.recipe.lora else weights
+
     def order(self, epoch: int) -> np.ndarray:
         """See `Task.order`."""
         recipe = self.recipe
@@ -233,12 +250,23 @@ class ClassificationTask:
     # --- loss and validation -------------------------------------------------------------------------------------
 
     def loss(self, network: Callable[..., Any], micro_batch: MicroBatch) -> tuple[Tensor, float]:
-        """Cross entropy with soft targets; of several labels the binary ones' mean over classes; see `Task.loss`."""
+        """Cross entropy with soft targets; of several labels the binary ones' mean over classes; see `Task.loss`.
+
+        With a teacher, the divergence from its scores takes the place of that, or a share of it.
+        """
         pixel_values, targets = self._inputs(micro_batch)
         logits = network(pixel_values).logits
         total = classification_loss(
             logits, targets, is_multi_label=self.manifest.is_multi_label, class_weights=self._class_weights
         )
+        if self._teacher is not None:
+            taught = distillation_loss(
+                logits,
+                self._teacher(pixel_values),
+                is_multi_label=self.manifest.is_multi_label,
+                temperature=self.recipe.distill_temperature,
+            )
+            total = torch.lerp(total, taught, self.recipe.distill_share)
         return total, len(targets)
 
     def draw_pictures(

@@ -141,6 +141,10 @@ class PretrainingTask:
         """See `Task.parameter_groups`."""
         return parameter_groups(self.checkpoint.model.named_parameters(), weight_decay=self.recipe.weight_decay)
 
+    def weights_for_users(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """As they are."""
+        return weights
+
     def order(self, epoch: int) -> np.ndarray:
         """See `Task.order`."""
         return epoch_order(len(self.dataset), seed=self.recipe.seed, epoch=epoch)

@@ -92,6 +92,9 @@ class Task(Protocol):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The optimizer's parameter groups, each with a `scale` of the learning rate."""
 
+    def weights_for_users(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of the trained model, by name, as those of the checkpoint that users get."""
+
     def order(self, epoch: int) -> np.ndarray:
         """Indices of the clips of an epoch (from 0), in order: a pure function of seed and epoch."""
 
