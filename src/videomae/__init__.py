@@ -1,6 +1,7 @@
 """VideoMAE: a folder of videos → a pre-trained model → a classifier, features, pictures.
 
-Jobs: `pretrain`, `finetune`, `evaluate`, `probe`, `predict`, `timeline`, `embed`, `reconstruct`, `scan`, `pack`.
+Jobs: `pretrain`, `finetune`, `evaluate`, `probe`, `predict`, `timeline`, `embed`, `reconstruct`, `scan`, `pack`,
+`compare`.
 Models: `Checkpoint` (model, processor and sampling), `load_checkpoint`, and the classes of transformers 4.34.0:
 `VideoMAEConfig`, `VideoMAEModel`, `VideoMAEForPreTraining`, `VideoMAEForVideoClassification`, `VideoMAEImageProcessor`.
 Videos: `probe_video`, `open_video`, `read_video`, `sample_frame_indices`, `VideoDataset`.
@@ -18,6 +19,8 @@ __version__ = "0.1.0"
 # Names are found on first use, so that `import videomae` and `videomae --help` load no torch.
 _HOMES = {
     "Checkpoint": "videomae.api.checkpoint",
+    "compare": "videomae.api.comparison",
+    "Comparison": "videomae.api.comparison",
     "CheckpointError": "videomae.core.errors",
     "ConfigError": "videomae.core.errors",
     "convert": "videomae.api.checkpoint",
@@ -78,6 +81,7 @@ __all__ = [
     "AutoImageProcessor",
     "Checkpoint",
     "CheckpointError",
+    "Comparison",
     "ConfigError",
     "DataError",
     "DryRun",
@@ -104,6 +108,7 @@ __all__ = [
     "VideoMAEModel",
     "VideoMAEPreTrainedModel",
     "VideoPrediction",
+    "compare",
     "convert",
     "dry_run_finetune",
     "dry_run_pretrain",
@@ -133,6 +138,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from videomae.api.checkpoint import Checkpoint, convert
+    from videomae.api.comparison import Comparison, compare
     from videomae.api.curation import pack, scan
     from videomae.api.evaluation import evaluate, probe
     from videomae.api.inference import Predictions, embed, predict

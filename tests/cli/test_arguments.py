@@ -78,7 +78,10 @@ def test_the_line(commands: Commands, words: str, line: str) -> None:
         ("pretrain d --output o --mask-ratio 1.5", "mask_ratio=1.5: expected a share between 0 and 1;"),
         ("finetune d --output o --init i --layer-decay 2", "layer_decay=2.0: expected a share above 0, up to 1;"),
         ("predict v --model m --top-k 0", "--top-k 0: expected 1 or more;"),
-        ("reconstruct v --model m --output o.jpg", "--output o.jpg: expected .png or .gif or .mp4;"),
+        (
+            "reconstruct v --model m --output o.bmp",
+            "--output o.bmp: expected .png or .jpg or .jpeg or .webp or .gif or ",
+        ),
         (
             "reconstruct v --model m --output o.png --mask-ratio 0",
             "--mask-ratio 0.0: expected a share between",

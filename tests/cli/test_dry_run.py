@@ -23,11 +23,12 @@ from small_runs import (
     tiny_pretrain_recipe,
 )
 
+from videomae.api.progress import LogMonitor
 from videomae.cli.dry_run import lines_of
 from videomae.core.grid import TubeletGrid
 from videomae.data.loader import ClipBatch
 from videomae.training import step_cost
-from videomae.training.dry_run import DryRun, dry_run
+from videomae.training.dry_run import NUM_STAGES, DryRun, dry_run
 from videomae.training.input_pictures import as_pixels, labelled_clips, masked_clips
 from videomae.training.tasks.classification import ClassificationTask
 from videomae.training.tasks.pretraining import PretrainingTask
@@ -165,11 +166,12 @@ def test_what_takes_too_long_is_estimated(colors: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(step_cost, "_MAX_STEP_SECONDS", 0.0)
     recipe = tiny_pretrain_recipe(batch_size=12)
     shown: list[str] = []
-    found = dry_run(PretrainingTask(colors, recipe), tmp_path, progress=shown.append)
+    found = dry_run(PretrainingTask(colors, recipe), tmp_path, monitor=LogMonitor(shown.append))
     assert (found.num_measured, found.micro_batch_size) == (4, 12)
     assert "measured in steps of 4 clips, estimated for 12" in dict(lines_of(found, recipe))["memory"]
-    assert shown[:2] == ["preparing the run", "reading the first clips"]
+    assert shown[:3] == ["reading the list of videos", "building the model", "reading the first clips"]
     assert shown[-1] == "a step of 4 clips"
+    assert len(shown) <= NUM_STAGES
 
 
 def test_clips_are_repeated_for_a_whole_micro_batch() -> None:

@@ -42,6 +42,33 @@ def test_gif(commands: Commands, pretrained: PretrainResult, clip: Path, tmp_pat
         assert picture.width >= 3 * 32
 
 
+@pytest.mark.parametrize(("name", "kind"), [("x.jpg", "JPEG"), ("x.JPEG", "JPEG"), ("x.webp", "WEBP")])
+def test_other_pictures(
+    commands: Commands, pretrained: PretrainResult, clip: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    words = ("reconstruct", clip, "--model", pretrained.folder, *CPU)
+    assert commands(*words, "--output", tmp_path / name) == 0
+    assert commands(*words, "--output", tmp_path / "x.png") == 0
+    with Image.open(tmp_path / name) as picture, Image.open(tmp_path / "x.png") as exact:
+        assert picture.format == kind
+        error = np.abs(np.asarray(picture.convert("RGB")).astype(int) - np.asarray(exact.convert("RGB")))
+        assert error.mean() < 3
+
+
+def test_moving_pictures_have_the_clips_own_speed(
+    commands: Commands, pretrained: PretrainResult, clip: Path, tmp_path: Path
+) -> None:
+    """The clip has 10 frames a second, and the model takes every one."""
+    words = ("reconstruct", clip, "--model", pretrained.folder, *CPU)
+    assert commands(*words, "--output", tmp_path / "x.gif") == 0
+    with Image.open(tmp_path / "x.gif") as picture:
+        picture.seek(1)
+        assert picture.info["duration"] == 100
+    assert commands(*words, "--output", tmp_path / "x.mp4") == 0
+    with VideoReader(tmp_path / "x.mp4") as reader:
+        assert reader.info.frames_per_second == pytest.approx(10)
+
+
 def test_mp4(commands: Commands, pretrained: PretrainResult, clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "new folder" / "x.mp4"
     assert commands("reconstruct", clip, "--model", pretrained.folder, "--output", output, *CPU) == 0

@@ -42,7 +42,7 @@ def test_pretrain_says_what_it_does_and_what_comes_next(commands: Commands, colo
         "pre-training 1.1 M weights on 18 videos (train 18; not used: val 6); 2 epochs = 6 steps of 6 clips, "
         "on cpu in fp32"
     )
-    assert lines[-4].startswith("step 6/6  epoch 2  loss ")
+    assert lines[-5].startswith("epoch 2/2 · step 3/3 · loss ")
     assert lines[-3:] == [
         f"checkpoint: {output}",
         f"report:     {output}/report.html",
@@ -321,5 +321,5 @@ def test_skipped_steps_are_told_at_the_end(
     monkeypatch.setattr(Meter, "num_skipped", 3)
     words = ("pretrain", colors, "--output", tmp_path, *RUN, "--epochs", "1")
     assert commands(*words) == 0, commands.err
-    assert commands.err.splitlines()[-4] == "3 of 3 steps skipped: loss or gradient was not finite"
+    assert commands.err.splitlines()[-5] == "3 of 3 steps skipped: loss or gradient was not finite"
     assert commands.json(*words)["skipped_steps"] == 3

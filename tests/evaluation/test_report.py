@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 
 from videomae.datasets.entries import VideoEntry
-from videomae.evaluation.metrics import classification_metrics
+from videomae.evaluation.metrics import calibration_bins, classification_metrics
 from videomae.evaluation.multi_label import MultiLabelEvaluation, multi_label_metrics
-from videomae.evaluation.report import write_evaluation_report
+from videomae.evaluation.report import principal_components, write_evaluation_report
 from videomae.evaluation.results import Evaluation
 from videomae.evaluation.single_label import SingleLabelEvaluation, SingleLabelResult
 
@@ -66,7 +67,7 @@ def test_few_classes_are_all_there(tmp_path: Path) -> None:
 
     assert "<details>" not in page
     assert "The most frequent mistakes" not in page  # the matrix of two classes says it
-    assert "\u2068رقص\u2069, taken for run (90%)" in page
+    assert "\u2068رقص\u2069, taken for run (90.0%); the right class got 10.0%: confident mistake" in page
     assert "no picture: gone/1.mp4" in page
 
 
@@ -84,3 +85,42 @@ def test_average_precision_of_few_and_many_classes(tmp_path: Path, num_classes: 
     assert evaluation.class_table().worst(20) == [0, 2]
     assert (page.count("<details>") == 1) == (num_classes == 50)
     assert cells_after(page, "Classes</h2>")[:3] == ["class 0", "1", "25.0%"]
+
+
+def test_near_ties_are_told_from_confident_mistakes() -> None:
+    scores = [(0.4996, 0.5004), (0.2, 0.8), (0.35, 0.65), (0.9, 0.1)]
+    found = [SingleLabelResult(VideoEntry(Path("x.mp4")), 0, np.array(pair, np.float32)).outcome for pair in scores]
+    assert found == ["near tie", "confident mistake", "wrong", "right"]
+    assert SingleLabelResult(VideoEntry(Path("x.mp4")), 0, None).outcome == "unreadable"
+
+
+def test_the_table_of_videos(tmp_path: Path) -> None:
+    page = page_of(evaluation_of([(0, 0), (1, 0), (1, 1)], ("run", "sit <b>")), tmp_path)
+    data = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', page)[0])
+    first, *others = data["rows"]
+    assert first["cells"][:3] == ["gone/1.mp4", "sit <b>", "run"]
+    assert first["cells"][3:5] == pytest.approx([0.9, 0.1])
+    assert first["cells"][5] == "confident mistake"
+    assert [row["cells"][5] for row in others] == ["right", "right"]
+    assert (tmp_path / first["source"]).resolve() == Path("gone/1.mp4").absolute()
+
+
+def test_principal_components_are_those_of_a_known_plane() -> None:
+    generator = np.random.default_rng(0)
+    places = generator.normal(size=(50, 2)) * (5.0, 1.0)
+    basis = np.linalg.qr(generator.normal(size=(8, 2)))[0]
+    found = principal_components(places @ basis.T + 3.0)
+    centered = places - places.mean(axis=0)
+    before = np.linalg.norm(centered[:, None] - centered[None], axis=-1)
+    np.testing.assert_allclose(np.linalg.norm(found[:, None] - found[None], axis=-1), before, atol=1e-6)
+    assert found[:, 0].var() > found[:, 1].var()
+    assert principal_components(np.ones((3, 1))).shape == (3, 2)
+
+
+def test_calibration_bins_against_a_table() -> None:
+    confidence = np.array([0.51, 0.53, 0.95, 0.97, 0.99])
+    right = np.array([True, False, True, True, False])
+    assert calibration_bins(confidence, right) == [
+        (pytest.approx(0.52), 0.5, 2),
+        (pytest.approx(0.97), pytest.approx(2 / 3), 3),
+    ]

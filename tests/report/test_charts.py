@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from videomae.core.errors import ShapeError
-from videomae.report.charts import bar_comparison, confusion_matrix, loss_curves, running_mean, small_curves
+from videomae.report.charts import bar_comparison, confusion_matrix, loss_curves, small_curves
+from videomae.report.curves import running_mean
 
 
 def texts_of(svg: bytes) -> list[str]:

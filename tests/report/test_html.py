@@ -1,5 +1,7 @@
 import base64
+import hashlib
 import io
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,8 +11,9 @@ from PIL import Image
 
 from videomae.core.errors import InputError, ShapeError
 from videomae.report.charts import bar_comparison
-from videomae.report.html import KeyFigure, Report
+from videomae.report.html import KeyFigure, Report, VideoRow
 from videomae.report.pictures import encode_gif, filmstrip_jpeg
+from videomae.report.svg import line_chart
 
 VOID_TAGS = {"meta", "img", "br", "hr", "link", "input"}
 EVIL = "<script>alert(\"1\")</script> & 'quotes' </td></table>"
@@ -191,6 +194,43 @@ def test_a_gallery_is_part_of_the_file() -> None:
     assert "three &lt;frames&gt;" in page
     assert "a &amp; b" in page
     assert '<div class="gallery">' not in Report("T").gallery([]).render()
+
+
+def table_of_videos() -> Report:
+    rows = [
+        VideoRow(["a.mp4", "run", 0.75], "/data/a.mp4", "../a.mp4"),
+        VideoRow(["</script><b>", EVIL, None], "half \udcff", None),
+    ]
+    return Report("A").videos(["video", "outcome", "probability"], rows, outcome=1, filters={"any outcome": 1})
+
+
+def test_a_table_of_videos_holds_its_data_and_the_one_script_that_may_run() -> None:
+    text = table_of_videos().render()
+    page = Page(text)
+
+    data, script = page.text_in("script")
+    found = json.loads(data)
+    assert found["rows"][0] == {"cells": ["a.mp4", "run", 0.75], "path": "/data/a.mp4", "source": "../a.mp4"}
+    assert found["rows"][1]["cells"] == ["</script><b>", EVIL, None]
+    assert found["rows"][1]["path"] == "half \\udcff"
+    assert found["filters"] == [{"label": "any outcome", "column": 1, "values": sorted(["run", EVIL])}]
+    assert found["numbers"] == [2]
+    [policy] = [m["content"] for m in page.attributes("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "innerHTML" not in script
+    assert Page(Report("A").videos(["video"], [], outcome=0, filters={}).render()).attributes("script") == []
+
+
+def test_facts_and_charts() -> None:
+    chart = line_chart("Loss", {EVIL: [(0, 1.0), (1, 0.5)]})
+    page = Page(Report("A", facts=[("command", EVIL)]).charts([chart]).render())
+
+    assert EVIL in page.text_in("dd")
+    assert page.text_in("h3") == ["Loss"]
+    assert len(page.attributes("svg")) == 1
+    assert any("last 0.5" in text for text in page.text_in("span"))
+    assert page.attributes("figure")[0]["aria-label"].startswith("Loss over steps")
 
 
 def test_long_tables_are_folded_and_percentages_stand_at_the_right() -> None:

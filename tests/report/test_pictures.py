@@ -13,6 +13,7 @@ from videomae.report.pictures import (
     reconstruction_animation,
     reconstruction_sheet,
     save_gif,
+    save_picture,
     save_png,
     spaced_indices,
 )
@@ -228,6 +229,25 @@ def test_png_holds_the_picture(tmp_path: Path) -> None:
 def test_png_of_floats_is_refused() -> None:
     with pytest.raises(ShapeError, match="the picture is float64"):
         encode_png(np.zeros((4, 4, 3)))
+
+
+def test_captions_of_moving_pictures_are_one_line() -> None:
+    """As tall as with no caption but the number of the frame."""
+    clips = three_clips(num_frames=2)
+    short = "90% hidden · loss 0.412 · their mean and variance pasted in"
+    captioned, plain = (reconstruction_animation(*clips, caption=text, frame_numbers=[7, 128]) for text in (short, ""))
+    assert captioned.shape == plain.shape
+    assert (captioned != plain).any()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_pictures_by_suffix(tmp_path: Path, suffix: str) -> None:
+    image = np.zeros((32, 48, 3), dtype=np.uint8)
+    image[:, 24:] = (200, 30, 40)
+    with Image.open(save_picture(tmp_path / f"x{suffix}", image)) as found:
+        assert np.abs(np.asarray(found.convert("RGB")).astype(int) - image).max() < 40
+    with pytest.raises(InputError, match=r"expected .png, .jpg or .webp"):
+        save_picture(tmp_path / "x.bmp", image)
 
 
 def test_gif_holds_the_frames_and_plays_for_ever(tmp_path: Path) -> None:

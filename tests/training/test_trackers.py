@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import numpy as np
 import pytest
 from small_runs import Commands, Recorder, read_metrics, run_python, tiny_finetune_recipe, tiny_pretrain_recipe
 
@@ -193,6 +194,7 @@ def test_tensorboard_shows_each_step_once_after_a_kill(folder: RunFolder) -> Non
         with tracked(("auto",), folder, first_step=first_step, note=note):
             for step in range(first_step + 1, last_step + 1):
                 folder.log({"step": step, "epoch": 0, "split": "train", "loss": step + add, "learning_rate": None})
+            folder.show("reconstructions/1", np.full((8, 12, 3), last_step, np.uint8), last_step)
         assert notes == [f"curves: tensorboard --logdir '{folder.path / 'tensorboard'}'"]
 
     run(0, 5, 0.0)
@@ -202,9 +204,10 @@ def test_tensorboard_shows_each_step_once_after_a_kill(folder: RunFolder) -> Non
     assert set(events.Tags()["scalars"]) == {"train/loss", "epoch"}
     found = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert found == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.5), (5, 5.5), (6, 6.5)]
-    # The hyperparameters of the run, written once: TensorBoard keeps them in a folder of their own.
-    (inner,) = [path for path in (folder.path / "tensorboard").iterdir() if path.is_dir()]
-    assert EventAccumulator(str(inner)).Reload().PluginTagToContent("hparams")
+    # The hyperparameters are the run's own: no second run that holds nothing else.
+    assert not [path for path in (folder.path / "tensorboard").iterdir() if path.is_dir()]
+    assert events.PluginTagToContent("hparams")
+    assert [(image.step, image.width, image.height) for image in events.Images("reconstructions/1")] == [(6, 12, 8)]
 
 
 @pytest.mark.skipif(find_spec("trackio") is None, reason="trackio is not installed")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from videomae.core.machine import is_main_process
 
@@ -27,10 +28,19 @@ def _console(is_main: bool) -> Console:
     from rich.console import Console
 
     class LoudConsole(Console):
+        def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+            """Lines wrap at words in a terminal; in a file or a pipe they stay whole."""
+            super().print(*objects, soft_wrap=not self.is_terminal if soft_wrap is None else soft_wrap, **options)
+
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # the command line ends quietly; rich would leave with a status of its own
 
-    return LoudConsole(stderr=True, highlight=False, soft_wrap=True, quiet=not is_main)
+    # Without a color system rich writes no styles at all; of itself it would keep bold letters with NO_COLOR.
+    colors: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return LoudConsole(stderr=True, highlight=False, emoji=False, color_system=colors, quiet=not is_main)
+
+
+_STYLES = ((logging.ERROR, "red"), (logging.WARNING, "yellow"))
 
 
 def can_show_bars(console: Console) -> bool:
@@ -40,7 +50,8 @@ def can_show_bars(console: Console) -> bool:
 
 class _NoticeHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        stderr_console().print(self.format(record), markup=False)
+        style = next((style for level, style in _STYLES if record.levelno >= level), None)
+        stderr_console().print(self.format(record), markup=False, style=style)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, get_args
 
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from videomae.api._console import can_show_bars, stderr_console
 from videomae.checkpoint import Checkpoint, read_config, stored_task
@@ -224,4 +224,10 @@ def clip_changes(num_frames: int | None, image_size: ImageSize | None) -> dict[s
 def progress_bar(shown: bool) -> Progress:
     """A bar on stderr, in a terminal or a notebook; nothing where it is not wanted."""
     console = stderr_console()
-    return Progress(console=console, disable=not shown or not can_show_bars(console))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    return Progress(*columns, console=console, disable=not shown or not can_show_bars(console))

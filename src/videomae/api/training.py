@@ -182,7 +182,7 @@ def dry_run_pretrain(
         init=None if init is None else path_of(init, "init"),
         video_root=video_root,
     )
-    return dry_run(task, output, monitor=_monitor(True), progress=progress or (lambda text: None))
+    return dry_run(task, output, monitor=LogMonitor(progress or (lambda text: None)))
 
 
 @public
@@ -225,7 +225,7 @@ def dry_run_finetune(
         group=group,
         video_root=video_root,
     )
-    return dry_run(task, output, monitor=_monitor(True), progress=progress or (lambda text: None))
+    return dry_run(task, output, monitor=LogMonitor(progress or (lambda text: None)))
 
 
 def _recipe(kind_of: type[Recipe], recipe: str | Recipe, fields: dict[str, Any], *, kind: str) -> Recipe:

@@ -139,7 +139,8 @@ def _print(report: BenchReport, console: Console) -> None:
         length = round(_BAR_WIDTH * speed.clips_per_second / fastest) if fastest else 0
         name = f"{speed.num_workers} worker{' ' if speed.num_workers == 1 else 's'}"
         views = f"{speed.num_views} view{' ' if speed.num_views == 1 else 's'}"
-        print(f"  {name:>11}, {views}  {speed.clips_per_second:8.1f} clips/s  {'█' * length}")
+        mark = " best" if speed.clips_per_second == fastest else ""
+        print(f"  {name:>11}, {views}  {speed.clips_per_second:8.1f} clips/s  {'█' * length}{mark}")
     if report.broken:
         console.print(f"{_unreadable(len(report.broken))} (`videomae scan` lists all):", markup=False)
         for video in report.broken[:_MAX_BROKEN]:

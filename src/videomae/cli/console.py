@@ -31,6 +31,12 @@ def print_json(document: dict[str, Any]) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=not is_utf8), flush=True)
 
 
+def print_bold(text: str) -> None:
+    """A result on stdout, bold in a terminal."""
+    is_bold = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    print(f"\x1b[1m{text}\x1b[0m" if is_bold else text)
+
+
 def print_columns(rows: Sequence[Sequence[str]], *, right: Container[int] = ()) -> None:
     """Rows as aligned columns, whole however narrow the terminal is: shortened names and paths would look alike.
 
@@ -47,6 +53,16 @@ def print_columns(rows: Sequence[Sequence[str]], *, right: Container[int] = ()) 
             gap = " " * (width - cell_len(cell))
             cells.append(gap + cell if column in right else cell + gap)
         print("  ".join(cells).rstrip())
+
+
+def print_alert(text: str, *, style: str) -> None:
+    """A line on stderr, in a terminal colored and wrapped at words."""
+    if not sys.stderr.isatty():  # the libraries for terminals need not be loaded
+        print(text, file=sys.stderr)
+        return
+    from videomae.api._console import stderr_console
+
+    stderr_console().print(text, markup=False, style=style)
 
 
 def describe_error(error: InputError) -> dict[str, str]:
@@ -107,7 +123,7 @@ def _report_bad_input(error: InputError, *, as_json: bool) -> int:
     elif as_json:
         print_json({"error": describe_error(error)})
     else:
-        print(f"videomae: {one_line(str(error))}", file=sys.stderr)
+        print_alert(f"videomae: {one_line(str(error))}", style="red")
     return EXIT_BAD_INPUT
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from videomae.api._console import stderr_console
+from videomae.api._console import can_show_bars, stderr_console
 from videomae.cli.console import EXIT_DONE, print_json
 from videomae.core.text import duration
 from videomae.recipes.recipe import TrainingRecipe
-from videomae.training.dry_run import DryRun
+from videomae.training.dry_run import NUM_STAGES, DryRun
 
 _MAX_CLASSES = 10
 # A run without a GPU that takes longer was hardly meant to.
@@ -24,9 +24,13 @@ def run_dry(measure: Callable[[Callable[[str], object]], DryRun], recipe: Traini
         recipe: as the user gave it.
         as_json: print the result on stdout.
     """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     console = stderr_console()
-    with console.status("dry run") as status:  # nothing but on a terminal
-        found = measure(lambda text: status.update(f"dry run: {text}"))
+    columns = (TextColumn("dry run"), BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not can_show_bars(console)) as bar:
+        task = bar.add_task("", total=NUM_STAGES)
+        found = measure(lambda text: bar.update(task, advance=1, description=text))
     if as_json:
         values = {**dataclasses.asdict(found), "total_bytes": found.total_bytes, "picture": str(found.picture)}
         print_json(values)

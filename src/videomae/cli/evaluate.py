@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from videomae.cli.arguments import parse
-from videomae.cli.console import EXIT_DONE, print_columns, print_json
+from videomae.cli.console import EXIT_DONE, print_bold, print_columns, print_json
 from videomae.cli.data_options import ListOptions
 from videomae.cli.model_options import ViewRunOptions
 from videomae.core.machine import is_main_process
@@ -73,7 +73,8 @@ def _print_all(options: EvaluateOptions, evaluation: Evaluation) -> None:
     num_views = options.run.clips * options.run.crops
     views = "1 view" if num_views == 1 else f"{num_views} views"
     print(f"{metrics.num_videos} videos × {views}{broken}")
-    print("\n".join(evaluation.summary_lines()) + "\n")
+    print_bold("\n".join(evaluation.summary_lines()))
+    print()
     _print_classes(evaluation.class_table())
 
 

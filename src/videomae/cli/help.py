@@ -67,6 +67,11 @@ def help_text(options: type, command: str, *, default: Any = None, show_all: boo
     return "\n".join(lines).rstrip()
 
 
+def listed_options(options: type) -> list[tuple[str, str]]:
+    """(usage, explanation) of each option of a command, such as `--seed N`."""
+    return [(option.usage, option.text) for option in _options(options, None)]
+
+
 def _listed(options: list[_Option]) -> list[str]:
     width = min(_MAX_WIDTH, shutil.get_terminal_size().columns) - _INDENT
     lines = []

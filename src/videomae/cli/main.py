@@ -9,7 +9,7 @@ from importlib import import_module
 from videomae import __version__
 from videomae.api._public import called_by_command_line
 from videomae.cli.arguments import HELP, UsageError
-from videomae.cli.console import EXIT_DONE, accept_any_text, run_guarded
+from videomae.cli.console import EXIT_DONE, accept_any_text, print_alert, run_guarded
 from videomae.cli.launcher import refuse_wrong_launch
 from videomae.core.errors import InputError
 from videomae.core.machine import is_main_process
@@ -30,6 +30,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "picture what a pre-trained model rebuilds",
         "videomae reconstruct VIDEO --model pretrained --output x.png",
     ),
+    "compare": (
+        "curves and results of several runs in one page",
+        "videomae compare first second --output compare.html",
+    ),
     "scan": ("find broken, copied and leaking videos of a data set", "videomae scan VIDEOS"),
     "pack": ("re-encode videos once, to read them many times faster", "videomae pack VIDEOS packed"),
     "recipes": ("all settings of published runs and of presets", "videomae recipes show v1-finetune-ucf101-base"),
@@ -39,6 +43,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "info": ("what a checkpoint is", "videomae info pretrained"),
     "bench-data": ("clips per second of your videos on this machine, and what to set", "videomae bench-data VIDEOS"),
+    "version": ("versions and the machine: what a bug report needs", "videomae version --all"),
+    "completion": (
+        "options that the shell completes with the Tab key",
+        "videomae completion bash >> ~/.bash_completion",
+    ),
 }
 
 
@@ -55,6 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(name: str, *arguments: str) -> int:
+    if name == "help" and arguments:
+        return _run(arguments[0], "--help")
     if name in ("-h", "--help", "help"):
         print(_help())
         return EXIT_DONE
@@ -93,7 +104,7 @@ def _warn_of_untested_versions() -> None:
     from videomae.core.versions import warning_line
 
     if is_main_process() and (line := warning_line()):
-        print(f"videomae: {line}", file=sys.stderr)
+        print_alert(f"videomae: {line}", style="yellow")
 
 
 def _help() -> str:
@@ -101,9 +112,7 @@ def _help() -> str:
     lines = [f"  {name:<{width}}  {line}\n  {'':<{width}}    {example}" for name, (line, example) in COMMANDS.items()]
     return (
         f"videomae {__version__}: a folder of videos in, a pre-trained model, a classifier and pictures out\n\n"
-        "usage: videomae COMMAND …        (videomae COMMAND --help explains its options)\n\n"
-        + "\n".join(lines)
-        + "\n\n"
+        "usage: videomae COMMAND …        (videomae help COMMAND explains its options)\n\n" + "\n".join(lines) + "\n\n"
         "DATA is a folder of class folders, a folder of videos, train/ val/ test/ folders of either, a CSV or TSV\n"
         "or JSON with path,label[,split], a text file of paths, a published list, or packed data.\n"
         "A model is a checkpoint folder or a name on the hub.\n"

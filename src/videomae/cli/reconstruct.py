@@ -25,7 +25,7 @@ class ReconstructOptions:
     model: Annotated[str, arg(metavar="CKPT")]
     """Pre-training checkpoint: a folder or a hub name."""
     output: Path
-    """Picture to write: .png (frames in rows), .gif or .mp4 (moving)."""
+    """Picture to write: .png, .jpg or .webp (frames in rows), .gif or .mp4 (moving, at the clip's own speed)."""
     whole: bool = False
     """Rebuild the whole video, clip after clip, at its own speed: into .mp4, or a .gif where it is short."""
     max_seconds: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.console import Console
 from videomae.api._console import stderr_console
 from videomae.cli.console import EXIT_DONE, EXIT_INTERRUPTED, print_json
 from videomae.cli.launcher import how_to_resume
+from videomae.core.text import duration
 from videomae.training.run_folder import REPORT_NAME
 from videomae.training.trainer import TrainingStopped
 
@@ -30,13 +32,16 @@ def run_training(train: Callable[[], Any], *, words: Sequence[str], next_command
     console = stderr_console()
 
     def command() -> int:
+        begin = time.monotonic()
         result = train()
         _print_broken(result, console)
         if result.skipped_steps:
             about = f"{result.skipped_steps} of {result.steps} steps skipped: loss or gradient was not finite"
-            console.print(about, markup=False)
-        report = result.folder / REPORT_NAME
-        console.print(f"checkpoint: {result.folder}\nreport:     {report}\nnext:       {next_command}", markup=False)
+            console.print(about, markup=False, style="yellow")
+        took = "" if result.was_finished else f", {duration(round(time.monotonic() - begin))}"
+        console.print(f"{result.summary}{took}", markup=False, style="bold")
+        lines = f"checkpoint: {result.folder}\nreport:     {result.folder / REPORT_NAME}\nnext:       {next_command}"
+        console.print(lines, markup=False, soft_wrap=True)  # to be copied, so without line breaks in them
         if as_json:
             values = dataclasses.asdict(result)
             print_json({key: str(value) if isinstance(value, Path) else value for key, value in values.items()})
@@ -54,9 +59,10 @@ def _print_broken(result: Any, console: Console) -> None:
         if not broken:
             continue
         of_all = "" if total is None else f" of {total} videos"
-        console.print(f"{title}: {len(broken)}{of_all}; {REPORT_NAME} lists the reasons", markup=False)
+        about = f"{title}: {len(broken)}{of_all}; {REPORT_NAME} lists the reasons"
+        console.print(about, markup=False, style="yellow")
         for path in list(broken)[:_MAX_LISTED]:
-            console.print(f"  {path}", markup=False)
+            console.print(f"  {path}", markup=False, soft_wrap=True)
         if len(broken) > _MAX_LISTED:
             console.print(f"  and {len(broken) - _MAX_LISTED} more")
 
@@ -69,5 +75,6 @@ def interruptible(command: Callable[[], int], console: Console, *, words: Sequen
         outcome = f"{stopped}; its state is saved in {stopped.folder}"
     except KeyboardInterrupt:  # before or after the steps, or the second Ctrl-C
         outcome = "interrupted; what was saved before is intact"
-    console.print(f"{outcome}. {how_to_resume(words)}", markup=False)
+    # The command is to be copied, so without line breaks in it.
+    console.print(f"{outcome}. {how_to_resume(words)}", markup=False, soft_wrap=True)
     return EXIT_INTERRUPTED

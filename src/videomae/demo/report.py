@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import shlex
+from datetime import datetime
 from pathlib import Path
 
 from videomae.checkpoint import Checkpoint
 from videomae.core.device import choose_device
+from videomae.core.environment import command_line, machine_facts
 from videomae.core.random_keys import generator_for
 from videomae.datasets.manifest import read_manifest
 from videomae.demo.main_job import DemoResult
 from videomae.demo.settings import FINETUNE, PRETRAIN
 from videomae.evaluation.report import add_classes, add_confusion
 from videomae.inference.reconstruct import reconstruct_video
-from videomae.report.charts import bar_comparison, loss_curves
+from videomae.report.curves import curve_pairs
 from videomae.report.html import KeyFigure, Report
-from videomae.report.pictures import contact_sheet
-from videomae.training.report import add_reconstruction, training_curve
+from videomae.report.pictures import contact_sheet, encode_webp
+from videomae.report.svg import bar_chart, line_chart
+from videomae.training.report import add_reconstruction
 from videomae.training.run_folder import METRICS_NAME, REPORT_NAME
 from videomae.video.opening import open_video
 from videomae.video.source import VideoSource
@@ -28,7 +31,8 @@ _NUM_RECONSTRUCTIONS = 3
 def write_demo_report(result: DemoResult) -> Path:
     """Write the report into the demonstration's folder; returns its path."""
     pretrained, scratch = result.pretrained.metrics, result.scratch.metrics
-    report = Report("VideoMAE on generated clips", subtitle="the class of a clip is its motion alone")
+    facts = [("command", command_line()), ("date", f"{datetime.now():%Y-%m-%d %H:%M}"), *machine_facts()]
+    report = Report("VideoMAE on generated clips", subtitle="the class of a clip is its motion alone", facts=facts)
     report.key_figures(
         [
             KeyFigure(
@@ -44,17 +48,21 @@ def write_demo_report(result: DemoResult) -> Path:
         "to classify eight motions from a few labelled clips. The same network started from new weights, with the "
         "same labelled clips and the same number of fine-tuning steps, is the comparison."
     )
-    chart = bar_comparison(
-        ["pre-trained", "from scratch"], [pretrained.top1, scratch.top1], chance=result.chance, x_label="top-1 accuracy"
+    chart = bar_chart(
+        "Top-1 accuracy (%)",
+        ["pre-trained", "from scratch"],
+        [pretrained.top1, scratch.top1],
+        level=("chance", result.chance),
+        intervals=[pretrained.top1_interval, scratch.top1_interval],
     )
-    report.picture(chart, alt="top-1 accuracy of both networks")
+    report.charts([chart])
     _add_clips(report, result)
     report.section("Pre-training")
-    report.picture(loss_curves({"pre-training": _curve(result, "pretrained")}), alt="pre-training loss over steps")
+    report.charts([line_chart("Pre-training loss", {"pre-training": _curve(result, "pretrained")})])
     _add_reconstructions(report, result)
     report.section("Fine-tuning")
     curves = {"pre-trained": _curve(result, "classifier"), "from scratch": _curve(result, "scratch")}
-    report.picture(loss_curves(curves), alt="fine-tuning losses over steps")
+    report.charts([line_chart("Fine-tuning loss", curves)])
     add_confusion(report, result.pretrained)
     add_classes(report, result.pretrained)
     report.section("Time").table(["stage", "seconds"], [[name, f"{s:.0f}"] for name, s in result.seconds.items()])
@@ -68,9 +76,9 @@ def reconstruct_command(folder: Path) -> str:
     return shlex.join([*map(str, words), "--output", "rebuilt.gif"])
 
 
-def _curve(result: DemoResult, run: str) -> list[tuple[int, float]]:
+def _curve(result: DemoResult, run: str) -> list[tuple[float, float]]:
     lines = (result.folder / run / METRICS_NAME).read_text(encoding="utf-8").splitlines()
-    return training_curve([json.loads(line) for line in lines])
+    return curve_pairs([json.loads(line) for line in lines], "train", "loss")
 
 
 def _clip_of_each_class(result: DemoResult) -> dict[str, VideoSource]:
@@ -88,7 +96,9 @@ def _add_clips(report: Report, result: DemoResult) -> None:
         with open_video(path) as reader:
             clips.append(reader.read(range(reader.num_frames)))
     report.section("The clips").picture(
-        contact_sheet(clips, list(first)), alt="one clip of each class", caption="One held-out clip of each class."
+        encode_webp(contact_sheet(clips, list(first))),
+        alt="one clip of each class",
+        caption="One held-out clip of each class.",
     )
 
 
@@ -122,4 +132,6 @@ def _add_commands(report: Report, result: DemoResult) -> None:
         [name, str(PRETRAIN.to_dict().get(name, "")), str(FINETUNE.to_dict().get(name, ""))]
         for name in {**PRETRAIN.to_dict(), **FINETUNE.to_dict()}
     ]
-    report.section("Settings").table(["setting", "pre-training", "fine-tuning"], rows)
+    report.section("Settings").table(
+        ["setting", "pre-training", "fine-tuning"], rows, folded=f"All {len(rows)} settings"
+    )

@@ -163,8 +163,27 @@ def classification_metrics(
     )
 
 
+def calibration_bins(confidence: np.ndarray, right: np.ndarray) -> list[tuple[float, float, int]]:
+    """(mean confidence, share that is right, predictions) of each of 15 equal bins of confidence that has any.
+
+    Args:
+        confidence: (videos,) probability of each prediction.
+        right: (videos,) bool.
+    """
+    bins = _bins_of(confidence)
+    found = []
+    for number in np.unique(bins).tolist():
+        of_bin = bins == number
+        found.append((float(confidence[of_bin].mean()), float(right[of_bin].mean()), int(of_bin.sum())))
+    return found
+
+
+def _bins_of(confidence: np.ndarray) -> np.ndarray:
+    return np.clip(np.ceil(confidence * _NUM_CALIBRATION_BINS).astype(int) - 1, 0, _NUM_CALIBRATION_BINS - 1)
+
+
 def _calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    bins = np.clip(np.ceil(confidence * _NUM_CALIBRATION_BINS).astype(int) - 1, 0, _NUM_CALIBRATION_BINS - 1)
+    bins = _bins_of(confidence)
     # The gap of a bin times its share of the videos is the difference of its sums, divided by all videos.
     gaps = np.bincount(bins, weights=confidence.astype(np.float64) - right, minlength=_NUM_CALIBRATION_BINS)
     return float(np.abs(gaps).sum() / len(confidence))

@@ -11,13 +11,22 @@ import numpy as np
 from videomae.core.errors import VideoError
 from videomae.data.clips import label_indices
 from videomae.datasets.manifest import Manifest, VideoEntry
-from videomae.evaluation.metrics import SingleLabelMetrics, classification_metrics, worst_mistakes
+from videomae.evaluation.metrics import (
+    SingleLabelMetrics,
+    calibration_bins,
+    classification_metrics,
+    wilson_interval,
+    worst_mistakes,
+)
 from videomae.evaluation.results import ClassTable, Mistake, ScoredVideos, broken_as_dicts, html_table
 from videomae.report.html import KeyFigure
 from videomae.report.text import isolated
 from videomae.video.source import VideoSource
 
 _NUMBERS = ("num_videos", "num_broken", "top1", "top5", "mean_class_accuracy", "top1_interval", "loss")
+
+# By how much the probability of a wrong prediction is above that of the right class.
+NEAR_TIE, CONFIDENT = 0.1, 0.5
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,21 @@ class SingleLabelResult:
     def probability(self) -> float | None:
         """The probability of that class."""
         return None if self.scores is None else float(self.scores.max())
+
+    @property
+    def right_probability(self) -> float | None:
+        """The probability of the right class."""
+        return None if self.scores is None else float(self.scores[self.true])
+
+    @property
+    def outcome(self) -> str:
+        """In a word or two: right, wrong, and of wrong ones near ties and confident mistakes; or unreadable."""
+        if self.probability is None or self.right_probability is None:
+            return "unreadable"
+        if self.predicted == self.true:
+            return "right"
+        lead = self.probability - self.right_probability
+        return "near tie" if lead < NEAR_TIE else "confident mistake" if lead >= CONFIDENT else "wrong"
 
     def cells(self, class_names: Sequence[str]) -> list[str]:
         """For a table of predictions, under `Evaluation.result_header`."""
@@ -134,15 +158,28 @@ class SingleLabelEvaluation:
         num_wrong = sum(result.predicted not in (None, result.true) for result in self.results)
         mistakes = []
         for result in self.worst_results(max_count):
-            assert result.scores is not None
             assert result.predicted is not None
             true, predicted = isolated(self.class_names[result.true]), isolated(self.class_names[result.predicted])
             caption = (
-                f"{true}, taken for {predicted} ({result.probability:.0%}); "
-                f"the right class got {result.scores[result.true]:.0%}\n{result.entry.path}"
+                f"{true}, taken for {predicted} ({result.probability:.1%}); "
+                f"the right class got {result.right_probability:.1%}: {result.outcome}\n{result.entry.path}"
             )
             mistakes.append(Mistake(result.entry, caption))
         return num_wrong, mistakes
+
+    @property
+    def majority_share(self) -> float:
+        """Top-1 of predicting the most frequent class each time."""
+        return float(self.metrics.class_totals.max() / self.metrics.num_videos)
+
+    def calibration(self) -> list[tuple[float, float, int, tuple[float, float]]]:
+        """Bins for `report.svg.calibration_chart`."""
+        pairs = [(r.probability, r.predicted == r.true) for r in self.results if r.probability is not None]
+        confidence, right = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs], dtype=bool)
+        return [
+            (mean, share, number, wilson_interval(round(share * number), number))
+            for mean, share, number in calibration_bins(confidence, right)
+        ]
 
     def _repr_html_(self) -> str:
         return html_table(self)
@@ -172,14 +209,13 @@ class SingleLabelEvaluation:
     def summary_lines(self) -> list[str]:
         """The metrics for a terminal."""
         metrics = self.metrics
-        commonest = max(metrics.per_class(), key=lambda result: result.num_videos)
-        share, name = commonest.num_videos / metrics.num_videos, self.class_names[commonest.index]
+        name = self.class_names[int(metrics.class_totals.argmax())]
         return [
             f"top-1                {metrics.top1:6.1%}   (95 % interval {self.interval_text})",
             # With five classes or fewer every prediction is among the five.
             *([f"top-5                {metrics.top5:6.1%}"] if len(self.class_names) > 5 else []),
             f"mean class accuracy  {metrics.mean_class_accuracy:6.1%}",
-            f"majority class       {share:6.1%}   ({name})",
+            f"majority class       {self.majority_share:6.1%}   ({name})",
         ]
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,16 @@ from videomae.data.clips import ViewClips
 from videomae.datasets.manifest import VideoEntry
 from videomae.processing.image_processor import VideoMAEImageProcessor
 from videomae.processing.transforms import normalize
-from videomae.report.pictures import encode_png, reconstruction_animation, reconstruction_sheet, save_gif, save_png
+from videomae.report.pictures import encode_png, reconstruction_animation, reconstruction_sheet, save_gif, save_picture
+from videomae.video.opening import open_video
 from videomae.video.source import VideoSource
 from videomae.video.writer import write_video
 
 # Mean and deviation of each channel.
 PixelStatistics = tuple[tuple[float, ...], tuple[float, ...]]
-FORMATS = (".png", ".gif", ".mp4")
-_FRAMES_PER_SECOND = 4
+FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4")
+# Of frames that have no rate of their own.
+_FRAMES_PER_SECOND = 4.0
 _GRAY = 127
 
 
@@ -46,6 +48,8 @@ class Reconstruction:
         loss: mean squared error over the hidden tubelets, as in training.
         mask_ratio: share of the tubelets that was hidden.
         caption: what is shown, and what in `rebuilt` comes from the input and not from the model.
+        short_caption: the same in half a line, for moving pictures.
+        frames_per_second: at which the clip's frames follow each other in the video; None where that has no rate.
     """
 
     original: np.ndarray
@@ -55,6 +59,8 @@ class Reconstruction:
     loss: float
     mask_ratio: float
     caption: str
+    short_caption: str = ""
+    frames_per_second: float | None = None
 
     def __repr__(self) -> str:
         return f"Reconstruction({len(self.frame_indices)} frames, loss {self.loss:.3f}, {self.mask_ratio:.0%} masked)"
@@ -73,7 +79,7 @@ class Reconstruction:
         """Draw what was there, what the model saw and what it rebuilt, as rows.
 
         Args:
-            path: .png (frames side by side), .gif or .mp4 (moving, slower than life so that an eye can compare).
+            path: .png, .jpg or .webp (frames side by side), .gif or .mp4 (moving, at the clip's own speed).
 
         Raises:
             ConfigError: for another suffix.
@@ -82,15 +88,14 @@ class Reconstruction:
         target = Path(path)
         if target.suffix.lower() not in FORMATS:
             raise ConfigError(path, expected=" or ".join(FORMATS), hint="change the ending of its name")
-        if target.suffix.lower() == ".png":
-            save_png(target, self._sheet())
-            return target
-        frames = reconstruction_animation(*self._rows, caption=self.caption, frame_numbers=self.frame_indices)
+        if target.suffix.lower() not in (".gif", ".mp4"):
+            return save_picture(target, self._sheet())
+        rate = self.frames_per_second or _FRAMES_PER_SECOND
+        frames = reconstruction_animation(*self._rows, caption=self.short_caption, frame_numbers=self.frame_indices)
         if target.suffix.lower() == ".gif":
-            save_gif(target, frames, frames_per_second=_FRAMES_PER_SECOND)
-        else:  # the writer itself makes no folder
-            write_atomically(target, lambda aside: write_video(aside, frames, frames_per_second=_FRAMES_PER_SECOND))
-        return target
+            return save_gif(target, frames, frames_per_second=rate)
+        # The writer itself makes no folder.
+        return write_atomically(target, lambda aside: write_video(aside, frames, frames_per_second=rate))
 
     @property
     def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -135,11 +140,19 @@ def reconstruct_video(
     clip, frame_indices = views.read(0)
     hidden = MASKS[mask](1, grid.shape, mask_ratio, generator=generator, device="cpu")
     size = " × ".join(map(str, clip[0].shape))
+    indices = tuple(frame_indices[0].tolist())
     with memory_errors_explained(f"1 clip of {size} through the network", hint=LESS_MEMORY, device=device):
         checkpoint.model.to(device)
-        return reconstruct_clip(
-            checkpoint, clip[0].to(device), hidden, frame_indices=tuple(frame_indices[0].tolist()), precision=precision
-        )
+        rebuilt = reconstruct_clip(checkpoint, clip[0].to(device), hidden, frame_indices=indices, precision=precision)
+    return replace(rebuilt, frames_per_second=_rate_of(video, indices))
+
+
+def _rate_of(video: VideoEntry | VideoSource, indices: tuple[int, ...]) -> float | None:
+    """At which these frames follow each other in the video; None for one frame, or where the video has no rate."""
+    num_steps = indices[-1] - indices[0]
+    with open_video(video.path if isinstance(video, VideoEntry) else video) as reader:
+        rate = reader.info.frames_per_second
+    return rate * (len(indices) - 1) / num_steps if rate and num_steps > 0 else None
 
 
 @torch.inference_mode()
@@ -185,6 +198,8 @@ def reconstruct_clip(
         loss=float(output.loss),
         mask_ratio=ratio,
         caption=describe(ratio, float(output.loss), model.config.norm_pix_loss),
+        short_caption=f"{ratio:.0%} hidden · loss {float(output.loss):.3f}"
+        + (" · their mean and variance pasted in" if model.config.norm_pix_loss else ""),
     )
 
 

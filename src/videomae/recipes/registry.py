@@ -115,6 +115,14 @@ def kind_of(recipe: TrainingRecipe) -> str:
     return next(kind for kind, made in KINDS.items() if isinstance(recipe, made))
 
 
+def base_of(recipe: TrainingRecipe) -> RecipeEntry:
+    """The named recipe that the settings are based on; of one that somebody made, the plain one of its kind."""
+    try:
+        return find_entry(recipe.recipe or kind_of(recipe))
+    except ConfigError:
+        return find_entry(kind_of(recipe))
+
+
 def changed_fields(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Names of the fields that differ, those of which one has none too; which recipe it began as does not count."""
     names = list(dict.fromkeys((*after, *before)))

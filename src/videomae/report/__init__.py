@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         reconstruction_animation as reconstruction_animation,
         reconstruction_sheet as reconstruction_sheet,
         save_gif as save_gif,
+        save_picture as save_picture,
         save_png as save_png,
         spaced_indices as spaced_indices,
     )
@@ -38,6 +39,7 @@ __getattr__, __dir__ = lazy_names(
             "reconstruction_animation",
             "reconstruction_sheet",
             "save_gif",
+            "save_picture",
             "save_png",
             "spaced_indices",
         ],

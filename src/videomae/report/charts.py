@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from videomae.core.errors import ShapeError
 from videomae.report.chart_style import COLORS, FAINT_INK, GRID, INK, chart_style, missing_width
+from videomae.report.curves import curve_of, number_text, shorten
 from videomae.report.text import printable
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _LINE_STYLES = ("-", "--", ":", "-.")
 _WIDTH_INCHES = 7.2
 _PNG_DOTS_PER_INCH = 150
 _MAX_VECTOR_POINTS = 2000  # a longer line is drawn as pixels inside the SVG, which would else be megabytes
-_MIN_POINTS_TO_SMOOTH = 60
 _MAX_CLASSES_WITH_COUNTS = 30
 _MAX_CLASS_TICKS = 40
 
@@ -41,6 +41,7 @@ def loss_curves(
     y_label: str = "loss",
     smoothing_points: int | None = None,
     value_name: str = "last",
+    y_range: tuple[float, float] | None = None,
     image_format: ImageFormat = "svg",
 ) -> bytes:
     """Lines of values over steps, one per series, each named in the legend with its last value.
@@ -56,6 +57,7 @@ def loss_curves(
         smoothing_points: width of the centered running mean; 1 turns it off; default a fortieth of the series, and none
             for a series under 60 points.
         value_name: what the legend calls a series' last value.
+        y_range: of the axis; by default that of the values.
         image_format: "svg" or "png".
 
     Returns:
@@ -71,6 +73,8 @@ def loss_curves(
             names.append(legend_text)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
+        if y_range is not None:
+            axes.set_ylim(*y_range)
         axes.grid(color=GRID, linewidth=0.8)
         if not any(np.size(line.get_xdata()) for line in axes.get_lines()):
             _say_empty(axes, "no values yet")
@@ -217,16 +221,6 @@ def bar_comparison(
         return encode_chart(figure, image_format)
 
 
-def running_mean(values: ArrayLike, num_points: int) -> NDArray[np.float64]:
-    """The centered mean over `num_points` values (the next odd number); near the ends, over those that there are."""
-    array = np.asarray(values, dtype=np.float64)
-    reach = max(num_points, 1) // 2
-    positions = np.arange(len(array))
-    starts, ends = np.maximum(positions - reach, 0), np.minimum(positions + reach + 1, len(array))
-    sums = np.concatenate([[0.0], np.cumsum(array)])
-    return (sums[ends] - sums[starts]) / (ends - starts)
-
-
 def _new_chart(
     *, height_inches: float, title: str, width_inches: float = _WIDTH_INCHES, title_gap_points: int = 10
 ) -> tuple[Figure, Axes]:
@@ -266,32 +260,24 @@ def _draw_series(
     """Draw one line and return its text for the legend."""
     color = COLORS[index % len(COLORS)]
     style: Any = _LINE_STYLES[index // len(COLORS) % len(_LINE_STYLES)]
-    steps, values = np.asarray(pairs, dtype=np.float64).reshape(-1, 2).T
+    curve = curve_of(name, pairs, smoothing_points=smoothing_points, value_name=value_name)
     axes.locator_params(axis="x", integer=True)  # there is no step 1.975
-    finite = np.isfinite(values) & np.isfinite(steps)
-    label = shorten(name, 40)
-    notes = [f"{(~finite).sum()} not finite"] if (~finite).any() else []
-    if not finite.any():
+    finite = curve.is_finite
+    num_finite, many = int(finite.sum()), len(curve.values) > _MAX_VECTOR_POINTS
+    if not num_finite:
         axes.plot([], [], color=color, linestyle=style)
-        return f"{label} ({', '.join(notes) or 'no values'})"
-    num_finite = int(finite.sum())
-    width = smoothing_points
-    if width is None:
-        width = num_finite // 40 if num_finite >= _MIN_POINTS_TO_SMOOTH else 1
-    many = len(values) > _MAX_VECTOR_POINTS
-    raw = np.where(finite, values, np.nan)
-    if width // 2 == 0:
+        return curve.text
+    raw = np.where(finite, curve.values, np.nan)
+    if curve.smooth is None:
         marker = "o" if num_finite <= 30 else ""
-        axes.plot(steps, raw, color=color, linestyle=style, linewidth=1.8, marker=marker, markersize=4, rasterized=many)
-        return f"{label}: {', '.join([f'{value_name} {_number(values[finite][-1])}', *notes])}"
-    smooth = running_mean(values[finite], width)
-    axes.plot(steps, raw, color=color, linewidth=0.7, alpha=0.35, rasterized=many, gid="raw")
+        look: dict[str, Any] = {"linewidth": 1.8, "marker": marker, "markersize": 4, "rasterized": many}
+        axes.plot(curve.steps, raw, color=color, linestyle=style, **look)
+        return curve.text
+    axes.plot(curve.steps, raw, color=color, linewidth=0.7, alpha=0.35, rasterized=many, gid="raw")
     stride = max(1, num_finite // _MAX_VECTOR_POINTS)
     shown = np.unique(np.append(np.arange(0, num_finite, stride), num_finite - 1))
-    axes.plot(steps[finite][shown], smooth[shown], color=color, linestyle=style, linewidth=2)
-    window = min(width // 2 * 2 + 1, num_finite)
-    tail = float(values[finite][-window:].mean())
-    return f"{label}: {', '.join([f'{value_name} {_number(tail)} (mean of {window})', *notes])}"
+    axes.plot(curve.steps[finite][shown], curve.smooth[shown], color=color, linestyle=style, linewidth=2)
+    return curve.text
 
 
 def _handles(axes: Axes) -> tuple[list[Any], list[str]]:
@@ -307,7 +293,7 @@ def _name_classes(axes: Axes, class_names: Sequence[str], totals: NDArray[np.flo
     upright = len(class_names) <= 4 and max(map(len, names)) <= 10
     turn: dict[str, Any] = {} if upright else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(ticks, names, fontsize=font_size, **turn)
-    rows = [f"{name} ({_number(totals[index])})" for name, index in zip(names, ticks, strict=True)]
+    rows = [f"{name} ({number_text(totals[index])})" for name, index in zip(names, ticks, strict=True)]
     axes.set_yticks(ticks, rows, fontsize=font_size)
     axes.tick_params(length=2)
     axes.spines[:].set_visible(True)
@@ -319,7 +305,7 @@ def _write_counts(axes: Axes, counts: NDArray[np.float64], shares: NDArray[np.fl
         if count == 0 and len(counts) > 12:
             continue  # hundreds of zeros would hide the few confusions
         color = "white" if shares[row, column] > 0.55 else INK if count else "#9a9aa2"
-        axes.text(column, row, _number(count), ha="center", va="center", color=color, fontsize=font_size)
+        axes.text(column, row, number_text(count), ha="center", va="center", color=color, fontsize=font_size)
 
 
 def _draw_bar(axes: Axes, row: int, value: float, margin: float | None) -> None:
@@ -359,19 +345,6 @@ def _check_counts(matrix: ArrayLike, *, num_classes: int) -> NDArray[np.float64]
             hint="pass how many videos of each true class got each prediction",
         )
     return counts
-
-
-def shorten(text: str, max_chars: int) -> str:
-    """The text in one line, with its middle elided where it is too long: class names often differ at the end."""
-    line = " ".join(printable(text).split())
-    if len(line) <= max_chars:
-        return line
-    tail = (max_chars - 1) // 2
-    return f"{line[: max_chars - 1 - tail]}…{line[-tail:]}"
-
-
-def _number(value: float) -> str:
-    return f"{int(value)}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:.3g}"
 
 
 def _percent(value: float) -> str:

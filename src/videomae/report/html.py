@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +19,7 @@ from PIL import Image
 from videomae.core.errors import InputError
 from videomae.core.files import write_bytes
 from videomae.report.pictures import Pixels, encode_png
+from videomae.report.svg import Chart
 from videomae.report.text import printable
 
 if TYPE_CHECKING:
@@ -36,20 +39,36 @@ class KeyFigure(NamedTuple):
     note: str = ""
 
 
+class VideoRow(NamedTuple):
+    """A video in a table of videos.
+
+    Args:
+        cells: texts, fractions of 1, or None for no value.
+        path: the whole path.
+        source: where a browser finds the clip, relative to the page; None where it cannot play it.
+    """
+
+    cells: Sequence[str | float | None]
+    path: str
+    source: str | None = None
+
+
 class Report:
     """Builds a report from top to bottom; each method adds one block and returns the report.
 
     The page is `report.html.jinja` with `report.css`. All text is escaped. Pictures are embedded in the file, which
-    loads nothing from outside.
+    loads nothing from outside, but clips that a person asks to be played.
 
     Args:
         title: the heading and the name of the browser's tab.
         subtitle: one line below it, such as the date and the data set.
+        facts: (name, value) below that: command, date, machine, versions.
     """
 
-    def __init__(self, title: str, *, subtitle: str = "") -> None:
+    def __init__(self, title: str, *, subtitle: str = "", facts: Sequence[tuple[str, str]] = ()) -> None:
         self._title = title
         self._subtitle = subtitle
+        self._facts = tuple(facts)
         self._blocks: list[dict[str, Any]] = []
 
     def section(self, title: str) -> Report:
@@ -105,10 +124,45 @@ class Report:
             InputError: if the bytes are none of these files.
             ShapeError: if the pixels are not uint8 (H, W, 3).
         """
-        picture = _embedded(image)
-        # A wide sheet would become unreadable on a phone: it keeps this width, and its frame scrolls.
-        min_width = min(max(520, picture["width"] // 2), 900)
-        return self._add("picture", **picture, alt=alt, caption=caption, min_width=min_width)
+        return self._add("picture", **_embedded(image), alt=alt, caption=caption)
+
+    def charts(self, charts: Sequence[Chart]) -> Report:
+        """Add charts in the page's own colors, side by side where there is room."""
+        return self._add("charts", charts=list(charts)) if charts else self
+
+    def videos(
+        self,
+        header: Sequence[str],
+        rows: Sequence[VideoRow],
+        *,
+        outcome: int,
+        filters: Mapping[str, int],
+    ) -> Report:
+        """Add a table of videos with search, filters and sorting, whose clips play on click where they can be reached.
+
+        Args:
+            header: a title for each column; the first column has the videos' names.
+            rows: the videos; a cell that is a number is a fraction of 1, shown in percent.
+            outcome: the column that has "right" for what needs no attention.
+            filters: text of a choice → the column whose values it offers.
+        """
+        offered = [
+            {"label": label, "column": column, "values": sorted({str(row.cells[column]) for row in rows})}
+            for label, column in filters.items()
+        ]
+        numbers = [column for column in range(len(header)) if any(isinstance(row.cells[column], float) for row in rows)]
+        listed = [
+            {
+                "cells": [printable(cell) if isinstance(cell, str) else cell for cell in row.cells],
+                "path": printable(row.path),
+                "source": row.source,
+            }
+            for row in rows
+        ]
+        data = {"header": list(header), "rows": listed, "outcome": outcome, "filters": offered, "numbers": numbers}
+        # Inside a script element nothing is escaped, so no text may end it.
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+        return self._add("videos", data=text) if rows else self
 
     def gallery(self, items: Sequence[tuple[Pixels | bytes, str, str]]) -> Report:
         """Add small pictures side by side, each with its caption below.
@@ -130,8 +184,18 @@ class Report:
         """The whole file as text."""
         from markupsafe import Markup
 
-        style = Markup(_resource("report.css"))
-        return _template().render(title=self._title, subtitle=self._subtitle, blocks=self._blocks, style=style) + "\n"
+        has_script = any(block["kind"] == "videos" for block in self._blocks)
+        script = _resource("report.js") if has_script else ""
+        page = _template().render(
+            title=self._title,
+            subtitle=self._subtitle,
+            facts=self._facts,
+            blocks=self._blocks,
+            style=Markup(_resource("report.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+        return page + "\n"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the file in one step; missing folders are made.
@@ -160,6 +224,7 @@ def _template() -> Template:
     return environment.from_string(_resource("report.html.jinja"))
 
 
+@cache
 def _resource(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 

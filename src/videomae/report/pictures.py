@@ -30,6 +30,7 @@ _INK = (24, 24, 27)
 _FAINT_INK = (88, 88, 96)
 _MAX_TILE = 224
 _MIN_SHEET_WIDTH = 520  # so that the caption of a single small frame is not a column of single words
+_MIN_CAPTION_SIZE = 11
 _MIN_GIF_DELAY_MS = 20  # browsers play anything faster at a tenth of a second a frame
 
 
@@ -114,7 +115,14 @@ def reconstruction_animation(
     numbers = _check_frame_numbers(frame_numbers, num_frames=len(clips[0]))
     tiles = [[_to_tile(clip[index], min_side=168) for clip in clips] for index in range(len(clips[0]))]
     frames = [
-        _draw_grid([row], row_labels=[], headings=ROW_NAMES, caption=f"frame {number}\n{caption}", min_width=0)
+        _draw_grid(
+            [row],
+            row_labels=[],
+            headings=ROW_NAMES,
+            caption=f"frame {number} · {caption}" if caption else f"frame {number}",
+            min_width=0,
+            shrinks_caption=True,
+        )
         for number, row in zip(numbers, tiles, strict=True)
     ]
     # Under very narrow clips a caption with a longer number can take a line more: the tallest frame sets the size.
@@ -146,6 +154,18 @@ def encode_png(image: Pixels) -> bytes:
     """One picture, uint8 (H, W, 3), as the bytes of a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(_check_clip(image[None], name="the picture")[0]).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def encode_webp(image: Pixels, *, quality: int = 85) -> bytes:
+    """One picture, uint8 (H, W, 3), as the bytes of a WebP file: a tenth of a PNG's where it shows frames.
+
+    Args:
+        image: the picture.
+        quality: 1–100.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(_check_clip(image[None], name="the picture")[0]).save(buffer, format="WEBP", quality=quality)
     return buffer.getvalue()
 
 
@@ -208,6 +228,27 @@ def save_png(path: str | os.PathLike[str], image: Pixels) -> Path:
     return write_bytes(path, encode_png(image))
 
 
+def save_picture(path: str | os.PathLike[str], image: Pixels) -> Path:
+    """Write one picture, uint8 (H, W, 3), in the format of its suffix, .png, .jpg, .jpeg or .webp, in one step.
+
+    Raises:
+        InputError: if the place cannot be written, or the suffix is another one.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".png":
+        return save_png(path, image)
+    if suffix == ".webp":
+        return write_bytes(path, encode_webp(image, quality=92))
+    if suffix not in (".jpg", ".jpeg"):
+        raise InputError(path, expected=".png, .jpg or .webp", hint="change the ending of its name")
+    buffer = io.BytesIO()
+    # Patches have sharp edges in color too, so colors keep their resolution.
+    Image.fromarray(_check_clip(image[None], name="the picture")[0]).save(
+        buffer, format="JPEG", quality=92, subsampling=0, optimize=True
+    )
+    return write_bytes(path, buffer.getvalue())
+
+
 def save_gif(path: str | os.PathLike[str], frames: Pixels, *, frames_per_second: float) -> Path:
     """Write frames, uint8 (T, H, W, 3), to a GIF file in one step; missing folders are made. See `encode_gif`.
 
@@ -223,15 +264,20 @@ class _Measures:
 
     tile: int
     label_font: Font
-    small_font: Font
+    small_size: int
     gap: int
     margin: int
+
+    @property
+    def small_font(self) -> Font:
+        """For headings and captions."""
+        return load_font(self.small_size)
 
     @classmethod
     def for_tile(cls, tile: int) -> _Measures:
         # Sheets are often seen shrunk, in a report or a README: the text grows with the tiles.
         size = min(max(round(tile * 0.12), 15), 27)
-        return cls(tile, load_font(size), load_font(max(14, round(size * 0.85))), max(4, tile // 28), size)
+        return cls(tile, load_font(size), max(14, round(size * 0.85)), max(4, tile // 28), size)
 
 
 def _draw_grid(
@@ -241,8 +287,12 @@ def _draw_grid(
     headings: Sequence[str],
     caption: str,
     min_width: int = _MIN_SHEET_WIDTH,
+    shrinks_caption: bool = False,
 ) -> Pixels:
-    """Rows of tiles with labels at the left, headings above the columns and a wrapped caption below."""
+    """Rows of tiles with labels at the left, headings above the columns and a caption below.
+
+    The caption wraps, or is written smaller where it may shrink: down to a size that can still be read.
+    """
     widest = max(tile.width for row in rows for tile in row)
     heights = [max(tile.height for tile in row) for row in rows]
     sizes = _Measures.for_tile(max(widest, *heights))
@@ -253,7 +303,13 @@ def _draw_grid(
     left = sizes.margin + (label_width + sizes.margin if label_width else 0)
     num_columns = max(len(row) for row in rows)
     width = max(left + num_columns * (tile_width + sizes.gap) - sizes.gap + sizes.margin, min_width)
-    captions = wrap_text(caption, sizes.small_font, width - 2 * sizes.margin)
+    caption_size = sizes.small_size
+    while shrinks_caption and caption_size > _MIN_CAPTION_SIZE:
+        if load_font(caption_size).getlength(printable(caption)) <= width - 2 * sizes.margin:
+            break
+        caption_size -= 1
+    caption_font = load_font(caption_size)
+    captions = wrap_text(caption, caption_font, width - 2 * sizes.margin)
 
     top = sizes.margin + (small_line + sizes.gap if headings else 0)
     # A title of many lines may be taller than its row of frames.
@@ -275,7 +331,7 @@ def _draw_grid(
         y += heights[index] + sizes.gap
     for index, text in enumerate(captions):
         y = grid_bottom + sizes.margin * 2 // 3 + index * small_line
-        draw.text((sizes.margin, y), text, fill=_INK, font=sizes.small_font)
+        draw.text((sizes.margin, y), text, fill=_INK, font=caption_font)
     return np.asarray(sheet)
 
 

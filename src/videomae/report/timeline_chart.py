@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from videomae.core.text import clock
 from videomae.report.chart_style import COLORS, FAINT_INK, INK, chart_style
-from videomae.report.charts import ImageFormat, encode_chart, shorten
+from videomae.report.charts import ImageFormat, encode_chart
+from videomae.report.curves import shorten
 from videomae.report.pictures import as_rgb
 from videomae.report.text import printable
 

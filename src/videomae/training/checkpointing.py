@@ -14,6 +14,7 @@ from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.background import BackgroundWriter, HostCopy
 from videomae.training.parallel import DataParallel
 from videomae.training.run_folder import RunFolder
+from videomae.training.weight_folders import write_weight_folders
 
 # Each epoch is saved. Only saves that take longer than this (a large network) are spaced out where epochs are short,
 # so that saving takes no more than this share of the time.
@@ -125,6 +126,25 @@ class Checkpointing:
         self._writer.wait()
         weights = self._users_weights(self._copy.take(state))
         self._writer.submit(lambda: self._checkpoint.save(self._folder.path, weights))
+
+    def save_weight_folders(self, *, has_best: bool, is_last_best: bool) -> None:
+        """Write `best/` and `last/` beside the folder's own weights; all processes must call it.
+
+        Args:
+            has_best: epochs are compared, and the folder holds the best one.
+            is_last_best: the weights are as they are in the folder.
+        """
+        names = [name for name in ("model", "average") if name in self._parts]
+        state = (
+            {} if is_last_best else self._parallel.gathered({name: self._parts[name].state_dict() for name in names})
+        )
+        if not self._parallel.is_main:
+            return
+        self._writer.wait()
+        weights = None if is_last_best else self._users_weights(self._copy.take(state))
+        self._writer.submit(
+            lambda: write_weight_folders(self._folder.path, self._checkpoint, weights, has_best=has_best)
+        )
 
     def _users_weights(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:
         """The average of the weights where there is one."""

@@ -27,6 +27,8 @@ from videomae.training.tasks.task import Task
 from videomae.training.trainer import Trainer
 
 PICTURE_NAME = "inputs.png"
+# Stages of a dry run: the list, the model, first clips, workers, activations, and up to four steps.
+NUM_STAGES = 9
 _NUM_CLIPS = 4
 _MAX_TRIED = 32
 _MAX_SHOWN = 12
@@ -101,7 +103,6 @@ def dry_run(
     output: str | Path | None,
     *,
     monitor: Monitor | None = None,
-    progress: Callable[[str], object] = lambda text: None,
 ) -> DryRun:
     """Measure a run, and write `inputs.png` into `output`; nothing else is left behind.
 
@@ -109,14 +110,14 @@ def dry_run(
         task: what would be trained.
         output: the folder for the picture, made if absent; None for the current one, or a new temporary one where the
             current folder lies in the data.
-        monitor: receives the notes of the run.
-        progress: receives what is being done; large networks take minutes.
+        monitor: receives the notes of the run, and as stages what is being done; large networks take minutes.
 
     Raises:
         InputError: as the run itself would.
     """
+    monitor = monitor or Monitor()
+    progress = monitor.stage
     with tempfile.TemporaryDirectory() as aside:
-        progress("preparing the run")
         trainer = prepare(task, aside, monitor=monitor)
         folder = _picture_folder(task, output)
         progress("reading the first clips")

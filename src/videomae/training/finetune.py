@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from videomae.evaluation.metrics import wilson_interval
 from videomae.recipes.finetune import FinetuneRecipe
 from videomae.training.monitor import Monitor
 from videomae.training.run import run
@@ -29,6 +30,9 @@ class FinetuneResult:
         broken_validation: path → reason, of the validation videos that count as wrong.
         best_mean_average_precision: where videos may have several labels, its mAP on validation.
         skipped_steps: of `steps`, those that changed nothing because loss or gradient were not finite.
+        num_validation: videos of the validation set, those that could not be read included.
+        majority_share: share of them that is of their most frequent class; None without, and where videos may have
+            several labels.
     """
 
     folder: Path
@@ -44,6 +48,19 @@ class FinetuneResult:
     broken_validation: dict[str, str] = field(default_factory=dict)
     best_mean_average_precision: float | None = None
     skipped_steps: int = 0
+    num_validation: int = 0
+    majority_share: float | None = None
+
+    @property
+    def summary(self) -> str:
+        """What came out, in one line: `best top-1 56.2% (33–77), epoch 3, majority class 55.8%`."""
+        if self.best_mean_average_precision is not None:
+            return f"best mAP {self.best_mean_average_precision:.1%}, epoch {self.best_epoch}"
+        if self.best_top1 is None:
+            return f"{self.steps} steps, no validation videos"
+        low, high = wilson_interval(round(self.best_top1 * self.num_validation), self.num_validation)
+        majority = "" if self.majority_share is None else f", majority class {self.majority_share:.1%}"
+        return f"best top-1 {self.best_top1:.1%} ({100 * low:.0f}–{100 * high:.0f}), epoch {self.best_epoch}{majority}"
 
     def __fspath__(self) -> str:
         """The folder: the result can be given wherever a checkpoint can."""
@@ -86,7 +103,8 @@ def finetune(
     """
     task = ClassificationTask(data, recipe, init=init, val=val, val_share=val_share, group=group, video_root=video_root)
     outcome = run(task, output, resume_anyway=resume_anyway, monitor=monitor)
-    best = outcome.best
+    best, validation = outcome.best, task.validation
+    counts = [] if validation is None or validation.is_multi_label else list(validation.class_counts().values())
     return FinetuneResult(
         folder=outcome.folder,
         class_names=outcome.class_names,
@@ -101,4 +119,6 @@ def finetune(
         broken_validation=best.unreadable,
         best_mean_average_precision=best.score("mean_average_precision"),
         skipped_steps=outcome.skipped_steps,
+        num_validation=0 if validation is None else len(validation),
+        majority_share=max(counts) / sum(counts) if counts else None,
     )

@@ -132,6 +132,7 @@ class Meter:
         self.restart()
         self._outcomes = Outcomes(device, recipe.log_every)
         self._watch = DataWaitWatch()
+        self._num_noted = 0  # skipped steps when the last one was reported
         self._step_wait = 0.0
         self._step_begin = time.perf_counter()
         self._computing: torch.cuda.Event | None = None
@@ -242,7 +243,10 @@ class Meter:
                 hint="lower --learning-rate, use --precision bf16 or fp32, or check these clips; the skipped steps "
                 "changed no weights, and the last saved state is intact",
             )
-        self._monitor.note(
+        if _MAX_LISTED < outcomes.num_skipped < 2 * self._num_noted:
+            return  # a run of days that skips a step now and then
+        self._num_noted = outcomes.num_skipped
+        self._monitor.warn(
             f"skipped step {step}: its loss or gradient is not finite ({outcomes.num_skipped} skipped so far), "
             f"clips of {listed}"
         )
@@ -260,7 +264,7 @@ class Meter:
                 is_packed=is_url(self._data) or is_packed(self._data),
             )
             measure = f"`videomae bench-data {shlex.quote(self._data)}` measures it"
-            self._monitor.note(f"data wait {share:.0%} over the last steps; try: {', or '.join(remedies)}; {measure}")
+            self._monitor.warn(f"data wait {share:.0%} over the last steps; try: {', or '.join(remedies)}; {measure}")
         if self._device.type == "cuda":
             self._computing = torch.cuda.Event()
             self._computing.record()

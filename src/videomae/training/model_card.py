@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videomae.checkpoint import TASKS, Checkpoint
-from videomae.core.errors import CheckpointError, ConfigError
+from videomae.core.errors import CheckpointError
 from videomae.core.files import write_text
 from videomae.datasets.layout import split_folder
 from videomae.evaluation.results import Evaluation
 from videomae.evaluation.validate import MULTI_LABEL
 from videomae.recipes.recipe import TrainingRecipe
-from videomae.recipes.registry import changed_fields, find_entry
+from videomae.recipes.registry import base_of, changed_fields, find_entry
 from videomae.report.html import KeyFigure
 from videomae.report.text import printable
 from videomae.training.run_folder import FREE_FIELDS
@@ -127,10 +127,7 @@ class TrainingFacts:
     @property
     def recipe_name(self) -> str:
         """The named recipe that the settings are based on."""
-        try:
-            return find_entry(self.recipe.recipe or self.command).name
-        except ConfigError:  # a recipe object that somebody made
-            return self.command
+        return base_of(self.recipe).name
 
     @property
     def changed(self) -> list[str]:

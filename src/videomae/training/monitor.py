@@ -34,7 +34,10 @@ class StepReport:
 class Monitor:
     """Receives the events of a run; this one ignores them."""
 
-    def start(self, title: str, *, total_steps: int, first_step: int) -> None:
+    def stage(self, text: str) -> None:
+        """What is done before the steps begin or after they end, in a few words; it takes until the next event."""
+
+    def start(self, title: str, *, total_steps: int, first_step: int, steps_per_epoch: int) -> None:
         """The steps begin; `first_step` of them were done before."""
 
     def step(self, report: StepReport) -> None:
@@ -43,6 +46,10 @@ class Monitor:
     def note(self, text: str) -> None:
         """A line that the user should see."""
 
+    def warn(self, text: str) -> None:
+        """A line about something that is not as it should be."""
+        self.note(text)
+
     def start_part(self, title: str, *, total: int) -> None:
         """A side task (validation) of `total` videos begins."""
 
@@ -50,4 +57,4 @@ class Monitor:
         """One video of the side task is done."""
 
     def finish(self) -> None:
-        """The steps end, in whatever way."""
+        """The steps end, in whatever way, and then the run: nothing is to be shown any more. It may be called again."""

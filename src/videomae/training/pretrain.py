@@ -35,6 +35,11 @@ class PretrainResult:
     broken: dict[str, str] = field(default_factory=dict)
     skipped_steps: int = 0
 
+    @property
+    def summary(self) -> str:
+        """What came out, in one line: `loss 0.612 after 160 steps`."""
+        return f"{self.steps} steps" if self.loss is None else f"loss {self.loss:.3f} after {self.steps} steps"
+
     def __fspath__(self) -> str:
         """The folder: the result can be given wherever a checkpoint can."""
         return str(self.folder)

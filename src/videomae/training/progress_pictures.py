@@ -19,7 +19,7 @@ from videomae.core.random_keys import generator_for
 from videomae.datasets.manifest import VideoEntry
 from videomae.inference.reconstruct import Reconstruction, reconstruct_video
 from videomae.recipes.pretrain import PretrainRecipe
-from videomae.report.pictures import Pixels, as_rgb, spaced_indices
+from videomae.report.pictures import ROW_NAMES, Pixels, as_rgb, contact_sheet, spaced_indices
 from videomae.training.ema import WeightAverage, averaged
 from videomae.video.source import VideoSource
 
@@ -45,6 +45,7 @@ class ProgressPictures:
         folder: of the run.
         note: receives why a picture cannot be kept.
         average: of the weights, where the run keeps one: it is what the folder holds, so it draws the pictures.
+        show: receives the name and the pixels (H, W, 3) of each clip: original, masked and rebuilt.
     """
 
     checkpoint: Checkpoint
@@ -53,6 +54,7 @@ class ProgressPictures:
     folder: Path
     note: Callable[[str], object]
     average: WeightAverage | None = None
+    show: Callable[[str, Pixels], object] = lambda name, picture: None
 
     def end_epoch(self, epoch: int, *, writes: bool = True) -> None:
         """Draw the pictures where they are due.
@@ -70,6 +72,9 @@ class ProgressPictures:
             taken = [rebuilt for _, rebuilt in reconstruct_first(self.checkpoint, self.entries, self.recipe, device)]
         if not (taken and writes):
             return
+        for number, clip in enumerate(taken, start=1):
+            rows = [clip.original, clip.masked, clip.rebuilt]
+            self.show(f"reconstructions/{number}", contact_sheet(rows, ROW_NAMES, max_columns=_NUM_FRAMES))
         place = self.folder / FOLDER
         try:
             for path, found in _taken_epochs(place):

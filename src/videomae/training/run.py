@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from videomae.training.memory import automatic_batch_size, step_memory_explained
 from videomae.training.monitor import Monitor
 from videomae.training.parallel import DataParallel
 from videomae.training.run_folder import RunFolder, batch_size_begun, entries_hash, epochs_begun
+from videomae.training.run_log import RunLog
 from videomae.training.setup import fit_batch_size, settle_precision
 from videomae.training.tasks.task import Task
 from videomae.training.time_budget import measured_epoch
@@ -66,16 +68,18 @@ def run(task: Task, output: str | Path, *, resume_anyway: bool = False, monitor:
         InputError: if data, checkpoint, recipe or folder do not fit.
         TrainingStopped: if the user stopped the run; its state is saved.
     """
-    with joined_process_group(task.recipe.device) as processes:
+    with joined_process_group(task.recipe.device) as processes, ExitStack() as stack:
+        log = RunLog(monitor if monitor is not None and processes.is_main else Monitor())
+        stack.callback(log.finish)  # whatever it shows when an error ends the run
         trainer = prepare(
             task,
             output,
             resume_anyway=resume_anyway,
-            monitor=monitor if monitor is not None and processes.is_main else Monitor(),
+            monitor=log,
             parallel=DataParallel(processes, task.recipe.sharding),
         )
         with step_memory_explained(trainer):
-            was_finished = run_to_end(trainer)
+            was_finished = run_to_end(trainer, log)
         lines = [record for record in trainer.folder.read_metrics() if record["split"] == "train"]
         unreadable = trainer.unreadable.reasons
         outcome: RunOutcome = processes.from_main(
@@ -109,6 +113,7 @@ def prepare(
     monitor, parallel = monitor or Monitor(), parallel or DataParallel()
     task.recipe.validate()
     check_trackers(task.recipe.trackers)
+    monitor.stage("reading the list of videos")
     task.read_data(Path(output), monitor.note)
     for notice in task.manifest.notices:
         monitor.note(notice)
@@ -116,10 +121,13 @@ def prepare(
     settled, precision = settle_precision(task.recipe, output, device, parallel.processes)
     asked = task.recipe.precision
     if settled.batch_size == AUTOMATIC:
+        monitor.stage("trying batch sizes")
         settled = _settle_batch_size(task, settled, output, device, parallel.processes, monitor.note)
     settled = fit_batch_size(settled, len(task.manifest), monitor.note)
     if settled.time_budget:
+        monitor.stage("timing some steps")
         settled = _settle_epochs(task, settled, output, device, parallel.processes, monitor.note)
+    monitor.stage("building the model")
     task.build(settled, device, monitor.note)
     recipe, model = task.recipe, task.checkpoint.model
     description = {
@@ -135,13 +143,19 @@ def prepare(
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     compiles_steps = recipe.compile and compiles_whole(device, parallel.world_size)
+    begin = time.perf_counter()
+    if recipe.compile:
+        monitor.stage("compiling the network, which can take minutes")
     if recipe.compile and not compiles_steps:
         num_clips = recipe.batch_size // recipe.accumulation * recipe.views
         example = (num_clips, task.num_encoder_tokens)
-        compile_layers(model, example, precision=recipe.precision, note=monitor.note)
+        is_compiled = compile_layers(model, example, precision=recipe.precision, note=monitor.warn)
     trainer = Trainer(task, folder, monitor, parallel, precision)
     if compiles_steps:
-        compile_steps(trainer, monitor.note)
+        is_compiled = compile_steps(trainer, monitor.warn)
+    if recipe.compile and is_compiled:
+        what = "the whole network" if compiles_steps else "each layer"
+        monitor.note(f"compiled {what} in {time.perf_counter() - begin:.0f} s")
     return trainer
 
 
@@ -190,10 +204,14 @@ def _settle_epochs(
     return replace(recipe, epochs=epochs, warmup_epochs=recipe.warmup_epochs * epochs / recipe.epochs)
 
 
-def run_to_end(trainer: Trainer) -> bool:
+def run_to_end(trainer: Trainer, log: RunLog | None = None) -> bool:
     """Resume from what was saved, take the steps that are left, write the report.
 
     A run that was killed between its last step and its report gets its report.
+
+    Args:
+        trainer: of the run.
+        log: the trainer's monitor, where it is to write into the folder.
 
     Returns:
         Whether the run was finished before.
@@ -214,6 +232,8 @@ def run_to_end(trainer: Trainer) -> bool:
         folder.description["used"] = {"warmup_epochs": trainer.warmup_epochs}
     processes = trainer.parallel.processes
     with folder.opened():
+        if log is not None and trainer.parallel.is_main:
+            log.open(folder.path)
         resumed = _resume(trainer)
         was_finished = trainer.is_finished
         if was_finished:
@@ -223,18 +243,30 @@ def run_to_end(trainer: Trainer) -> bool:
                 note(f"resuming at step {trainer.step}/{trainer.total_steps}")
             note(summary(trainer))
             names = recipe.trackers if trainer.parallel.is_main else ()
-            with tracked(names, folder, first_step=trainer.step, note=note):
+            with tracked(names, folder, first_step=trainer.step, note=note), _end_logged(log):
                 trainer.train()
         if processes.any(not was_finished or not folder.report_path.exists()):
+            trainer.monitor.stage("writing the report")
             trainer.task.write_report(
-                folder, unreadable=trainer.unreadable.reasons, best=trainer.best, processes=processes
+                trainer.reported(is_running=False), best=trainer.best, processes=processes, monitor=trainer.monitor
             )
     return was_finished
 
 
+@contextmanager
+def _end_logged(log: RunLog | None) -> Iterator[None]:
+    """Write into the log why a run ended before its last step."""
+    try:
+        yield
+    except BaseException as error:
+        if log is not None:
+            log.write(f"ended by {type(error).__name__}: {error}")
+        raise
+
+
 def _resume(trainer: Trainer) -> bool:
     """Load the newest run state; False for a new run."""
-    folder, processes, note = trainer.folder, trainer.parallel.processes, trainer.monitor.note
+    folder, processes, note = trainer.folder, trainer.parallel.processes, trainer.monitor.warn
     state = processes.from_main(processes.on_main(lambda: folder.states.load(note)))
     if state is None:
         folder.drop_metrics_after(0)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from videomae.core.errors import ConfigError, InputError
 from videomae.core.files import append_text, write_text
 from videomae.core.lock import FolderLock
@@ -57,6 +59,7 @@ class RunFolder:
         states: the run states.
         differences: what differs from the run that the folder holds; empty unless `resume_anyway`.
         listeners: are given each line of metrics.jsonl when it is written.
+        picture_listeners: are given the name, the pixels (H, W, 3) and the step of each picture of the run.
 
     Raises:
         InputError: if the folder holds something that is not this run.
@@ -71,6 +74,7 @@ class RunFolder:
         self.states = RunStates(self.path / STATE_FOLDER)
         self.differences: list[str] = []
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
+        self.picture_listeners: list[Callable[[str, np.ndarray, int], None]] = []
         if not (self.path / RECIPE_NAME).exists():
             self._refuse_what_is_not_ours()
         elif self._holds_progress():
@@ -153,6 +157,11 @@ class RunFolder:
         for listener in self.listeners:
             listener(record)
 
+    def show(self, name: str, picture: np.ndarray, step: int) -> None:
+        """Give a picture, uint8 (H, W, 3), to whoever listens."""
+        for listener in self.picture_listeners:
+            listener(name, picture, step)
+
     def sync_metrics(self) -> None:
         """Make sure that the lines are on the disk, as a run state that counts on them will be."""
         path = self.path / METRICS_NAME
@@ -161,21 +170,8 @@ class RunFolder:
                 os.fsync(file.fileno())
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All lines of `metrics.jsonl`, epochs from 1; what a kill or a full disk left half-written is skipped."""
-        path = self.path / METRICS_NAME
-        if not path.exists():
-            return []
-        records = []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict) and isinstance(record.get("step"), int):
-                records.append(record)
-        if any(record.get("epoch") == 0 for record in records):  # written when epochs counted from 0
-            records = [{**record, "epoch": record["epoch"] + 1} for record in records]
-        return records
+        """All lines of `metrics.jsonl`; see `read_metrics`."""
+        return read_metrics(self.path)
 
     def drop_metrics_after(self, step: int, *, with_validation: bool = True) -> None:
         """Forget lines of what will be done again, so that each step stands there once, and mend a half-written line.
@@ -195,6 +191,24 @@ class RunFolder:
         text = "".join(json.dumps(record) + "\n" for record in kept)
         if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
             write_text(path, text)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """All lines of a run's `metrics.jsonl`, epochs from 1; what a kill or a full disk left half-written is skipped."""
+    path = folder / METRICS_NAME
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            records.append(record)
+    if any(record.get("epoch") == 0 for record in records):  # written when epochs counted from 0
+        records = [{**record, "epoch": record["epoch"] + 1} for record in records]
+    return records
 
 
 class _OpenedFolder(FolderLock):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from videomae.core.distributed import ProcessGroup
-from videomae.core.errors import CheckpointError
+from videomae.core.errors import CheckpointError, ConfigError
 from videomae.core.precision import ChosenPrecision, choose_precision
 from videomae.models.config import VideoMAEConfig
 from videomae.recipes.recipe import TrainingRecipe
@@ -100,3 +100,27 @@ def clip_sampling(recipe: TrainingRecipe) -> ClipSampling:
     assert recipe.num_frames is not None
     stride = {} if recipe.frame_stride is None else {"frame_stride": recipe.frame_stride}
     return ClipSampling(recipe.sampling, recipe.num_frames, frame_rate=recipe.frame_rate, **stride)
+
+
+def require_even_micro_batches(recipe: TrainingRecipe, num_videos: int, world_size: int) -> None:
+    """Make sure that all micro-batches have equally many clips; only an epoch's last batch may be smaller.
+
+    Args:
+        recipe: fully resolved.
+        num_videos: of the data set.
+        world_size: number of processes.
+
+    Raises:
+        ConfigError: if they have not.
+    """
+    # A batch of the whole data set is each epoch's last one too; their number is not for the user to choose.
+    if recipe.batch_size % (recipe.accumulation * world_size) == 0 or recipe.batch_size == num_videos:
+        return
+    share = recipe.batch_size // world_size
+    fitting = [str(n) for n in range(1, share + 1) if recipe.batch_size % (n * world_size) == 0]
+    among = f" and {world_size} processes" if world_size > 1 else ""
+    raise ConfigError(
+        f"accumulation={recipe.accumulation} with batch_size={recipe.batch_size}{among}",
+        expected=f"--accumulation {', '.join(fitting[:12])}" if fitting else f"a batch that {world_size} divides",
+        hint=f"or a --batch-size that {recipe.accumulation * world_size} divides",
+    )

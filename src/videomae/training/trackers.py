@@ -12,6 +12,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+import numpy as np
+
 from videomae.core.errors import ConfigError
 from videomae.core.files import write_text
 from videomae.training.run_folder import RunFolder
@@ -59,6 +61,10 @@ class Trackers:
         }
         values["epoch"] = record["epoch"]
         self._for_all(lambda tracker: tracker.log(values, step=record["step"]))
+
+    def show(self, name: str, picture: np.ndarray, step: int) -> None:
+        """A picture, uint8 (H, W, 3), for those that show pictures."""
+        self._for_all(lambda tracker: tracker.show(name, picture, step) if isinstance(tracker, _TensorBoard) else None)
 
     def finish(self) -> None:
         """Write what is still to be written, and close."""
@@ -129,10 +135,12 @@ def tracked(
     """`start_trackers` for the time of the block, in which they get each line of the folder's metrics.jsonl."""
     trackers = start_trackers(names, folder, first_step=first_step, note=note)
     folder.listeners.append(trackers.log)
+    folder.picture_listeners.append(trackers.show)
     try:
         yield trackers
     finally:
         folder.listeners.remove(trackers.log)
+        folder.picture_listeners.remove(trackers.show)
         trackers.finish()
 
 
@@ -150,7 +158,10 @@ def _begin_tensorboard(folder: RunFolder, first_step: int) -> tuple[Tracker, str
         str(folder.path / "tensorboard"), purge_step=first_step + 1
     )
     if first_step == 0:  # a second set of the same hyperparameters would show as a second run
-        writer.add_hparams(hyperparameters(folder.description), metric_dict={})
+        # `SummaryWriter.add_hparams` would put them into a run of their own, which is empty but for them.
+        summaries = import_module("torch.utils.tensorboard.summary").hparams(hyperparameters(folder.description), {})
+        for summary in summaries:
+            writer.file_writer.add_summary(summary)
     return _TensorBoard(writer), f"curves: tensorboard --logdir {shlex.quote(str(folder.path / 'tensorboard'))}"
 
 
@@ -164,6 +175,9 @@ class _TensorBoard:
         for name, value in values.items():
             self._writer.add_scalar(name, value, global_step=step)
         return self._writer.flush()
+
+    def show(self, name: str, picture: np.ndarray, step: int) -> None:
+        self._writer.add_image(name, picture, global_step=step, dataformats="HWC")
 
     def finish(self) -> object:
         return self._writer.close()

@@ -2,6 +2,8 @@
 
 A step whose loss or gradient is not finite is skipped. That is decided on the device: nothing in a step
 waits for a GPU.
+
+Longer than 400 lines: the loop and all that happens between its steps are to be read in one place.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from torch import Tensor
 
 from videomae.core.allocator import freed_memory_kept
 from videomae.core.device import random_state_kept, send
-from videomae.core.errors import ConfigError
 from videomae.core.precision import ChosenPrecision, autocast
 from videomae.core.random_keys import Stream, generator_for
 from videomae.data.loader import ClipBatch, hard_limit_seconds, training_loader
@@ -30,12 +31,17 @@ from videomae.training.micro_batch import MicroBatch
 from videomae.training.monitor import Monitor
 from videomae.training.optimizer import apply_gradients, gradient_norm, make_optimizer, set_learning_rate
 from videomae.training.parallel import DataParallel, ModelState, OptimizerState, stand_in, unsharded
+from videomae.training.regular_reports import RegularReports
+from videomae.training.report import ReportedRun
 from videomae.training.run_folder import RunFolder
 from videomae.training.schedule import Schedule
+from videomae.training.setup import require_even_micro_batches
 from videomae.training.stop_signal import StopSignal
 from videomae.training.tasks.task import Task
-from videomae.training.unreadable import UnreadableVideos
+from videomae.training.unreadable import MAX_NOTED, UnreadableVideos
 from videomae.training.validation import BestEpoch
+
+_MAX_NOTED_EPOCHS = 200
 
 
 class TrainingStopped(Exception):
@@ -139,7 +145,7 @@ class Trainer:
         )
         self.progress = Progress()
         self.best = BestEpoch()
-        self.unreadable = UnreadableVideos(self.dataset.paths, recipe.max_broken, monitor.note, processes)
+        self.unreadable = UnreadableVideos(self.dataset.paths, recipe.max_broken, monitor.warn, processes)
         self.meter = Meter(
             recipe,
             device=self.device,
@@ -169,6 +175,9 @@ class Trainer:
             recipe=recipe,
             weights_for_users=task.weights_for_users,
         )
+        self.reports = RegularReports(
+            lambda: task.write_interim_report(self.reported(is_running=True), best=self.best), monitor.warn
+        )
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self._is_whole = recipe.accumulation == 1 and processes.world_size == 1
 
@@ -182,8 +191,9 @@ class Trainer:
             VideoError: if more videos are unreadable than the recipe allows.
             ConfigError: if too many steps in a row have a loss or gradient that is not finite.
         """
-        self._require_even_micro_batches()
+        require_even_micro_batches(self.recipe, len(self.dataset), self.parallel.world_size)
         self.unreadable.add_scanned()
+        self.monitor.stage("starting decode workers and reading the first batch")
         batches = training_loader(
             self.dataset,
             self.order.after(self.step * self.recipe.accumulation),
@@ -191,14 +201,20 @@ class Trainer:
             pin_memory=self.device.type == "cuda",
             limit_seconds=hard_limit_seconds(self.recipe.read_limit_seconds),
             excluded=self.unreadable.excluded,
-            note=self.monitor.note,
+            note=self.monitor.warn,
         )
-        self.monitor.start(self.task.title, total_steps=self.total_steps, first_step=self.step)
+        self.monitor.start(
+            self.task.title,
+            total_steps=self.total_steps,
+            first_step=self.step,
+            steps_per_epoch=self.steps_per_epoch,
+        )
         # Each step seeds torch's global generators; the caller gets them back as they were.
         memory = freed_memory_kept() if self.device.type == "cpu" else nullcontext()
         with memory, closing(batches), random_state_kept(self.device), self.stop_signal:
             try:
                 self._take_steps(batches)
+                self._save_weight_folders()
                 self.checkpointing.wait()
             except Exception:
                 self.checkpointing.join()
@@ -337,7 +353,12 @@ class Trainer:
         if processes.any(self.checkpointing.is_due_before_validation()):
             self._save()
         self.task.draw_pictures(
-            epoch, self.folder.path, average=self.average, note=self.monitor.note, writes=self.parallel.is_main
+            epoch,
+            self.folder.path,
+            average=self.average,
+            note=self.monitor.warn,
+            show=lambda name, picture: self.folder.show(name, picture, self.step),
+            writes=self.parallel.is_main,
         )
         if self.task.validates_after(epoch):
             try:
@@ -352,6 +373,8 @@ class Trainer:
                 f"stopping early after epoch {epoch} of {self.recipe.epochs}: none was better than epoch "
                 f"{self.best.epoch}"
             )
+        if not self.is_finished and self.parallel.is_main:  # the last report follows the last step
+            self.reports.update()
         self.meter.restart()
 
     def _validate(self, epoch: int) -> None:
@@ -364,16 +387,20 @@ class Trainer:
         for path, error in evaluation.broken:
             if str(path) not in self.best.unreadable:
                 self.best.unreadable[str(path)] = str(error)
-                self.monitor.note(f"unreadable validation video counts as wrong: {error}")
+                if len(self.best.unreadable) <= MAX_NOTED:
+                    self.monitor.warn(f"unreadable validation video counts as wrong: {error}")
         unmeasured = dict.fromkeys(("learning_rate", "clips_per_second", "data_wait_share"))
         self.folder.log({"step": self.step, "epoch": epoch, "split": "val", **metrics.logged(), **unmeasured})
-        if self.best.update(epoch, evaluation):
+        is_best = self.best.update(epoch, evaluation)
+        if is_best:
             self.checkpointing.save_weights()
         score, best_score = getattr(metrics, metrics.main), self.best.score(metrics.main)
-        self.monitor.note(
-            f"epoch {epoch}: validation {metrics.main_title} {score:.1%}, loss {metrics.loss:.3f} "
-            f"(best {best_score:.1%}, epoch {self.best.epoch})"
-        )
+        # Of thousands of epochs a log gets those that were best so far, and some of the others.
+        if is_best or self.recipe.epochs <= _MAX_NOTED_EPOCHS or epoch % (self.recipe.epochs // _MAX_NOTED_EPOCHS) == 0:
+            self.monitor.note(
+                f"epoch {epoch}: validation {metrics.main_title} {score:.1%}, loss {metrics.loss:.3f} "
+                f"(best {best_score:.1%}, epoch {self.best.epoch})"
+            )
 
     def _on_validated_video(self) -> None:
         self.monitor.advance_part()
@@ -385,22 +412,29 @@ class Trainer:
         # With validation the folder holds the weights of the best epoch.
         self.checkpointing.save(step=self.step, with_weights=self.best.epoch is None)
 
+    def _save_weight_folders(self) -> None:
+        best, (num_ended, rest) = self.best.epoch, divmod(self.step, self.steps_per_epoch)
+        self.checkpointing.save_weight_folders(
+            has_best=best is not None, is_last_best=best is None or (best == num_ended and not rest)
+        )
+
     def _stop(self) -> NoReturn:
         self._save()
+        if self.step:
+            self._save_weight_folders()
+        if self.parallel.is_main:
+            self.reports.update(is_last=True)
         self.checkpointing.wait()
         raise TrainingStopped(self.step, self.total_steps, self.folder.path)
 
-    def _require_even_micro_batches(self) -> None:
-        """All micro-batches must have equally many clips; only an epoch's last batch may be smaller."""
-        recipe, world_size = self.recipe, self.parallel.world_size
-        # A batch of the whole data set is each epoch's last one too; their number is not for the user to choose.
-        if recipe.batch_size % (recipe.accumulation * world_size) == 0 or recipe.batch_size == len(self.dataset):
-            return
-        share = recipe.batch_size // world_size
-        fitting = [str(n) for n in range(1, share + 1) if recipe.batch_size % (n * world_size) == 0]
-        among = f" and {world_size} processes" if world_size > 1 else ""
-        raise ConfigError(
-            f"accumulation={recipe.accumulation} with batch_size={recipe.batch_size}{among}",
-            expected=f"--accumulation {', '.join(fitting[:12])}" if fitting else f"a batch that {world_size} divides",
-            hint=f"or a --batch-size that {recipe.accumulation * world_size} divides",
+    def reported(self, *, is_running: bool) -> ReportedRun:
+        """What a report is about."""
+        return ReportedRun(
+            folder=self.folder,
+            recipe=self.recipe,
+            manifest=self.task.manifest,
+            broken={**self.unreadable.reasons, **self.best.unreadable},
+            device=str(self.device),
+            num_steps=(self.step, self.total_steps),
+            is_running=is_running,
         )

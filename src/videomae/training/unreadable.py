@@ -12,6 +12,9 @@ from videomae.data.workers import Broken
 from videomae.datasets.catalog import Catalog, stamp_of
 from videomae.video.source import VideoSource
 
+# Of a million videos the allowed hundredth would be ten thousand lines.
+MAX_NOTED = 20
+
 
 class UnreadableVideos:
     """What could not be read so far.
@@ -19,7 +22,7 @@ class UnreadableVideos:
     Args:
         paths: the videos of the data set.
         max_share: share of the videos, but at least one, that may be unreadable; 0 allows none.
-        note: receives a line for each one.
+        note: receives a line for each one, of very many for the first.
         processes: of the run; each keeps what ended its own workers.
 
     Attributes:
@@ -71,7 +74,10 @@ class UnreadableVideos:
             if path in self.reasons:
                 continue
             self.reasons[path] = str(video.error)
-            self._note(f"skipping unreadable video: {video.error}")
+            if len(self.reasons) <= MAX_NOTED:
+                self._note(f"skipping unreadable video: {video.error}")
+            elif len(self.reasons) == MAX_NOTED + 1:
+                self._note("skipping more unreadable videos, without a line for each; report.html lists them")
             if len(self.reasons) > allowed or len(self.reasons) == num_videos:
                 raise VideoError(
                     f"{len(self.reasons)} of {num_videos} videos cannot be read, the last one {path}",

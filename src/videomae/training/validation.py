@@ -20,11 +20,13 @@ class BestEpoch:
 
     Attributes:
         unreadable: path → reason, of all validations.
+        evaluation: of the best epoch; None before the first one of this process.
     """
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
         self.unreadable: dict[str, str] = {}
+        self.evaluation: Evaluation | None = None
 
     @property
     def epoch(self) -> int | None:
@@ -45,6 +47,7 @@ class BestEpoch:
         score, name = getattr(metrics, metrics.main), f"best_{metrics.main}"
         if "best_epoch" in best and (score, -metrics.loss) <= (best[name], -best["best_loss"]):
             return False
+        self.evaluation = evaluation
         best.update({"best_epoch": epoch, name: score, "best_loss": metrics.loss})
         return True
 

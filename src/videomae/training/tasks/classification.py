@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from videomae.datasets.layout import split_folder
 from videomae.datasets.manifest import Manifest
 from videomae.datasets.output_check import require_apart
 from videomae.datasets.splitting import read_train_and_val
+from videomae.evaluation.head_inputs import head_inputs_kept, stacked
 from videomae.evaluation.results import Evaluation
 from videomae.evaluation.validate import MULTI_LABEL
 from videomae.models.config import VideoMAEConfig
@@ -37,9 +38,10 @@ from videomae.training.lora import add_lora, merged
 from videomae.training.losses import classification_loss, distillation_loss
 from videomae.training.micro_batch import MicroBatch
 from videomae.training.model_card import TrainingFacts, write_model_card
+from videomae.training.monitor import Monitor
 from videomae.training.optimizer import freeze_layers, parameter_groups
-from videomae.training.report import write_finetune_report
-from videomae.training.run_folder import RunFolder, entries_hash
+from videomae.training.report import ReportedRun, write_finetune_report
+from videomae.training.run_folder import entries_hash
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config, require_finite_start
 from videomae.training.teacher import Teacher
 from videomae.training.validation import BestEpoch, validate
@@ -276,6 +278,7 @@ class ClassificationTask:
         *,
         average: WeightAverage | None,
         note: Callable[[str], object],
+        show: Callable[[str, np.ndarray], object],
         writes: bool,
     ) -> None:
         """Draws nothing."""
@@ -315,37 +318,39 @@ class ClassificationTask:
         videos = f"{len(manifest)} training, {0 if validation is None else len(validation)} validation videos"
         return f"fine-tuning {start} on {len(manifest.class_names)} classes ({counts}); {manifest.used or videos}"
 
-    def write_report(
-        self, folder: RunFolder, *, unreadable: Mapping[str, str], best: BestEpoch, processes: ProcessGroup
-    ) -> None:
+    def write_interim_report(self, run: ReportedRun, *, best: BestEpoch) -> None:
+        """See `Task.write_interim_report`; of a resumed run there is no evaluation until an epoch is better."""
+        write_finetune_report(run, best_epoch=best.epoch, evaluation=best.evaluation, init=self._init)
+
+    def write_report(self, run: ReportedRun, *, best: BestEpoch, processes: ProcessGroup, monitor: Monitor) -> None:
         """See `Task.write_report`; the saved weights are evaluated once more, as any user of the folder will."""
-        evaluation = None
+        evaluation, embedding, folder = None, None, run.folder.path
         if self.validation is not None:
-            saved = processes.from_main(processes.on_main(lambda: Checkpoint.open(folder.path, task="classification")))
+            saved = processes.from_main(processes.on_main(lambda: Checkpoint.open(folder, task="classification")))
             saved.model.to(self.checkpoint.model.device)
-            evaluation = validate(saved, self.validation, self.recipe, processes=processes)
+            monitor.start_part("evaluating the saved weights", total=len(self.validation))
+            with head_inputs_kept(saved.model) as rows:
+                evaluation = validate(
+                    saved, self.validation, self.recipe, on_video=monitor.advance_part, processes=processes
+                )
+            embedding = stacked(rows) if processes.world_size == 1 else None
 
         def write() -> None:
+            num_unreadable = len(run.broken.keys() - best.unreadable.keys())
             facts = TrainingFacts(
                 command=self.command,
                 data_set=self.data,
-                num_videos=len(self.manifest) - len(unreadable),
+                num_videos=len(self.manifest) - num_unreadable,
                 num_validation_videos=len(self.validation or ()),
-                num_unreadable=len(unreadable),
+                num_unreadable=num_unreadable,
                 init=self._init,
                 recipe=self.recipe,
                 best_epoch=best.epoch,
                 evaluation=evaluation,
             )
-            write_model_card(folder.path, self.checkpoint, facts)
+            write_model_card(folder, self.checkpoint, facts)
             write_finetune_report(
-                folder,
-                self.recipe,
-                self.manifest,
-                {**unreadable, **best.unreadable},
-                best_epoch=best.epoch,
-                evaluation=evaluation,
-                init=self._init,
+                run, best_epoch=best.epoch, evaluation=evaluation, init=self._init, embedding=embedding
             )
 
         processes.on_main(write)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ from videomae.training.ema import WeightAverage
 from videomae.training.input_pictures import TitledClip, masked_clips
 from videomae.training.micro_batch import MicroBatch
 from videomae.training.model_card import TrainingFacts, write_model_card
+from videomae.training.monitor import Monitor
 from videomae.training.optimizer import parameter_groups
 from videomae.training.progress_pictures import ProgressPictures, reconstruct_first
-from videomae.training.report import write_pretrain_report
-from videomae.training.run_folder import RunFolder
+from videomae.training.report import ReportedRun, write_pretrain_report
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config, require_finite_start
 from videomae.training.validation import BestEpoch
 from videomae.video.reader import ReadLimits
@@ -173,10 +173,11 @@ class PretrainingTask:
         *,
         average: WeightAverage | None,
         note: Callable[[str], object],
+        show: Callable[[str, np.ndarray], object],
         writes: bool,
     ) -> None:
         """Reconstructions of the same clips; see `Task.draw_pictures`."""
-        pictures = ProgressPictures(self.checkpoint, self.manifest.entries, self.recipe, folder, note, average)
+        pictures = ProgressPictures(self.checkpoint, self.manifest.entries, self.recipe, folder, note, average, show)
         pictures.end_epoch(epoch, writes=writes)
 
     def validates_after(self, epoch: int) -> bool:
@@ -205,31 +206,31 @@ class PretrainingTask:
         splits = f" ({self.manifest.used})" if self.manifest.used else ""
         return f"pre-training {weights} on {len(self.manifest)} videos{splits}"
 
-    def write_report(
-        self, folder: RunFolder, *, unreadable: Mapping[str, str], best: BestEpoch, processes: ProcessGroup
-    ) -> None:
+    def write_interim_report(self, run: ReportedRun, *, best: BestEpoch) -> None:
+        """See `Task.write_interim_report`."""
+        write_pretrain_report(run, (), hidden_share=self._hidden_share)
+
+    def write_report(self, run: ReportedRun, *, best: BestEpoch, processes: ProcessGroup, monitor: Monitor) -> None:
         """See `Task.write_report`."""
 
         def write() -> None:
             # The weights of the folder: a sharded model computes nothing in one process alone.
-            saved = Checkpoint.open(folder.path, task="pretraining")
+            saved = Checkpoint.open(run.folder.path, task="pretraining")
             device = self.checkpoint.model.device
             pictures = reconstruct_first(saved, self.manifest.entries, self.recipe, device)
-            lines = [record["loss"] for record in folder.read_metrics() if record["split"] == "train"]
+            lines = [record["loss"] for record in run.folder.read_metrics() if record["split"] == "train"]
             facts = TrainingFacts(
                 command=self.command,
                 data_set=self.data,
-                num_videos=len(self.manifest) - len(unreadable),
+                num_videos=len(self.manifest) - len(run.broken),
                 num_validation_videos=0,
-                num_unreadable=len(unreadable),
+                num_unreadable=len(run.broken),
                 init=self._init,
                 recipe=self.recipe,
                 loss=lines[-1] if lines else None,
             )
-            write_model_card(folder.path, self.checkpoint, facts)
-            write_pretrain_report(
-                folder, self.recipe, self.manifest, unreadable, pictures, hidden_share=self._hidden_share
-            )
+            write_model_card(run.folder.path, self.checkpoint, facts)
+            write_pretrain_report(run, pictures, hidden_share=self._hidden_share)
 
         processes.on_main(write)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,8 @@ from videomae.recipes.recipe import TrainingRecipe
 from videomae.training.ema import WeightAverage
 from videomae.training.input_pictures import TitledClip
 from videomae.training.micro_batch import MicroBatch
-from videomae.training.run_folder import RunFolder
+from videomae.training.monitor import Monitor
+from videomae.training.report import ReportedRun
 from videomae.training.validation import BestEpoch
 
 
@@ -112,6 +113,7 @@ class Task(Protocol):
         *,
         average: WeightAverage | None,
         note: Callable[[str], object],
+        show: Callable[[str, np.ndarray], object],
         writes: bool,
     ) -> None:
         """Keep pictures of what the model does after this epoch, from 1, where some are due; called in all processes.
@@ -121,6 +123,7 @@ class Task(Protocol):
             folder: of the run.
             average: of the weights; None for none.
             note: receives why a picture cannot be kept.
+            show: receives the name and the pixels (H, W, 3) of each.
             writes: whether this process writes.
         """
 
@@ -139,7 +142,8 @@ class Task(Protocol):
     def summary(self) -> str:
         """What is trained on what, in one line."""
 
-    def write_report(
-        self, folder: RunFolder, *, unreadable: Mapping[str, str], best: BestEpoch, processes: ProcessGroup
-    ) -> None:
-        """Write the run's report.html from what the folder holds; called in all processes."""
+    def write_interim_report(self, run: ReportedRun, *, best: BestEpoch) -> None:
+        """Write the run's report.html while it goes on, from what is known already; called in the main process only."""
+
+    def write_report(self, run: ReportedRun, *, best: BestEpoch, processes: ProcessGroup, monitor: Monitor) -> None:
+        """Write the run's report.html and model card from what the folder holds; called in all processes."""
