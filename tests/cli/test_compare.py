@@ -29,7 +29,7 @@ def test_runs_in_one_page(commands: Commands, finetuned: FinetuneResult, tmp_pat
     assert "learning_rate  0.05        0.123" in commands.out
     assert "100.0%" in commands.out
     text = page.read_text(encoding="utf-8")
-    for part in ("Training loss", "top-1 on validation", "Settings that differ", "0.123", "other &lt;b&gt;", "<svg"):
+    for part in ("Training loss", "Top-1 on validation", "Settings that differ", "0.123", "other &lt;b&gt;", "<svg"):
         assert part in text, part
     assert "other <b>" not in text
     assert "beta1" not in text  # alike in both
@@ -47,6 +47,18 @@ def test_numbers_for_programs(commands: Commands, finetuned: FinetuneResult, pre
 @pytest.fixture(autouse=True)
 def _in_a_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # compare.html is written into the current one
+
+
+def test_a_run_has_one_color_in_all_charts(
+    finetuned: FinetuneResult, pretrained: PretrainResult, tmp_path: Path
+) -> None:
+    """The first run has no validation; the second one keeps the second color where it stands alone."""
+    page = videomae.compare([pretrained, finetuned], output=tmp_path / "x.html").report
+    assert page is not None
+    figures = page.read_text(encoding="utf-8").split("<figure")
+    [accuracy] = [figure for figure in figures if "Top-1 on validation (%)</h3>" in figure][-1:]
+    assert "--c1" in accuracy
+    assert "--c0" not in accuracy
 
 
 def test_in_python(finetuned: FinetuneResult, pretrained: PretrainResult, tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def line_chart(
     bands: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
     height: int = _HEIGHT,
     has_legend: bool = True,
+    colors: Mapping[str, int] | None = None,
 ) -> Chart:
     """Lines of values over steps; the legend has each one's last value, and counts what is not finite.
 
@@ -100,7 +101,9 @@ def line_chart(
         bands: name of a series → (step, low, high): a paler area around it.
         height: in the units of a chart 420 wide.
         has_legend: False where the title says it all.
+        colors: name of a series → number of its color, where several charts show some of the same; by default in order.
     """
+    numbers = {name: number for number, name in enumerate(series)} if colors is None else colors
     curves = [curve_of(name, pairs) for name, pairs in series.items()]
     levels, bands = levels or {}, bands or {}
     shown = [value for curve in curves for value in curve.values[curve.is_finite].tolist()]
@@ -109,15 +112,16 @@ def line_chart(
     low, high = y_range or _padded([*shown, *extra], from_zero=from_zero)
     frame = _Frame(min(steps, default=0), max(steps, default=1), low, high, height)
     parts = _axes(frame, x_label, are_steps=True)
-    for number, (name, curve) in enumerate(zip(series, curves, strict=True)):
-        parts += _band(frame, bands.get(name, ()), number)
-        parts += _line(frame, curve, number)
+    for name, curve in zip(series, curves, strict=True):
+        parts += _band(frame, bands.get(name, ()), numbers[name] % NUM_COLORS)
+        parts += _line(frame, curve, numbers[name])
     for level in levels.values():
         y = frame.y(level)
         parts.append(f'<path class="level" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>')
     if not steps:
         parts.append(_text(_WIDTH / 2, height / 2, "no values yet", anchor="middle"))
-    legend: list[tuple[int | None, str]] = [(number, curve.text) for number, curve in enumerate(curves)]
+    named = zip(series, curves, strict=True)
+    legend: list[tuple[int | None, str]] = [(numbers[name], curve.text) for name, curve in named]
     legend += [(None, f"- - {name}") for name in levels]
     alt = f"{title} over {x_label}s: {'; '.join(curve.text for curve in curves)}"
     return Chart(title, _svg(_WIDTH, height, parts), alt, legend if has_legend else ())
@@ -165,6 +169,7 @@ def bar_chart(
     *,
     level: tuple[str, float] | None = None,
     intervals: Sequence[tuple[float, float] | None] = (),
+    colors: Sequence[int] | None = None,
 ) -> Chart:
     """Horizontal bars in percent from 0 to 100, their values written beside them.
 
@@ -174,7 +179,9 @@ def bar_chart(
         values: fractions of 1; what is not a number is named as such.
         level: (name, fraction) of a dashed line, such as chance.
         intervals: (low, high) as fractions, one for each name; None for one that has none.
+        colors: number of each one's color; by default in order.
     """
+    numbers = range(len(names)) if colors is None else colors
     row, label_width = 46, 6
     height = row * len(names) + 34
     frame = _Frame(0, 100, 0, 1, height)
@@ -195,7 +202,7 @@ def bar_chart(
             said += f" ({100 * interval[0]:.0f}–{100 * interval[1]:.0f})"
         parts.append(_text(x(0), y + 14, f"{shorten(name, 40)}: {said}", css="strong"))
         if is_known:
-            color = f'style="fill:var(--c{index % NUM_COLORS})"'
+            color = f'style="fill:var(--c{numbers[index] % NUM_COLORS})"'
             length = max(x(100 * value) - x(0), 0.5)
             parts.append(f'<rect {color} x="{x(0):.1f}" y="{y + 20}" width="{length:.1f}" height="16" rx="2"/>')
         if interval is not None:

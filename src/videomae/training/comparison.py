@@ -15,7 +15,7 @@ from videomae.core.files import read_json_object
 from videomae.core.text import duration
 from videomae.report.curves import curve_pairs
 from videomae.report.html import Report
-from videomae.report.svg import bar_chart, line_chart
+from videomae.report.svg import Chart, bar_chart, line_chart
 from videomae.training.metrics_log import speed_of_run
 from videomae.training.run_folder import RECIPE_NAME, read_metrics
 
@@ -134,21 +134,22 @@ def write_comparison(path: str | os.PathLike[str], runs: Sequence[ComparedRun]) 
     facts = [("command", command_line()), ("date", f"{datetime.now():%Y-%m-%d %H:%M}"), ("versions", packages)]
     report = Report("Comparison", subtitle=f"{len(runs)} runs", facts=facts)
     _add_results(report, runs)
-    charts = [line_chart("Training loss", {run.name: curve_pairs(run.records, "train", "loss") for run in runs})]
-    validated = [run for run in runs if run.best is not None]
-    if validated:
-        losses = {run.name: curve_pairs(run.records, "val", "loss") for run in validated}
-        charts.append(line_chart("Validation loss", losses))
+    colors = {run.name: number for number, run in enumerate(runs)}
+
+    def chart(title: str, name: str, split: str = "train", **options: Any) -> Chart:
+        """Of the runs that have such values."""
+        scale = 100 if name in _SCORES else 1
+        curves = {run.name: curve_pairs(run.records, split, name, scale=scale) for run in runs}
+        return line_chart(title, {run: pairs for run, pairs in curves.items() if pairs}, colors=colors, **options)
+
+    charts = [chart("Training loss", "loss")]
+    if any(run.best is not None for run in runs):
+        charts.append(chart("Validation loss", "loss", "val"))
     for name, title in _SCORES.items():
-        curves = {run.name: curve_pairs(run.records, "val", name, scale=100) for run in runs if run.score_name == name}
-        if curves:
-            charts.append(line_chart(f"{title} on validation (%)", curves, y_range=(0, 100)))
-    rates = {run.name: curve_pairs(run.records, "train", "learning_rate") for run in runs}
-    speeds = {run.name: curve_pairs(run.records, "train", "clips_per_second") for run in runs}
-    charts += [
-        line_chart("Learning rate", rates, from_zero=True),
-        line_chart("Clips per second", speeds, from_zero=True),
-    ]
+        if any(run.score_name == name for run in runs):
+            charts.append(chart(f"{title[0].upper()}{title[1:]} on validation (%)", name, "val", y_range=(0, 100)))
+    charts.append(chart("Learning rate", "learning_rate", from_zero=True))
+    charts.append(chart("Clips per second", "clips_per_second", from_zero=True))
     report.section("Curves").charts(charts)
     report.section("Settings that differ")
     rows = differing_settings(runs)
@@ -164,7 +165,9 @@ def _add_results(report: Report, runs: Sequence[ComparedRun]) -> None:
     for name, title in _SCORES.items():
         best = {run.name: run.best[0] for run in runs if run.best is not None and run.score_name == name}
         if best:
-            report.charts([bar_chart(f"Best {title} on validation (%)", list(best), list(best.values()))])
+            colors = [number for number, run in enumerate(runs) if run.name in best]
+            title = f"Best {title} on validation (%)"
+            report.charts([bar_chart(title, list(best), list(best.values()), colors=colors)])
     rows = []
     for run in runs:
         score, epoch = ("–", "–") if run.best is None else (f"{run.best[0]:.1%}", str(run.best[1]))
