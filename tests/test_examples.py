@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import runpy
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import SPEED
 
 import videomae
 from videomae.training.pretrain import PretrainResult
@@ -51,17 +49,3 @@ def test_lora(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
 
 def test_linear_classifier_on_features(pretrained: PretrainResult, colors: Path) -> None:
     assert run_example("linear_classifier_on_features", colors, "--checkpoint", pretrained.folder) > 0.5
-
-
-def test_k_fold_by_group(pretrained: PretrainResult, colors: Path, tmp_path: Path) -> None:
-    for path in (colors / "train").rglob("*.mp4"):
-        (tmp_path / "data" / path.parent.name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, tmp_path / "data" / path.parent.name)
-    words = ["--checkpoint", pretrained.folder, "--output", tmp_path / "folds", "--group", r"_(\d+)\.", "--folds", "2"]
-    settings = {**SPEED, "epochs": 1, "batch_size": 3, "warmup_epochs": 0}
-    scores = run_example("k_fold_by_group", tmp_path / "data", *words, **settings)
-    assert len(scores) == 2
-    first, second = ((tmp_path / f"folds/fold-{number}/videos.csv").read_text() for number in (0, 1))
-    assert {line.split(",")[0] for line in first.splitlines() if line.endswith(",val")}.isdisjoint(
-        line.split(",")[0] for line in second.splitlines() if line.endswith(",val")
-    )

@@ -25,6 +25,8 @@ _HOMES = {
     "ConfigError": "videomae.core.errors",
     "convert": "videomae.api.checkpoint",
     "DataError": "videomae.core.errors",
+    "cross_validate": "videomae.api.training",
+    "CrossValidation": "videomae.training.cross_validation",
     "DryRun": "videomae.training.dry_run",
     "dry_run_finetune": "videomae.api.training",
     "dry_run_pretrain": "videomae.api.training",
@@ -83,6 +85,7 @@ __all__ = [
     "CheckpointError",
     "Comparison",
     "ConfigError",
+    "CrossValidation",
     "DataError",
     "DryRun",
     "Features",
@@ -110,6 +113,7 @@ __all__ = [
     "VideoPrediction",
     "compare",
     "convert",
+    "cross_validate",
     "dry_run_finetune",
     "dry_run_pretrain",
     "embed",
@@ -145,7 +149,7 @@ if TYPE_CHECKING:
     from videomae.api.recipes import get_recipe, list_recipes
     from videomae.api.reconstruction import reconstruct, reconstruct_whole
     from videomae.api.timeline import Timelines, evaluate_timelines, timeline
-    from videomae.api.training import dry_run_finetune, dry_run_pretrain, finetune, pretrain
+    from videomae.api.training import cross_validate, dry_run_finetune, dry_run_pretrain, finetune, pretrain
     from videomae.checkpoint import load_checkpoint
     from videomae.core.errors import CheckpointError, ConfigError, DataError, InputError, ShapeError, VideoError
     from videomae.core.masks import random_mask, running_cell_mask, tube_mask
@@ -164,6 +168,7 @@ if TYPE_CHECKING:
     )
     from videomae.recipes.finetune import FinetuneRecipe
     from videomae.recipes.pretrain import PretrainRecipe
+    from videomae.training.cross_validation import CrossValidation
     from videomae.training.dry_run import DryRun
     from videomae.training.finetune import FinetuneResult
     from videomae.training.pretrain import PretrainResult

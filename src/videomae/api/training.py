@@ -19,6 +19,7 @@ from videomae.recipes.finetune import FinetuneRecipe
 from videomae.recipes.pretrain import PretrainRecipe
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.recipes.stored import find_recipe
+from videomae.training.cross_validation import CrossValidation, cross_validate as run_cross_validation
 from videomae.training.dry_run import DryRun, dry_run
 from videomae.training.finetune import FinetuneResult, finetune as run_finetuning
 from videomae.training.monitor import Monitor
@@ -144,6 +145,58 @@ def finetune(
         init=path_of(init, "init"),
         val=None if val is None else path_of(val, "val"),
         val_share=val_share,
+        group=group,
+        video_root=video_root,
+        resume_anyway=resume_anyway,
+        monitor=_monitor(progress),
+    )
+
+
+@public
+def cross_validate(
+    data: str | Path,
+    *,
+    output: str | Path,
+    init: str | PathLike[str],
+    folds: int = 5,
+    recipe: str | FinetuneRecipe = "finetune",
+    group: str | None = None,
+    video_root: str | Path | None = None,
+    resume_anyway: bool = False,
+    progress: bool = True,
+    **fields: Unpack[FinetuneFields],
+) -> CrossValidation:
+    """Fine-tune a classifier for each fold of the data, validated on the fold's videos. Repeat the call to resume.
+
+    Args:
+        data: labelled videos, as for `finetune`; the videos of a split test are left alone.
+        output: a folder that gets a checkpoint for each fold, `report.html` and `folds.json`.
+        init: as for `finetune`.
+        folds: how many, 2 or more.
+        recipe: as for `finetune`; a time budget is that of all folds together.
+        group: what stays in one fold: a column of the list, "parent" (folder), or a bracket in the path such as
+            "(s\\d+)_".
+        video_root: of lists: the folder that their paths are relative to; by default the list's own.
+        resume_anyway: resume the runs in `output` though their settings or their data were others.
+        progress: show a bar in a terminal or a notebook.
+        **fields: as for `finetune`.
+
+    Returns:
+        The result of each fold, and mean and deviation of each metric.
+
+    Raises:
+        InputError: if data, checkpoint, settings or folder do not fit.
+        TrainingStopped: if the user stopped a run; its state is saved.
+
+    Example:
+        >>> videomae.cross_validate("clips", output="folds", init="pretrained", folds=5, epochs=20).mean("top1")
+    """
+    return run_cross_validation(
+        path_of(data, "data"),
+        output,
+        _recipe(FinetuneRecipe, recipe, dict(fields), kind="finetune"),
+        init=path_of(init, "init"),
+        folds=folds,
         group=group,
         video_root=video_root,
         resume_anyway=resume_anyway,

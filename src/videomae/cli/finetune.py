@@ -9,6 +9,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from videomae.cli.arguments import UsageError
 from videomae.cli.data_options import SplitOptions
 from videomae.cli.recipe_options import parse_with_recipe, require_output
 from videomae.recipes.finetune import FinetuneRecipe
@@ -16,13 +17,14 @@ from videomae.recipes.finetune import FinetuneRecipe
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneOptions:
-    """Train a classifier on labelled videos.
+    r"""Train a classifier on labelled videos.
 
     Repeat the command to resume an interrupted run. The output folder is a checkpoint for `predict` and
     `evaluate`; with validation videos it holds the best epoch. Look at its report.html.
 
         videomae finetune CLIPS --init pretrained --output classifier
         videomae finetune CLIPS --init pretrained --output classifier --recipe finetune-hundreds-gpu --dry-run
+        videomae finetune CLIPS --init pretrained --output folds --folds 5 --group '(source\d+)_'
         videomae finetune list.csv --val-share 0.2 --init scratch --output classifier --size tiny --image-size 64
     """
 
@@ -34,6 +36,9 @@ class FinetuneOptions:
     """Checkpoint to start from (folder or hub name), or scratch for new weights."""
     val: Annotated[str | None, arg(metavar="DATA")] = None
     """Labelled videos for validation, where DATA has no split val."""
+    folds: int = 0
+    """Cross-validation: divide the videos into so many folds, train for each on the others, and report mean and
+    deviation; 0 trains once."""
     split: OmitArgPrefixes[SplitOptions] = field(default_factory=SplitOptions)
     recipe: OmitArgPrefixes[FinetuneRecipe] = field(default_factory=FinetuneRecipe)
     resume_anyway: bool = False
@@ -47,6 +52,8 @@ class FinetuneOptions:
 def run(arguments: list[str]) -> int:
     """Parse, train, print where the result is."""
     options = parse_with_recipe(FinetuneOptions, arguments, kind="finetune")
+    if options.folds:
+        return _run_folds(options, arguments)
     if options.dry_run:
         return _run_dry(options)
     output = require_output(options.output)
@@ -68,6 +75,31 @@ def run(arguments: list[str]) -> int:
         ),
         words=["finetune", *arguments],
         next_command=f"videomae predict VIDEO --model {shlex.quote(str(output))}",
+        as_json=options.json,
+    )
+
+
+def _run_folds(options: FinetuneOptions, arguments: list[str]) -> int:
+    others = {"--val": options.val, "--val-share": options.split.val_share, "--dry-run": options.dry_run or None}
+    other = next((name for name, value in others.items() if value is not None), None)
+    if other is not None:
+        raise UsageError(f"--folds {options.folds} with {other}", expected="one of the two", hint=f"leave {other} out")
+
+    from videomae.api.training import cross_validate
+    from videomae.cli.training import run_cross_validation
+
+    return run_cross_validation(
+        lambda: cross_validate(
+            options.data,
+            output=require_output(options.output),
+            recipe=options.recipe,
+            init=options.init,
+            folds=options.folds,
+            group=options.split.group,
+            video_root=options.split.video_root,
+            resume_anyway=options.resume_anyway,
+        ),
+        words=["finetune", *arguments],
         as_json=options.json,
     )
 

@@ -17,12 +17,12 @@ from videomae.core.field_texts import field_texts
 # `--help-all` the others too, in the group "more".
 Groups = Mapping[str, tuple[str, tuple[str, ...]]]
 _TRAINING: Groups = {
-    "data": ("what is read", ("data", "val", "val_share", "group", "video_root")),
+    "data": ("what is read", ("data", "val", "val_share", "folds", "group", "video_root")),
     "model": ("what is trained", ("init", "size", "num_frames", "image_size", "frame_stride", "freeze")),
     "optimization": ("how it is trained", ("recipe", "epochs", "time_budget", "batch_size", "learning_rate", "seed")),
     "masking": ("what is hidden", ("mask", "mask_ratio")),
-    "augmentation": ("how clips are varied", ("mixup", "cutmix", "flip")),
-    "run time": ("where and how fast", ("device", "precision", "num_workers", "compile")),
+    "augmentation": ("how clips are varied", ("mixup", "flip")),
+    "run time": ("where and how fast", ("device", "precision", "num_workers")),
     "output": ("what is written", ("output", "dry_run", "json", "help")),
 }
 GROUPS: Mapping[str, Groups] = {"pretrain": _TRAINING, "finetune": _TRAINING}

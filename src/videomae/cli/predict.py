@@ -179,10 +179,14 @@ def _as_json(result: VideoPrediction) -> dict[str, object]:
         "path": str(result.path),
         "num_views": result.num_views,
         "predictions": [vars(prediction) for prediction in result.predictions],
+        **({} if result.score is None else {"score": result.score}),
     }
 
 
 def _print_one(result: VideoPrediction) -> None:
+    if result.score is not None:
+        print(f"{result.path}\n  score  {result.score:.4g}")
+        return
     width = max(len(prediction.label) for prediction in result.predictions)
     print(f"{result.path}")
     for prediction in result.predictions:
@@ -192,9 +196,14 @@ def _print_one(result: VideoPrediction) -> None:
 
 def _print_table(results: list[VideoPrediction]) -> None:
     """A line for each video."""
-    rows = [("video", "label", "probability", "others")]
+    if results[0].score is not None:
+        print_columns(
+            [("video", "score"), *((str(result.path), f"{result.score:.4g}") for result in results)], right=(1,)
+        )
+        return
+    lines = [("video", "label", "probability", "others")]
     for result in results:
         best, *rest = result.predictions
         others = ", ".join(f"{prediction.label} {prediction.probability:.1%}" for prediction in rest[:2])
-        rows.append((str(result.path), best.label, f"{best.probability:11.1%}", others))
-    print_columns(rows)
+        lines.append((str(result.path), best.label, f"{best.probability:11.1%}", others))
+    print_columns(lines)

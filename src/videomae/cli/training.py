@@ -14,6 +14,7 @@ from videomae.api._console import stderr_console
 from videomae.cli.console import EXIT_DONE, EXIT_INTERRUPTED, print_json
 from videomae.cli.launcher import how_to_resume
 from videomae.core.text import duration
+from videomae.training.cross_validation import METRIC_TITLES, CrossValidation
 from videomae.training.run_folder import REPORT_NAME
 from videomae.training.trainer import TrainingStopped
 
@@ -45,6 +46,30 @@ def run_training(train: Callable[[], Any], *, words: Sequence[str], next_command
         if as_json:
             values = dataclasses.asdict(result)
             print_json({key: str(value) if isinstance(value, Path) else value for key, value in values.items()})
+        return EXIT_DONE
+
+    return interruptible(command, console, words=words)
+
+
+def run_cross_validation(train: Callable[[], CrossValidation], *, words: Sequence[str], as_json: bool) -> int:
+    """Run `train`, then print mean and deviation of each metric; arguments as for `run_training`."""
+    console = stderr_console()
+
+    def command() -> int:
+        found = train()
+        for number, result in enumerate(found.folds, start=1):
+            if result.broken or result.broken_validation:
+                console.print(f"fold {number}:", markup=False)
+                _print_broken(result, console)
+        lines = [f"{METRIC_TITLES[name]:<20} {found.text(name)}" for name in found.scores]
+        lines.append(f"folds: {found.folder}/fold-1 to fold-{len(found.folds)}\nreport: {found.folder / REPORT_NAME}")
+        console.print("\n".join(lines), markup=False)
+        if as_json:
+            scores = {
+                name: {"mean": found.mean(name), "deviation": found.deviation(name), "folds": values}
+                for name, values in found.scores.items()
+            }
+            print_json({"folder": str(found.folder), "folds": [str(fold.folder) for fold in found.folds], **scores})
         return EXIT_DONE
 
     return interruptible(command, console, words=words)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from videomae.datasets import Catalog, FileStamp, PackedIndex, is_packed, packed_folder_of, stamp_of
-from videomae.video import FrameFolder, PacketIndex, ShardMember, VideoSource
+from videomae.video import FrameFolder, PacketIndex, ShardMember, VideoSource, is_url
 
 DEFAULT_MAX_BYTES = 32 * 2**20
 
@@ -31,7 +31,7 @@ class IndexStore:
         self._max_bytes = max_bytes
         self._num_bytes = 0
         self._kept: OrderedDict[VideoSource, tuple[FileStamp, PacketIndex]] = OrderedDict()
-        self._packed: dict[str, PackedIndex] = {}
+        self._packed: dict[str, PackedIndex | None] = {}
         self._folders: dict[Path, str | None] = {}  # folder of a file → the packed folder around it
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -76,11 +76,10 @@ class IndexStore:
         if isinstance(source, FrameFolder):
             return None
         base = packed_folder_of(source) if isinstance(source, ShardMember) else self._folder_around(source.parent)
-        if base is None:
-            return None
-        if base not in self._packed:
-            self._packed[base] = PackedIndex(base)
-        return self._packed[base]
+        if base is not None and base not in self._packed:
+            # A member may also be of a tar file that somebody else wrote.
+            self._packed[base] = PackedIndex(base) if is_url(base) or is_packed(base) else None
+        return None if base is None else self._packed[base]
 
     def _folder_around(self, folder: Path) -> str | None:
         """The nearest packed folder that holds `folder`, or is it."""

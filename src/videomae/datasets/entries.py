@@ -77,6 +77,7 @@ class VideoEntry:
         group: what it shares with others that must stay on the same side of a split (a source, a person).
         start_frame: where the part begins, in frames from 0, which are exact; None for the start, or for seconds.
         end_frame: the first frame after it; None for the end, or for seconds.
+        score: a number to predict, in place of classes; None without.
         place: where a list names it; None for a video found in a folder. Entries are equal whatever their place.
     """
 
@@ -89,6 +90,7 @@ class VideoEntry:
     labels: tuple[str, ...] | None = None
     start_frame: int | None = None
     end_frame: int | None = None
+    score: float | None = None
     place: Place | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -118,7 +120,9 @@ class VideoEntry:
 
     @property
     def label_text(self) -> str | None:
-        """Its classes as in a table, several with `|` between them; None where they are not known."""
+        """Its classes or score as in a table, several with `|` between them; None where they are not known."""
+        if self.score is not None:
+            return f"{self.score:g}"
         return self.label if self.labels is None else LABEL_SEPARATOR.join(self.labels)
 
 

@@ -14,6 +14,7 @@ from videomae.core.errors import DataError
 from videomae.datasets.entries import LABEL_SEPARATOR, Place, VideoEntry
 
 LABELS_COLUMN = "labels"
+SCORE_COLUMN = "score"
 # As pandas reads and writes what is missing.
 _MISSING = frozenset(
     (

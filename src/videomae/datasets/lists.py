@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from videomae.datasets.classes import CLASS_LIST_NAMES, ClassList, find_class_li
 from videomae.datasets.entries import LABEL_SEPARATOR, Place, VideoEntry, split_in_file_name
 from videomae.datasets.folders import NamedVideos
 from videomae.datasets.labels import LABELS_COLUMN, tidy_labels
+from videomae.datasets.layout import split_folder
 from videomae.datasets.line_errors import LineErrors
 from videomae.datasets.list_lines import TABLE_SUFFIXES, Listed, Paths, Row, read_lines, split_header
 from videomae.datasets.published_lists import (
@@ -29,8 +31,12 @@ from videomae.datasets.published_lists import (
 from videomae.datasets.tables import headed_entries, table_rows
 from videomae.video import FrameFolder
 
-LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json")
+LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json", ".jsonl")
+# Beside the videos of a folder, as `videofolder` of Hugging Face datasets has it.
+_METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
+_METADATA_PATH = "file_name"
 # Something-Something V2 comes with the classes of its test videos in a form of its own, beside the lists.
+_MAX_HEADER = 1 << 16
 _NO_LISTS = frozenset((*CLASS_LIST_NAMES, "test-answers.csv"))
 
 
@@ -46,6 +52,24 @@ def lists_in_folder(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
         named = (child for child in folder.iterdir() if is_list(child) and child.is_file())
         lists = sorted(file for file in named if split_in_file_name(file.stem) is not None)
     return lists, notices
+
+
+def metadata_of_folder(folder: Path) -> list[Path]:
+    """The metadata.csv or metadata.jsonl in a folder, or those in its split folders, that name videos by `file_name`.
+
+    That is the form of Hugging Face's `videofolder`.
+    """
+    splits = sorted(child for child in folder.iterdir() if child.is_dir() and split_folder(child.name) is not None)
+    for places in ([folder], splits):
+        found = [place / name for place in places for name in _METADATA_NAMES if (place / name).is_file()]
+        if found and all(_names_files(file) for file in found):
+            return found
+    return []
+
+
+def _names_files(file: Path) -> bool:
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        return _METADATA_PATH in lines.readline(_MAX_HEADER)
 
 
 def read_lists(files: Sequence[Path], *, root: Path | None, group_column: str | None) -> Listed:
@@ -64,24 +88,52 @@ def read_lists(files: Sequence[Path], *, root: Path | None, group_column: str | 
     for file in files:
         reader = readers.setdefault(file.parent, _ListReader(file.parent, root, group_column))
         listed = reader.read(file)
-        split = split_in_file_name(file.stem) if len(files) > 1 else None
-        if split is not None and not any(entry.split for entry in listed.entries):
-            listed = replace(listed, entries=tuple(replace(entry, split=split) for entry in listed.entries))
+        if not any(entry.split for entry in listed.entries):
+            split_of = _splits_of_metadata(file) if file.name in _METADATA_NAMES else _split_of_list(file, len(files))
+            listed = replace(listed, entries=tuple(replace(entry, split=split_of(entry)) for entry in listed.entries))
         found.append(listed)
-    entries = [entry for listed in found for entry in listed.entries]
     listing = files[0] if len(files) == 1 else files[0].parent
+    return finished(found, listing, readers[files[0].parent].class_list())
+
+
+def finished(found: Sequence[Listed], listing: Path, class_list: ClassList | None) -> Listed:
+    """What was read from several lists as one: one name for one class, each video once.
+
+    Args:
+        found: what was read.
+        listing: where from, for the notices.
+        class_list: names of numbered classes.
+
+    Raises:
+        DataError: if a class is unknown, or a video has two.
+    """
+    entries = [entry for listed in found for entry in listed.entries]
     tidy, label_notices = tidy_labels(entries, listing)
-    named, notices = name_classes(tidy, listing, readers[files[0].parent].class_list())
+    named, notices = name_classes(tidy, listing, class_list)
     kept, repeats = without_repeats(named, may_contradict=any(is_kinetics(listed.columns) for listed in found))
+    own = [notice for listed in found for notice in listed.notices]
     return Listed(
         kept,
-        tuple(
-            dict.fromkeys(
-                [*(notice for listed in found for notice in listed.notices), *label_notices, *notices, *repeats]
-            )
-        ),
+        tuple(dict.fromkeys([*own, *label_notices, *notices, *repeats])),
         tuple(dict.fromkeys(column for listed in found for column in listed.columns)),
     )
+
+
+def _split_of_list(file: Path, num_files: int) -> Callable[[VideoEntry], str | None]:
+    split = split_in_file_name(file.stem) if num_files > 1 else None
+    return lambda entry: split
+
+
+def _splits_of_metadata(file: Path) -> Callable[[VideoEntry], str | None]:
+    """The split folder that holds the file, or else the one below it that holds the video."""
+    split = split_folder(file.parent.name)
+    prefix = os.path.join(str(file.parent), "")
+
+    def split_of(entry: VideoEntry) -> str | None:
+        first, *rest = str(entry.path).removeprefix(prefix).replace(os.sep, "/").split("/")
+        return split or (split_folder(first) if rest else None)
+
+    return split_of
 
 
 class _ListReader:
@@ -99,7 +151,7 @@ class _ListReader:
         return self._classes[0]
 
     def read(self, file: Path) -> Listed:
-        if file.suffix.lower() == ".json":
+        if file.suffix.lower() in (".json", ".jsonl"):
             return self._read_json(file)
         if is_ucf101(file):
             return ucf101_entries(file, self._finder(), self.class_list())
@@ -109,6 +161,7 @@ class _ListReader:
         if not lines:
             return Listed(())
         header, delimiter = split_header(lines[0][1])
+        header = _with_path(header)
         if is_kinetics(header):
             errors = LineErrors(file)
             rows = list(table_rows(lines[1:], header, delimiter, errors))
@@ -127,6 +180,7 @@ class _ListReader:
         items = json_items(file)
         if not items:
             return Listed(())
+        items = [(place, dict(zip(_with_path(list(item)), item.values(), strict=True))) for place, item in items]
         if not all("path" in item for _, item in items):
             return something_entries(items, self._finder(), self.class_list())
         header = list(dict.fromkeys(key.lower() for _, item in items for key in item))
@@ -139,7 +193,7 @@ class _ListReader:
                     hint=f"keep the one that counts, or call them {LABELS_COLUMN}",
                 )
             cells = {
-                key.lower(): _joined_labels(value, place) if key.lower() == LABELS_COLUMN else str(value).strip()
+                key.lower(): joined_labels(value, place) if key.lower() == LABELS_COLUMN else str(value).strip()
                 for key, value in item.items()
                 if value is not None
             }
@@ -155,7 +209,14 @@ class _ListReader:
         return Finder(self._videos)
 
 
-def _joined_labels(labels: object, place: Place) -> str:
+def _with_path(header: list[str]) -> list[str]:
+    """The columns, with `path` for the `file_name` of Hugging Face's metadata."""
+    if "path" in header:
+        return header
+    return ["path" if name == _METADATA_PATH else name for name in header]
+
+
+def joined_labels(labels: object, place: Place) -> str:
     """Classes in JSON, as text or as a list, as a cell of a table has them."""
     if isinstance(labels, str | float):  # NaN
         return str(labels)
@@ -191,9 +252,10 @@ def without_repeats(
         first = first_of.setdefault(key, entry)
         if first is entry:
             kept.append(entry)
-        elif (first.label, first.labels) != (entry.label, entry.labels):
+        elif (first.label, first.labels, first.score) != (entry.label, entry.labels, entry.score):
             if not may_contradict:
-                raise _contradiction(first, entry, "class", first.label_text, entry.label_text)
+                what = "class" if (first.score, entry.score) == (None, None) else "score"
+                raise _contradiction(first, entry, what, first.label_text, entry.label_text)
             contradicted.append((first, entry))
         elif first.split == entry.split or (key, entry.split) in in_splits:
             repeated.append((first, entry))

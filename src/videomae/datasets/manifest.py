@@ -16,13 +16,14 @@ from videomae.datasets.folders import folder_entries
 from videomae.datasets.groups import assign_groups, leaking_groups
 from videomae.datasets.labels import tidy_labels
 from videomae.datasets.list_lines import Listed
-from videomae.datasets.lists import LIST_SUFFIXES, is_list, lists_in_folder, read_lists
+from videomae.datasets.lists import LIST_SUFFIXES, is_list, lists_in_folder, metadata_of_folder, read_lists
 from videomae.datasets.shards import INDEX_NAME, is_packed, read_shard_entries
+from videomae.datasets.tars import TAR_SUFFIX, read_tars, tars_below
 from videomae.video import is_url
 
 _FORMS = (
     "a folder of class folders, a folder of videos, a CSV, TSV or JSON with path,label[,split], "
-    "a text file of paths, a published list or packed data"
+    "a text file of paths, a published list, tar files of WebDataset or packed data"
 )
 
 
@@ -51,6 +52,11 @@ class Manifest:
     def is_multi_label(self) -> bool:
         """Whether a video may have several classes, or none of them."""
         return bool(self.entries) and self.entries[0].labels is not None
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether videos have numbers to predict, in place of classes."""
+        return any(entry.score is not None for entry in self.entries)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -130,6 +136,21 @@ class Manifest:
                 f"{self.source if entry.place is None else entry.named} with the class {name!r}",
                 expected=f"the classes {', '.join(_sorted_names(known_names)[:10])}",
                 hint=_unknown_hint(set(found), known_names),
+            )
+        return self
+
+    def require_scores(self) -> Manifest:
+        """This manifest, if every video has a score.
+
+        Raises:
+            DataError: if one has none.
+        """
+        without = next((entry for entry in self.entries if entry.score is None), None)
+        if without is not None:
+            raise DataError(
+                f"{without.named} without a score",
+                expected="a number for every video",
+                hint="list the videos in a CSV with path,score",
             )
         return self
 
@@ -230,7 +251,7 @@ def read_videos(sources: Iterable[str | Path], *, root: str | Path | None = None
     notices: list[str] = []
     for source in sources:
         path = Path(source).expanduser()
-        is_list = path.suffix.lower() in LIST_SUFFIXES or path.name == INDEX_NAME
+        is_list = path.suffix.lower() in (*LIST_SUFFIXES, TAR_SUFFIX) or path.name == INDEX_NAME
         if not (path.is_dir() or (is_list and path.is_file()) or is_url(str(source))):
             entries.append(VideoEntry(path))  # also where it does not exist: reading it gives the clearest error
             continue
@@ -267,9 +288,15 @@ def _read(data: str, root: Path | None, group: str | None) -> tuple[Path | str, 
         raise DataError(source, expected=_FORMS, hint="this is one video; put it in a folder")
     if source.is_file() and source.suffix.lower() in LIST_SUFFIXES:
         return source, read_lists([source], root=root, group_column=column)
+    if source.is_file() and source.suffix.lower() == TAR_SUFFIX:
+        return source, read_tars([source], column)
     if source.exists():
         raise DataError(source, expected=_FORMS, hint=f"name lists {', '.join(LIST_SUFFIXES)}")
-    lists = [path for path in map(Path, sorted(glob.glob(str(source)))) if path.is_file() and is_list(path)]
+    named = [path for path in map(Path, sorted(glob.glob(str(source)))) if path.is_file()]
+    tars = [path for path in named if path.suffix.lower() == TAR_SUFFIX]
+    if tars:
+        return source, read_tars(tars, column)
+    lists = [path for path in named if is_list(path)]
     if not lists:
         raise DataError(source, expected=_FORMS, hint="there is no such file or folder; check the path")
     return source, read_lists(lists, root=root, group_column=column)
@@ -279,6 +306,12 @@ def _read_folder(folder: Path, root: Path | None, column: str | None) -> Listed:
     if is_packed(folder):
         return _read_packed(folder)
     found, folder_notices = folder_entries(folder)
+    metadata = metadata_of_folder(folder)
+    if metadata:
+        listed = read_lists(metadata, root=root, group_column=column)
+        return replace(listed, notices=(*_unlisted(found, listed, metadata), *listed.notices))
+    if not found and (tars := tars_below(folder)):
+        return read_tars(tars, column)
     entries, about_labels = tidy_labels(found, folder)
     folder_notices = (*folder_notices, *about_labels)
     lists, notices = lists_in_folder(folder)
@@ -293,6 +326,14 @@ def _read_folder(folder: Path, root: Path | None, column: str | None) -> Listed:
         )
     has_classes = len({entry.label for entry in entries}) > 1
     return Listed(entries, folder_notices if has_classes else (*folder_notices, *_unread(folder, lists)))
+
+
+def _unlisted(found: Sequence[VideoEntry], listed: Listed, metadata: Sequence[Path]) -> tuple[str, ...]:
+    """A notice about videos that lie beside metadata that do not name them."""
+    named = {str(entry.path) for entry in listed.entries}
+    count = sum(str(entry.path) not in named for entry in found)
+    names = " and ".join(map(str, metadata[:2]))
+    return (f"{names}: {videos_text(count)} beside it that it does not name are not used",) if count else ()
 
 
 def _unread(folder: Path, lists: Sequence[Path]) -> tuple[str, ...]:

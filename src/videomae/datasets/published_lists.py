@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -161,12 +162,13 @@ def kinetics_entries(rows: Iterable[Row], header: Sequence[str], finder: Finder,
 
 
 def json_items(file: Path) -> list[tuple[Place, dict[str, Any]]]:
-    """The objects of a JSON list, with their numbers.
+    """The objects of a JSON list, or of a file with one in each line (.jsonl), with their numbers.
 
     Raises:
         DataError: if the file holds something else.
     """
-    document = read_json(file, error_type=DataError, encoding="utf-8-sig")
+    is_lines = file.suffix.lower() == ".jsonl"
+    document = [] if is_lines else read_json(file, error_type=DataError, encoding="utf-8-sig")
     if not isinstance(document, list):
         raise DataError(
             f"{file} with {type(document).__name__} at the top",
@@ -174,14 +176,23 @@ def json_items(file: Path) -> list[tuple[Place, dict[str, Any]]]:
             hint="give train.json or validation.json; labels.json only names the classes",
         )
     items = [(Place(file, number, "item"), item) for number, item in enumerate(document, start=1)]
+    if is_lines:
+        items = [_json_line(Place(file, number), line) for number, line in read_lines(file)]
     for place, item in items:
-        if not isinstance(item, dict) or not (item.keys() & {"id", "path"}):
+        if not isinstance(item, dict) or not (item.keys() & {"id", "path", "file_name"}):
             raise DataError(
                 f"{place}: {str(item)[:120]}",
                 expected="an object with the id or the path of a video",
                 hint="correct the item",
             )
     return items
+
+
+def _json_line(place: Place, line: str) -> tuple[Place, Any]:
+    try:
+        return place, json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{place} ({error})", expected="a JSON object in each line", hint="correct the line") from error
 
 
 def something_entries(

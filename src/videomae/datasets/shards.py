@@ -26,7 +26,7 @@ import numpy as np
 from videomae.core.errors import DataError
 from videomae.core.files import write_atomically, write_bytes, write_text
 from videomae.datasets.entries import LABEL_SEPARATOR, Place, VideoEntry
-from videomae.datasets.labels import LABELS_COLUMN, split_labels
+from videomae.datasets.labels import LABELS_COLUMN, SCORE_COLUMN, split_labels
 from videomae.video import PacketIndex, ShardMember, VideoSource, is_url, read_url
 
 INDEX_NAME = "index.json"
@@ -55,6 +55,7 @@ class PackedFile:
         labels: its classes, where videos may have several.
         split: train, val or test.
         group: what it shares with others that must stay on one side of a split.
+        score: a number to predict, in place of classes.
         source: where it came from, for people.
         shard: the tar file's name; None for a file of its own.
         offset: where its bytes begin in the shard.
@@ -74,6 +75,7 @@ class PackedFile:
     shard: str | None = None
     offset: int = 0
     labels: tuple[str, ...] | None = None
+    score: float | None = None
 
 
 _COLUMNS = (
@@ -97,7 +99,8 @@ def write_index(folder: Path, files: Sequence[PackedFile], *, about: dict[str, A
     table = csv.writer(text, lineterminator="\n")
     is_multi_label = any(file.labels is not None for file in files)
     # A column that not every table has, so that those that were packed before it came are read as ever.
-    columns = (*_COLUMNS, LABELS_COLUMN) if is_multi_label else _COLUMNS
+    is_scored = any(file.score is not None for file in files)
+    columns = (*_COLUMNS, *([LABELS_COLUMN] if is_multi_label else []), *([SCORE_COLUMN] if is_scored else []))
     table.writerow(columns)
     packets = bytearray()
     for file in files:
@@ -143,6 +146,7 @@ def read_shard_entries(folder_or_url: str | os.PathLike[str]) -> list[VideoEntry
             split=row["split"] or None,
             group=row["group"] or None,
             labels=split_labels(row[LABELS_COLUMN]) if LABELS_COLUMN in row else None,
+            score=float(row[SCORE_COLUMN]) if row.get(SCORE_COLUMN) else None,
             place=None if is_url(base) else Place(Path(base) / TABLE_NAME, line),
         )
         for line, row in _read_rows(base)
@@ -290,6 +294,7 @@ def _read_rows(base: str) -> list[tuple[int, dict[str, str]]]:
             if None in row or any(row.get(column) is None for column in _COLUMNS):
                 raise ValueError(f"line {line} has other columns than {', '.join(_COLUMNS)}")
             _source_of(base, row)
+            float(row.get(SCORE_COLUMN) or 0)
     except (csv.Error, ValueError) as error:
         raise DataError(
             f"{_join(base, TABLE_NAME)} ({error})",

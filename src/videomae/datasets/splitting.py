@@ -24,8 +24,9 @@ def read_train_and_val(
     group: str | None = None,
     root: str | Path | None = None,
     seed: int = 0,
+    fold: tuple[int, int] | None = None,
 ) -> tuple[Manifest, Manifest | None]:
-    """The labeled training and validation videos; the latter are `val`, DATA's split val, or a share held out.
+    """The training and validation videos; the latter are `val`, DATA's split val, or a share or fold held out.
 
     Args:
         data: DATA; of data with splits, train is used.
@@ -34,6 +35,8 @@ def read_train_and_val(
         group: what a group is, as for `read_manifest`.
         root: where the videos of lists are, as for `read_manifest`.
         seed: of the choice of the videos that are held out.
+        fold: (number from 1, of how many) of a cross-validation, instead: the videos of this fold are held out. Those
+            of a split test are in none.
 
     Returns:
         Both manifests, the second None without validation videos; the first holds the notices for the user.
@@ -46,7 +49,10 @@ def read_train_and_val(
     divided = whole
     if val_share is not None:
         divided = _hold_out(whole, val_share, others="--val" if val is not None else "", seed=seed)
-    manifest = divided.take_split("train").require_classes(multi_label=None)
+    if fold is not None:
+        divided = _take_fold(whole, *fold, seed=seed)
+    manifest = divided.take_split("train")
+    manifest = manifest.require_scores() if manifest.is_scored else manifest.require_classes(multi_label=None)
     validation = None
     other_notices: tuple[str, ...] = ()
     if val is not None:
@@ -58,7 +64,7 @@ def read_train_and_val(
         validation = divided.take_split("val")
     used = (
         ""
-        if divided is not whole and not whole.splits
+        if divided is not whole and (fold is not None or not whole.splits)
         else used_splits(whole, manifest, validation, purpose="validation")
     )
     entries, sources = divided.entries, [whole.source]
@@ -70,6 +76,8 @@ def read_train_and_val(
     manifest = replace(manifest, notices=tuple(filter(None, (*manifest.notices, *other_notices, problems))), used=used)
     if validation is None:
         return manifest, None
+    if manifest.is_scored:
+        return manifest, validation.require_scores()
     return manifest, validation.require_classes(manifest.class_names, multi_label=manifest.is_multi_label)
 
 
@@ -89,6 +97,70 @@ def _hold_out(whole: Manifest, val_share: float, *, others: str, seed: int) -> M
     of_groups = f" in {len({entry.group for entry in held.entries})} of {len(groups)} groups" if groups else ""
     notice = f"{len(held)} of {len(training)} videos{of_groups} are held out for validation"
     return replace(divided, notices=(*divided.notices, notice))
+
+
+def _take_fold(whole: Manifest, number: int, num_folds: int, *, seed: int) -> Manifest:
+    """Put the videos of one fold into val and those of the others into train, with a notice."""
+    pool = replace(whole, entries=tuple(entry for entry in whole.entries if entry.split != "test"))
+    folds = folds_of(pool, num_folds, seed=seed)
+    entries = tuple(
+        replace(entry, split="val" if found == number else "train")
+        for entry, found in zip(pool.entries, folds, strict=True)
+    )
+    unused = f"; not used: test {len(whole) - len(pool)}" if len(pool) < len(whole) else ""
+    notice = f"fold {number} of {num_folds}: {folds.count(number)} of {len(pool)} videos are for validation{unused}"
+    return replace(pool, entries=entries, notices=(*pool.notices, notice))
+
+
+def folds_of(manifest: Manifest, num_folds: int, *, seed: int) -> list[int]:
+    """The fold of each video, from 1; no group is in two of them, and a video without a group is one of its own.
+
+    Stratified, as `split_by_group`; a function of the manifest, the number and the seed alone.
+
+    Raises:
+        ConfigError: for fewer than two folds.
+        DataError: if there are too few groups.
+    """
+    if num_folds < 2:
+        raise ConfigError(f"--folds {num_folds}", expected="2 or more", hint="5 is common")
+    members = _members_of(manifest)
+    if len(members) < num_folds:
+        raise DataError(
+            f"{manifest.source} with {len(members)} groups for {num_folds} folds",
+            expected="a group or more for each fold",
+            hint="take fewer folds, or a finer group: all videos of one group stay together",
+        )
+    names = {str(number): 1 / num_folds for number in range(1, num_folds + 1)}
+    division = _Division(_class_counts(manifest, members), names, seed, learning=None)
+    division.assign()
+    division.spread_classes()
+    if division.empty_splits():
+        raise DataError(
+            f"{manifest.source} divided by groups leaves nothing for fold {division.empty_splits()[0]}",
+            expected="groups of about one size",
+            hint="take fewer folds, or a finer group",
+        )
+    folds = [0] * len(manifest)
+    for group, found in members.items():
+        for index in found:
+            folds[index] = int(division.split_of[group])
+    return folds
+
+
+def _members_of(manifest: Manifest) -> dict[object, list[int]]:
+    """Places of the videos of each group."""
+    members: dict[object, list[int]] = defaultdict(list)
+    for index, entry in enumerate(manifest.entries):
+        members[index if entry.group is None else entry.group].append(index)
+    return members
+
+
+def _class_counts(manifest: Manifest, members: Mapping[object, list[int]]) -> dict[object, Counter[str | None]]:
+    """Videos of each class in each group."""
+    return {
+        group: Counter(name for index in found for name in manifest.entries[index].classes or (None,))
+        for group, found in members.items()
+    }
 
 
 def _in_split(manifest: Manifest, split: str) -> tuple[VideoEntry, ...]:
@@ -125,20 +197,14 @@ def split_by_group(manifest: Manifest, fractions: Mapping[str, float], *, seed: 
         DataError: if there are too few groups.
     """
     _check_fractions(fractions)
-    members: dict[object, list[int]] = defaultdict(list)
-    for index, entry in enumerate(manifest.entries):
-        members[index if entry.group is None else entry.group].append(index)
+    members = _members_of(manifest)
     if len(members) < len(fractions):
         raise DataError(
             f"{manifest.source} with {len(members)} group{'s' if len(members) > 1 else ''}",
             expected=f"a group or more for each of {', '.join(fractions)}",
             hint="choose a finer group: all videos of one group stay together",
         )
-    counts = {
-        group: Counter(name for index in found for name in manifest.entries[index].classes or (None,))
-        for group, found in members.items()
-    }
-    division = _Division(counts, fractions, seed)
+    division = _Division(_class_counts(manifest, members), fractions, seed, learning=next(iter(fractions)))
     division.assign()
     division.spread_classes()
     empty = division.empty_splits()
@@ -167,10 +233,25 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
 
 
 class _Division:
-    """Groups dealt out to splits, the largest first, each to where its classes lack most."""
+    """Groups dealt out to splits, the largest first, each to where its classes lack most.
 
-    def __init__(self, counts: Mapping[object, Counter[str | None]], fractions: Mapping[str, float], seed: int) -> None:
+    Args:
+        counts: videos of each class in each group.
+        fractions: what share of the videos each split gets.
+        seed: of the order of groups of one size.
+        learning: the split that gets classes of a single group; None for whichever lacks most.
+    """
+
+    def __init__(
+        self,
+        counts: Mapping[object, Counter[str | None]],
+        fractions: Mapping[str, float],
+        seed: int,
+        *,
+        learning: str | None,
+    ) -> None:
         self.counts = counts
+        self.learning = learning
         self.fractions = fractions
         self.totals: Counter[str | None] = Counter()
         self.num_groups: Counter[str | None] = Counter()
@@ -186,10 +267,11 @@ class _Division:
 
     def assign(self) -> None:
         """Deal out every group."""
-        learning = next(iter(self.fractions))
         for group in self.order:
-            rare = any(self.num_groups[label] < 2 for label in self.counts[group])
-            self._put(group, learning if rare else min(self.fractions, key=lambda split: self._cost(group, split)))
+            if self.learning is not None and any(self.num_groups[label] < 2 for label in self.counts[group]):
+                self._put(group, self.learning)
+            else:
+                self._put(group, min(self.fractions, key=lambda split: (self._cost(group, split), self._size(split))))
 
     def spread_classes(self) -> None:
         """Give each split a group of each class that has enough of them, taking no split's last one of any class."""
@@ -224,6 +306,10 @@ class _Division:
             part, share = count / self.totals[label], self.held[split][label] / self.totals[label]
             cost += part * (2 * share + part - 2 * self.fractions[split])
         return cost
+
+    def _size(self, split: str) -> int:
+        """Of folds, which are all alike, the smallest comes first where costs are equal."""
+        return self.held[split].total() if self.learning is None else 0
 
     def _can_spare(self, group: object, label: str | None) -> bool:
         held = self.groups_held[self.split_of[group]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from videomae.core.errors import DataError
 from videomae.datasets.entries import Place, VideoEntry, read_split
-from videomae.datasets.labels import LABELS_COLUMN, is_missing, one_label, reader_of_labels
+from videomae.datasets.labels import LABELS_COLUMN, SCORE_COLUMN, is_missing, one_label, reader_of_labels
 from videomae.datasets.line_errors import LineErrors
 from videomae.datasets.list_lines import Listed, Paths, Row, about_missing
 
@@ -49,8 +49,31 @@ def table_rows(
         yield Row(place, [cell.strip() for cell in cells])
 
 
+def read_score(text: str, place: Place) -> float | None:
+    """The number in a cell; None for one that is missing.
+
+    Raises:
+        DataError: if it is no finite number.
+    """
+    if is_missing(text):
+        return None
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise DataError(
+            f"{place}: the score {text!r}",
+            expected="a number such as 3.5",
+            hint="correct it, or call the column label where it names a class",
+        )
+    return score
+
+
 def headed_entries(rows: Iterable[Row], header: Sequence[str], paths: Paths, group_column: str) -> Listed:
-    """The videos of a table with `path`, and whichever of label or labels, split, start, end and group it has.
+    """The videos of a table with `path`, and whichever of label, labels or score, split, start, end and group it has.
+
+    A score beside label or labels is not read.
 
     Cells with nan or similar are empty. What is wrong with lines is kept in `paths`.
 
@@ -71,6 +94,8 @@ def headed_entries(rows: Iterable[Row], header: Sequence[str], paths: Paths, gro
     several_of, separator_notice = (
         reader_of_labels([labels_of(row.cells) for row in rows]) if is_multi_label else (None, "")
     )
+    is_scored = one is None and not is_multi_label
+    score_of = columns.reader((SCORE_COLUMN,) if is_scored else ())
     entry_of = _row_reader(columns)
     path_at = header.index("path")
     entries = []
@@ -82,17 +107,34 @@ def headed_entries(rows: Iterable[Row], header: Sequence[str], paths: Paths, gro
         try:
             about = entry_of(row)
             label = one_label(label_of(row.cells), row.place)
+            score = read_score(score_of(row.cells), row.place)
         except DataError as error:
             paths.errors.add(row.place, error)
             continue
         if source is not None:
             labels = several_of(cell) if several_of is not None else None
-            entries.append(VideoEntry(source, label=label, labels=labels, place=row.place, **about))
+            entries.append(VideoEntry(source, label=label, labels=labels, score=score, place=row.place, **about))
     notices = [
         *about_missing(paths.file, num_missing),
         *([f"{paths.file}: {separator_notice}"] if separator_notice else []),
+        *_about_numbers(paths.file, one, [label_of(row.cells) for row in rows] if one else []),
     ]
     return Listed(tuple(entries), (*notices, *columns.notices(paths.file)), tuple(header))
+
+
+def _about_numbers(file: object, column: str | None, labels: Sequence[str]) -> list[str]:
+    """One line where all labels are numbers, and some have fractions: these are hardly names of classes."""
+    found = {label for label in labels if not is_missing(label)}
+    try:
+        fractions = [label for label in sorted(found) if not float(label).is_integer()]
+    except (ValueError, OverflowError):
+        return []
+    if not fractions:
+        return []
+    return [
+        f"{file}: numbers such as {fractions[0]} are treated as names of {len(found)} classes; to predict the number, "
+        f"call the column {SCORE_COLUMN}, not {column}"
+    ]
 
 
 class _Columns:

@@ -42,6 +42,11 @@ class SingleLabelMetrics:
     # By which epochs are compared, and what people call it.
     main: ClassVar[str] = "top1"
     main_title: ClassVar[str] = "top-1"
+    lower_is_better: ClassVar[bool] = False
+
+    def main_text(self, value: float) -> str:
+        """A share for people."""
+        return f"{value:.1%}"
 
     def logged(self) -> dict[str, float]:
         """The values of a line of metrics.jsonl."""

@@ -39,6 +39,11 @@ class MultiLabelMetrics:
     # What epochs are compared by, and what people call it.
     main: ClassVar[str] = "mean_average_precision"
     main_title: ClassVar[str] = "mAP"
+    lower_is_better: ClassVar[bool] = False
+
+    def main_text(self, value: float) -> str:
+        """A share for people."""
+        return f"{value:.1%}"
 
     def logged(self) -> dict[str, float]:
         """The values of a line of metrics.jsonl."""

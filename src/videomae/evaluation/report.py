@@ -116,7 +116,7 @@ def add_confusion(report: Report, evaluation: Evaluation) -> None:
 def add_classes(report: Report, evaluation: Evaluation) -> None:
     """The results of each class; of many classes the worst, and all of them folded."""
     table = evaluation.class_table()
-    report.section("Classes")
+    report.section(table.title)
     cells = [[isolated(cell) if isinstance(cell, str) else cell for cell in row] for row in table.rows]
     if len(cells) <= MAX_CLASSES_SHOWN:
         report.table(table.header, cells)

@@ -32,11 +32,18 @@ class Metrics(Protocol):
 
     @property
     def main(self) -> str:
-        """Name of the metric by which epochs are compared, an attribute: "top1" or "mean_average_precision"."""
+        """Name of the metric by which epochs are compared, an attribute: "top1", "mean_average_precision" or "mae"."""
 
     @property
     def main_title(self) -> str:
-        """What people call it: "top-1" or "mAP"."""
+        """What people call it: "top-1", "mAP" or "MAE"."""
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the main metric is an error."""
+
+    def main_text(self, value: float) -> str:
+        """A value of the main metric for people."""
 
     def logged(self) -> dict[str, float]:
         """The values of a line of metrics.jsonl."""
@@ -68,12 +75,14 @@ class ClassTable:
     Args:
         header: titles of the columns.
         rows: one for each class: its name, its number of videos, and text.
-        scores: (classes,) float64, 0–1, by which the worst classes are chosen; not a number for classes without videos.
+        scores: (classes,) float64, by which the worst classes are chosen; not a number for classes without videos.
+        title: of the table.
     """
 
     header: tuple[str, ...]
     rows: list[tuple[str, int, *tuple[str, ...]]]
     scores: np.ndarray
+    title: str = "Classes"
 
     def worst(self, max_count: int) -> list[int]:
         """Indices of the classes with the lowest scores, the lowest first, of those that have videos."""

@@ -13,11 +13,13 @@ from videomae.core.errors import ConfigError, VideoError
 from videomae.core.precision import choose_precision
 from videomae.datasets.manifest import Manifest
 from videomae.evaluation.multi_label import evaluate_multi_label
+from videomae.evaluation.regression import evaluate_regression
 from videomae.evaluation.results import Evaluation, ScoredVideos
 from videomae.evaluation.single_label import evaluate_single_label
 from videomae.inference.scores import ViewOptions, score_videos
 
 MULTI_LABEL = "multi_label_classification"
+REGRESSION = "regression"
 # Broken videos that an error lists.
 _MAX_LISTED = 20
 
@@ -35,7 +37,8 @@ def evaluate_classifier(
 ) -> Evaluation:
     """Evaluate a classifier of one label or several labels per video; each video counts once, classes match by name.
 
-    Of one label: accuracies and the confusion matrix; of several: average precisions and their mean.
+    Of one label: accuracies and the confusion matrix; of several: average precisions and their mean; of a model of
+    scores: errors and correlations.
 
     Args:
         checkpoint: a classifier; it is moved to `device`, and put in evaluation mode for the time being.
@@ -55,14 +58,18 @@ def evaluate_classifier(
     """
     config = checkpoint.model.config
     is_multi_label = config.problem_type == MULTI_LABEL
-    if not is_multi_label and config.problem_type not in (None, "single_label_classification"):
+    is_regression = config.problem_type == REGRESSION and config.num_labels == 1
+    if not is_multi_label and not is_regression and config.problem_type not in (None, "single_label_classification"):
         raise ConfigError(
             f"a model with problem_type={config.problem_type!r}",
-            expected="a classifier of one label or several labels per video",
+            expected="a classifier of one label or several labels per video, or a model of one score",
             hint="use predict for the scores of other models",
         )
     class_names = tuple(config.id2label[index] for index in range(config.num_labels))
-    manifest = manifest.require_classes(class_names, multi_label=is_multi_label)
+    if is_regression:
+        manifest = manifest.require_scores()
+    else:
+        manifest = manifest.require_classes(class_names, multi_label=is_multi_label)
     scored = score_manifest(
         checkpoint,
         manifest,
@@ -73,6 +80,8 @@ def evaluate_classifier(
         excluded=excluded,
         processes=processes,
     )
+    if is_regression:
+        return evaluate_regression(scored, manifest, class_names)
     if is_multi_label:
         return evaluate_multi_label(scored, manifest, class_names)
     return evaluate_single_label(scored, manifest, class_names)

@@ -37,14 +37,17 @@ class VideoPrediction:
     Args:
         path: the video.
         num_views: clips × crops whose probabilities were averaged.
-        predictions: the most probable classes, the best first; none where the video could not be read.
+        predictions: the most probable classes, the best first; none where the video could not be read, and of a model
+            of scores.
         error: why the video could not be read; None where it could.
+        score: the number that a model of scores predicts; None of a classifier.
     """
 
     path: VideoSource
     num_views: int
     predictions: tuple[Prediction, ...]
     error: VideoError | None = None
+    score: float | None = None
 
     @property
     def label(self) -> str | None:
@@ -59,6 +62,8 @@ class VideoPrediction:
     def __repr__(self) -> str:
         if self.error is not None:
             return f"VideoPrediction({str(self.path)!r}, unreadable: {self.error})"
+        if self.score is not None:
+            return f"VideoPrediction({str(self.path)!r}, score {self.score:.4g})"
         labels = ", ".join(f"{prediction.label} {prediction.probability:.1%}" for prediction in self.predictions)
         return f"VideoPrediction({str(self.path)!r}, {labels})"
 
@@ -86,15 +91,20 @@ def predict_videos(
         A result for each video, in their order. A video that cannot be read has an `error`.
     """
     checkpoint.model.to(device)
-    id2label = checkpoint.model.config.id2label
+    config = checkpoint.model.config
+    id2label = config.id2label
+    is_score = config.problem_type == "regression" and config.num_labels == 1
     results: dict[int, VideoPrediction] = {}
     for scores in score_videos(checkpoint, videos, options=options, device=device):
         predictions: tuple[Prediction, ...] = ()
-        if scores.probabilities is not None:
+        score = None
+        if is_score and scores.probabilities is not None:
+            score = float(scores.probabilities[0])
+        elif scores.probabilities is not None:
             predictions = ranked(scores.probabilities, id2label, top_k)
         video = videos[scores.index]
         path = video.path if isinstance(video, VideoEntry) else video
-        result = VideoPrediction(path, scores.num_views, predictions, scores.error)
+        result = VideoPrediction(path, scores.num_views, predictions, scores.error, score)
         results[scores.index] = result
         if on_video is not None:
             on_video(result)

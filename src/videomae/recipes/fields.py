@@ -85,6 +85,8 @@ class FinetuneFields(TrainingFields, total=False):
     flip: bool
     min_crop_area: float
     max_crop_ratio: float
+    ordinal: bool
+    score_loss: Literal["mse", "huber"]
     class_balance: float
     class_weights: str | Sequence[str] | Mapping[str, float]
     teacher: str

@@ -75,6 +75,11 @@ class FinetuneRecipe(TrainingRecipe):
     """Minimum area of a random crop as a share of the frame (published: 0.08); 1 takes the center square."""
     max_crop_ratio: float = 4 / 3
     """Maximum aspect ratio of a random crop, before it is resized to a square."""
+    ordinal: bool = False
+    """Take numbers (labels, or few different scores) for ordered classes: the target of a video is spread over the
+    neighbors of its class."""
+    score_loss: Literal["mse", "huber"] = "mse"
+    """Loss of scores: the squared error, or Huber's, which heeds outliers less; of standardized scores."""
     class_balance: float = 0.0
     """Correction of class imbalance: 0 samples classes as the data has them, 1 all equally often."""
     class_weights: tuple[str, ...] = ()

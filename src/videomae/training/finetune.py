@@ -29,6 +29,7 @@ class FinetuneResult:
         broken: path → reason, of the skipped videos.
         broken_validation: path → reason, of the validation videos that count as wrong.
         best_mean_average_precision: where videos may have several labels, its mAP on validation.
+        best_mae: where videos have scores, its mean absolute error on validation.
         skipped_steps: of `steps`, those that changed nothing because loss or gradient were not finite.
         num_validation: videos of the validation set, those that could not be read included.
         majority_share: share of them that is of their most frequent class; None without, and where videos may have
@@ -47,6 +48,7 @@ class FinetuneResult:
     broken: dict[str, str] = field(default_factory=dict)
     broken_validation: dict[str, str] = field(default_factory=dict)
     best_mean_average_precision: float | None = None
+    best_mae: float | None = None
     skipped_steps: int = 0
     num_validation: int = 0
     majority_share: float | None = None
@@ -56,6 +58,8 @@ class FinetuneResult:
         """What came out, in one line: `best top-1 56.2% (33–77), epoch 3, majority class 55.8%`."""
         if self.best_mean_average_precision is not None:
             return f"best mAP {self.best_mean_average_precision:.1%}, epoch {self.best_epoch}"
+        if self.best_mae is not None:
+            return f"best MAE {self.best_mae:.4g}, epoch {self.best_epoch}"
         if self.best_top1 is None:
             return f"{self.steps} steps, no validation videos"
         low, high = wilson_interval(round(self.best_top1 * self.num_validation), self.num_validation)
@@ -77,13 +81,15 @@ def finetune(
     val_share: float | None = None,
     group: str | None = None,
     video_root: str | Path | None = None,
+    fold: tuple[int, int] | None = None,
     resume_anyway: bool = False,
     monitor: Monitor | None = None,
 ) -> FinetuneResult:
     """Train a classifier on labeled videos. Resumes an interrupted run in `output`.
 
     Where videos may have several labels (the column `labels`), each class has a score of its own: the loss is the mean
-    of their binary cross entropies, and the best epoch is that of the highest mAP.
+    of their binary cross entropies, and the best epoch is that of the highest mAP. Where they have a `score`, it is
+    predicted as a number, and the best epoch is that of the lowest mean absolute error.
 
     Args:
         data: any form of DATA with classes; of one that names splits, `train` and `val` are used.
@@ -94,6 +100,7 @@ def finetune(
         val_share: share of the videos of `data` that are held out for validation instead, chosen by the recipe's seed.
         group: what stays on one side of that split, as for `read_manifest`.
         video_root: where the videos of lists are, as for `read_manifest`.
+        fold: (number from 1, of how many) of a cross-validation: its videos are held out for validation instead.
         resume_anyway: resume the run in `output` though its recipe or data differ.
         monitor: receives the events of the run.
 
@@ -101,7 +108,9 @@ def finetune(
         InputError: if data, checkpoint, recipe or folder do not fit.
         TrainingStopped: if the user stopped the run; its state is saved.
     """
-    task = ClassificationTask(data, recipe, init=init, val=val, val_share=val_share, group=group, video_root=video_root)
+    task = ClassificationTask(
+        data, recipe, init=init, val=val, val_share=val_share, group=group, video_root=video_root, fold=fold
+    )
     outcome = run(task, output, resume_anyway=resume_anyway, monitor=monitor)
     best, validation = outcome.best, task.validation
     counts = [] if validation is None or validation.is_multi_label else list(validation.class_counts().values())
@@ -117,6 +126,7 @@ def finetune(
         was_finished=outcome.was_finished,
         broken=outcome.unreadable,
         broken_validation=best.unreadable,
+        best_mae=best.score("mae"),
         best_mean_average_precision=best.score("mean_average_precision"),
         skipped_steps=outcome.skipped_steps,
         num_validation=0 if validation is None else len(validation),

@@ -43,3 +43,15 @@ def distillation_loss(logits: Tensor, teacher_logits: Tensor, *, is_multi_label:
         student, teacher = (torch.stack([values, torch.zeros_like(values)], dim=-1) for values in (student, teacher))
     divergence = F.kl_div(student.log_softmax(-1), teacher.log_softmax(-1), reduction="sum", log_target=True)
     return divergence * temperature**2 / (logits.shape[1] if is_multi_label else 1)
+
+
+def regression_loss(outputs: Tensor, targets: Tensor, *, kind: str) -> Tensor:
+    """The sum over the clips of the squared error, or of Huber's, which is linear beyond 1; 0-dim.
+
+    Args:
+        outputs: (B, 1), of any precision.
+        targets: (B, 1) float32.
+        kind: "mse" or "huber".
+    """
+    function = F.huber_loss if kind == "huber" else F.mse_loss
+    return function(outputs.float(), targets, reduction="sum")

@@ -26,7 +26,7 @@ from videomae.core.errors import CheckpointError
 from videomae.core.files import write_text
 from videomae.datasets.layout import split_folder
 from videomae.evaluation.results import Evaluation
-from videomae.evaluation.validate import MULTI_LABEL
+from videomae.evaluation.validate import MULTI_LABEL, REGRESSION
 from videomae.recipes.recipe import TrainingRecipe
 from videomae.recipes.registry import base_of, changed_fields, find_entry
 from videomae.report.html import KeyFigure
@@ -55,6 +55,10 @@ _METRICS = {
     "top5": ("accuracy", "Top-5 accuracy"),
     "mean_class_accuracy": ("accuracy", "Mean class accuracy"),
     "mean_average_precision": ("mean_average_precision", "mAP"),
+    "mae": ("mae", "Mean absolute error"),
+    "rmse": ("rmse", "Root mean squared error"),
+    "pearson": ("pearsonr", "Pearson correlation"),
+    "spearman": ("spearmanr", "Spearman correlation"),
 }
 _AUTO_CLASSES = {
     "classification": "AutoModelForVideoClassification",
@@ -159,13 +163,17 @@ def model_card(checkpoint: Checkpoint, name: str, training: TrainingFacts | None
     _, num_channels, height, width = config.grid.clip_shape
     task = next(task for task, kind in TASKS.items() if isinstance(checkpoint.model, kind))
     is_classifier = task == "classification"
+    is_regression = is_classifier and config.problem_type == REGRESSION
     text = _template().render(
         name=printable(name),
         version=sys.modules["videomae"].__version__,  # importing the whole from a part of it would be a cycle
         task=task,
         auto_class="AutoModelForVideoClassification" if is_classifier else "AutoModel",
         is_multi_label=is_classifier and config.problem_type == MULTI_LABEL,
-        class_names=[config.id2label[index] for index in sorted(config.id2label)] if is_classifier else [],
+        is_regression=is_regression,
+        class_names=[config.id2label[index] for index in sorted(config.id2label)]
+        if is_classifier and not is_regression
+        else [],
         num_parameters=f"{checkpoint.model.num_parameters() / 1e6:.1f} million",
         sampling=sampling,
         frames_text=_frames_text(sampling),

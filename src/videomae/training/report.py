@@ -208,6 +208,11 @@ def _loss_chart(records: Sequence[Mapping[str, Any]]) -> Chart:
 def _accuracy_chart(records: Sequence[Mapping[str, Any]], evaluation: Evaluation | None) -> Chart:
     """Accuracy from 0 to 100, with what always predicting one class gets, and how far chance moves the values."""
     validations = [record for record in records if record["split"] == "val"]
+    if all("mae" in record for record in validations):
+        errors = curve_pairs(records, "val", "mae")
+        best = min(value for _, value in errors)
+        title = "Mean absolute error on validation"
+        return line_chart(title, {f"MAE (best {best:.4g})": errors}, from_zero=True)
     names = {"top-1": "top1", "mean class accuracy": "mean_class_accuracy", "mAP": "mean_average_precision"}
     series = {
         title: curve_pairs(records, "val", name, scale=100)

@@ -300,6 +300,6 @@ def entries_hash(manifest: Manifest) -> str:
     for entry in manifest.entries:
         label = entry.label if entry.labels is None else entry.labels
         path = str(entry.path).replace(os.sep, "/").removeprefix(source)
-        parts = (path, label, *entry.part)
+        parts = (path, label, *entry.part, *(() if entry.score is None else (entry.score,)))
         digest.update(repr(parts).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]

@@ -395,11 +395,12 @@ class Trainer:
         if is_best:
             self.checkpointing.save_weights()
         score, best_score = getattr(metrics, metrics.main), self.best.score(metrics.main)
+        assert best_score is not None
         # Of thousands of epochs a log gets those that were best so far, and some of the others.
         if is_best or self.recipe.epochs <= _MAX_NOTED_EPOCHS or epoch % (self.recipe.epochs // _MAX_NOTED_EPOCHS) == 0:
             self.monitor.note(
-                f"epoch {epoch}: validation {metrics.main_title} {score:.1%}, loss {metrics.loss:.3f} "
-                f"(best {best_score:.1%}, epoch {self.best.epoch})"
+                f"epoch {epoch}: validation {metrics.main_title} {metrics.main_text(score)}, loss {metrics.loss:.3f} "
+                f"(best {metrics.main_text(best_score)}, epoch {self.best.epoch})"
             )
 
     def _on_validated_video(self) -> None:

@@ -45,7 +45,8 @@ class BestEpoch:
         """
         metrics, best = evaluation.metrics, self._values
         score, name = getattr(metrics, metrics.main), f"best_{metrics.main}"
-        if "best_epoch" in best and (score, -metrics.loss) <= (best[name], -best["best_loss"]):
+        sign = -1 if metrics.lower_is_better else 1
+        if "best_epoch" in best and (sign * score, -metrics.loss) <= (sign * best[name], -best["best_loss"]):
             return False
         self.evaluation = evaluation
         best.update({"best_epoch": epoch, name: score, "best_loss": metrics.loss})

@@ -320,7 +320,13 @@ def _about(listed: list[tuple[VideoEntry, str]]) -> dict[str, dict[str, Any]]:
     about: dict[str, dict[str, Any]] = {}
     for entry, name in listed:
         labels = None if entry.labels is None else list(entry.labels)
-        known = {"label": entry.label, "labels": labels, "split": entry.split, "group": entry.group}
+        known = {
+            "label": entry.label,
+            "labels": labels,
+            "score": entry.score,
+            "split": entry.split,
+            "group": entry.group,
+        }
         about.setdefault(name, {key: value for key, value in known.items() if value is not None})
     return about
 
@@ -336,6 +342,7 @@ def _as_file(record: PackedRecord, entry: VideoEntry) -> PackedFile:
         packets=record.packet_bytes,
         label=entry.label,
         labels=entry.labels,
+        score=entry.score,
         split=entry.split,
         group=entry.group,
         source=record.source,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from videomae.datasets.output_check import require_apart
 from videomae.datasets.splitting import read_train_and_val
 from videomae.evaluation.head_inputs import head_inputs_kept, stacked
 from videomae.evaluation.results import Evaluation
-from videomae.evaluation.validate import MULTI_LABEL
+from videomae.evaluation.validate import MULTI_LABEL, REGRESSION
 from videomae.models.config import VideoMAEConfig
 from videomae.models.initialization import init_classifier, init_for_finetuning
 from videomae.models.modeling import VideoMAEForVideoClassification
@@ -35,19 +36,22 @@ from videomae.training.classifier_inputs import ClassifierInputs
 from videomae.training.ema import WeightAverage
 from videomae.training.input_pictures import TitledClip, as_pixels, labelled_clips
 from videomae.training.lora import add_lora, merged
-from videomae.training.losses import classification_loss, distillation_loss
+from videomae.training.losses import classification_loss, distillation_loss, regression_loss
 from videomae.training.micro_batch import MicroBatch
 from videomae.training.model_card import TrainingFacts, write_model_card
 from videomae.training.monitor import Monitor
 from videomae.training.optimizer import freeze_layers, parameter_groups
 from videomae.training.report import ReportedRun, write_finetune_report
 from videomae.training.run_folder import entries_hash
+from videomae.training.score_scale import SCORE, ScoreScale, as_ordered, ordinal_targets
 from videomae.training.setup import clip_sampling, fit_to_checkpoint, new_config, require_finite_start
 from videomae.training.teacher import Teacher
 from videomae.training.validation import BestEpoch, validate
 from videomae.video.reader import ReadLimits
 
 SCRATCH = "scratch"
+# Of a video, by problem type.
+_TARGETS = {None: "one label", MULTI_LABEL: "several labels", REGRESSION: "a score"}
 
 
 class ClassificationTask:
@@ -61,6 +65,7 @@ class ClassificationTask:
         val_share: share of the videos of `data` that are held out for validation instead, chosen by the recipe's seed.
         group: what stays on one side of that split, as for `read_manifest`.
         video_root: where the videos of lists are, as for `read_manifest`.
+        fold: (number from 1, of how many) of a cross-validation: its videos are held out for validation instead.
     """
 
     command = "finetune"
@@ -80,6 +85,7 @@ class ClassificationTask:
         val_share: float | None = None,
         group: str | None = None,
         video_root: str | Path | None = None,
+        fold: tuple[int, int] | None = None,
     ) -> None:
         self.recipe = recipe
         self.data = data
@@ -88,8 +94,10 @@ class ClassificationTask:
         self._val_share = val_share
         self._group = group
         self._video_root = video_root
+        self._fold = fold
         self._unreadable_validation: dict[int, VideoError] = {}
         self._class_weights: Tensor | None = None
+        self._scale: ScoreScale | None = None
 
     # --- data and model ------------------------------------------------------------------------------------------
 
@@ -106,6 +114,7 @@ class ClassificationTask:
             group=self._group,
             root=self._video_root,
             seed=recipe.seed,
+            fold=self._fold,
         )
         for manifest in filter(None, (self.manifest, self.validation)):
             require_apart(output, manifest, option="--output")
@@ -114,6 +123,11 @@ class ClassificationTask:
         else:
             _note_untrained_classes(self.manifest, self.validation, note)
         self.recipe = replace(recipe, class_weights=words)
+        if recipe.ordinal:
+            self.manifest, self.validation = as_ordered(self.manifest, self.validation)
+        if self.manifest.is_scored:
+            self._scale = ScoreScale(self.manifest)
+            _require_no_classes(self.recipe)
         if words:
             self._weigh_classes(words, note)
         if self.manifest.is_multi_label and recipe.class_balance:
@@ -149,18 +163,19 @@ class ClassificationTask:
             "val": None if self._val is None else str(self._val),
             "val_share": self._val_share,
             "group": self._group,
+            "fold": None if self._fold is None else list(self._fold),
             "init": self._init,
             "val_videos": None if self.validation is None else entries_hash(self.validation),
         }
 
     def build(self, recipe: FinetuneRecipe, device: torch.device, note: Callable[[str], object]) -> None:
         """See `Task.build`."""
-        manifest, names = self.manifest, self.manifest.class_names
+        manifest, names = self.manifest, self.class_names
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             model, recipe, processor, measures = self._build_model(recipe, note)
-        if manifest.is_multi_label or model.config.problem_type == MULTI_LABEL:
-            model.config.problem_type = MULTI_LABEL if manifest.is_multi_label else None
+        if self._problem_type is not None or model.config.problem_type in (MULTI_LABEL, REGRESSION):
+            model.config.problem_type = self._problem_type
         model.config.drop_path_rate = recipe.drop_path
         model.config.classifier_dropout = recipe.head_dropout
         if recipe.freeze:
@@ -195,9 +210,9 @@ class ClassificationTask:
             augmentation=_augmentation(recipe, device, note),
             limits=limits,
         )
-        self._inputs = ClassifierInputs(
-            recipe, fresh, len(names), self._several_labels if manifest.is_multi_label else None
-        )
+        # A score has no classes over which a share of it could be spread.
+        inputs = recipe if self._scale is None else replace(recipe, label_smoothing=0.0)
+        self._inputs = ClassifierInputs(inputs, fresh, len(names), self._targets_of())
 
     def _build_model(
         self, recipe: FinetuneRecipe, note: Callable[[str], object]
@@ -205,7 +220,7 @@ class ClassificationTask:
         """The model with its new head, the fully resolved recipe, the checkpoint's processor if any, and whether the
         statistics of its channels are to be measured.
         """
-        names = self.manifest.class_names
+        names = self.class_names
         if self._init == SCRATCH:
             recipe = recipe.for_new_network()
             config = new_config(recipe, id2label=dict(enumerate(names)), classifier_head=recipe.head or "linear")
@@ -219,16 +234,35 @@ class ClassificationTask:
         recipe = fit_to_checkpoint(recipe, opened.model.config, opened.sampling)
         stored = read_config(self._init, **changes)
         is_same_kind = recipe.head in (None, stored.classifier_head)
-        keeps = _keeps_head(self._init, stored, names, note, several_labels=self.manifest.is_multi_label)
+        keeps = _keeps_head(self._init, stored, names, note, self._problem_type)
         if keeps and not is_same_kind:
             note(f"{self._init} has a head of another kind: using its encoder with a new {recipe.head} head")
         if not (keeps and is_same_kind):
             init_classifier(opened.model, init_scale=recipe.init_scale)
+        elif self._scale is not None:
+            self._scale.standardize_(opened.model)
         return opened.model, recipe, opened.processor, stored.num_channels != recipe.num_channels
 
-    def _several_labels(self, indices: Tensor) -> Tensor:
-        """(B, classes) float32 with 1 for each class of the videos at these places (B,)."""
-        return multi_hot([self.manifest.entries[index] for index in indices.tolist()], self.manifest.class_names)
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the model's outputs."""
+        return (SCORE,) if self._scale is not None else self.manifest.class_names
+
+    @property
+    def _problem_type(self) -> str | None:
+        return MULTI_LABEL if self.manifest.is_multi_label else REGRESSION if self._scale is not None else None
+
+    def _targets_of(self) -> Callable[[Tensor], Tensor] | None:
+        """What gives the targets (B, outputs) of the videos at some places (B,); None where each has one class."""
+        manifest = self.manifest
+        if self._scale is not None:
+            return self._scale.targets
+        if manifest.is_multi_label:  # 1 for each class
+            return lambda indices: multi_hot([manifest.entries[i] for i in indices.tolist()], manifest.class_names)
+        if self.recipe.ordinal:
+            targets, labels = ordinal_targets(manifest.class_names), torch.tensor(self.dataset.labels)
+            return lambda indices: targets[labels[indices]]
+        return None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """See `Task.parameter_groups`."""
@@ -241,8 +275,9 @@ class ClassificationTask:
         )
 
     def weights_for_users(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """See `Task.weights_for_users`: without adapters."""
-        return merged(weights) if self.recipe.lora else weights
+        """See `Task.weights_for_users`: without adapters, and with a head that gives scores in their own unit."""
+        weights = merged(weights) if self.recipe.lora else weights
+        return weights if self._scale is None else self._scale.in_units(weights)
 
     def order(self, epoch: int) -> np.ndarray:
         """See `Task.order`."""
@@ -254,10 +289,13 @@ class ClassificationTask:
     def loss(self, network: Callable[..., Any], micro_batch: MicroBatch) -> tuple[Tensor, float]:
         """Cross entropy with soft targets; of several labels the binary ones' mean over classes; see `Task.loss`.
 
-        With a teacher, the divergence from its scores takes the place of that, or a share of it.
+        Of scores the squared error, or Huber's. With a teacher, the divergence from its scores takes the place of that,
+        or a share of it.
         """
         pixel_values, targets = self._inputs(micro_batch)
         logits = network(pixel_values).logits
+        if self._scale is not None:
+            return regression_loss(logits, targets, kind=self.recipe.score_loss), len(targets)
         total = classification_loss(
             logits, targets, is_multi_label=self.manifest.is_multi_label, class_weights=self._class_weights
         )
@@ -297,9 +335,10 @@ class ClassificationTask:
         """See `Task.validate`; what ended a worker process once is not opened again."""
         assert self.validation is not None
         excluded = self._unreadable_validation
-        return validate(
-            self.checkpoint, self.validation, self.recipe, on_video=on_video, excluded=excluded, processes=processes
-        )
+        with nullcontext() if self._scale is None else self._scale.applied(self.checkpoint.model):
+            return validate(
+                self.checkpoint, self.validation, self.recipe, on_video=on_video, excluded=excluded, processes=processes
+            )
 
     # --- what is shown -------------------------------------------------------------------------------------------
 
@@ -308,6 +347,9 @@ class ClassificationTask:
         pixel_values, targets = self._inputs(micro_batch)
         processor = self.checkpoint.processor
         pixels = as_pixels(pixel_values, processor.image_mean, processor.image_std)
+        if self._scale is not None:
+            scores = (targets[:, 0] * self._scale.deviation + self._scale.mean).tolist()
+            return [(f"score {score:.3g}", clip) for score, clip in zip(scores, pixels, strict=True)]
         return labelled_clips(self.manifest.class_names, pixels, targets, self.recipe.label_smoothing)
 
     def summary(self) -> str:
@@ -316,7 +358,10 @@ class ClassificationTask:
         counts = ", ".join(f"{name} {count}" for name, count in list(manifest.class_counts().items())[:10])
         start = "new weights" if self._init == SCRATCH else f"the encoder of {self._init}"
         videos = f"{len(manifest)} training, {0 if validation is None else len(validation)} validation videos"
-        return f"fine-tuning {start} on {len(manifest.class_names)} classes ({counts}); {manifest.used or videos}"
+        what = f"{len(manifest.class_names)} classes ({counts})"
+        if self._scale is not None:
+            what = f"scores from {self._scale.lowest:g} to {self._scale.highest:g} (mean {self._scale.mean:.4g})"
+        return f"fine-tuning {start} on {what}; {manifest.used or videos}"
 
     def write_interim_report(self, run: ReportedRun, *, best: BestEpoch) -> None:
         """See `Task.write_interim_report`; of a resumed run there is no evaluation until an epoch is better."""
@@ -370,6 +415,17 @@ def _augmentation(recipe: FinetuneRecipe, device: torch.device, note: Callable[[
     return Augmentation(operations, before_crop=recipe.augment_before_crop, on_device=on_device)
 
 
+def _require_no_classes(recipe: FinetuneRecipe) -> None:
+    """Raise a ConfigError for what scores have no use for."""
+    for name in ("class_balance", "class_weights", "teacher"):
+        if getattr(recipe, name):
+            raise ConfigError(
+                f"{name}={getattr(recipe, name)!r} for videos with scores",
+                expected="nothing: scores have no classes",
+                hint=f"leave --{name.replace('_', '-')} out" + (", or set it to 0" if name == "class_balance" else ""),
+            )
+
+
 def _require_no_empty_val(data: str | Path) -> None:
     """Raise a DataError for a folder whose val/ has no videos: its user expects validation."""
     for folder in Path(data).iterdir() if Path(data).is_dir() else ():
@@ -399,16 +455,15 @@ def _keeps_head(
     config: VideoMAEConfig,
     class_names: tuple[str, ...],
     note: Callable[[str], object],
-    *,
-    several_labels: bool,
+    problem_type: str | None,
 ) -> bool:
-    """Whether the checkpoint is a classifier of these very classes; notes where it is one of others."""
+    """Whether the checkpoint is a classifier of these very classes, or scores; notes where it is one of others."""
     if stored_task(config) != "classification":
         return False
     known = tuple(config.id2label[index] for index in range(config.num_labels))
-    had_several = config.problem_type == MULTI_LABEL
-    if had_several != several_labels:
-        before, now = ("several labels", "one label") if had_several else ("one label", "several labels")
+    had = config.problem_type if config.problem_type in (MULTI_LABEL, REGRESSION) else None
+    if had != problem_type:
+        before, now = _TARGETS[had], _TARGETS[problem_type]
         note(f"{init} predicts {before} per video, the data have {now}: using its encoder with a new head")
         return False
     if known == class_names:
