@@ -25,6 +25,10 @@ _MARGIN, _TITLE, _AXIS = 0.15, 0.42, 0.42
 _MAX_TRACKS = 8
 _MAX_LABEL = 26
 _PALE = "#f1f1f4"
+# Places of frames in the strip: wider frames are cut, so that more of them fit.
+_MAX_ASPECT = 4 / 3
+# One for each track.
+_TRACK_COLORS = (*COLORS[:6], "#7A5195", "#6B7280")
 # Steps of a time axis that people read at a glance, in seconds.
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
@@ -85,7 +89,7 @@ def timeline_chart(
             _draw_thumbnails(page, thumbnails, top=_TITLE + _MARGIN)
         top = _TITLE + _MARGIN + strip
         for row, index in enumerate(tracks):
-            color = COLORS[row % len(COLORS)]
+            color = _TRACK_COLORS[row]
             own = [bar for bar in bars if bar.index == index]
             page.text(left - 0.12, top + _TRACK / 2, names[row], size=10.5, align="right")
             axes = page.axes(top, _TRACK)
@@ -179,7 +183,7 @@ def _draw_thumbnails(page: _Page, thumbnails: Sequence[tuple[float, NDArray[np.u
     axes.set_ylim(0, 1)
     width = _WIDTH - page.left - _MARGIN
     picture = thumbnails[0][1]
-    number = max(1, round(width / (_THUMBNAIL * picture.shape[1] / picture.shape[0])))
+    number = max(1, round(width / (_THUMBNAIL * min(picture.shape[1] / picture.shape[0], _MAX_ASPECT))))
     number = min(number, len(thumbnails))
     place = page.duration / number
     for column in range(number):
