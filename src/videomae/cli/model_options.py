@@ -70,6 +70,7 @@ class ViewRunOptions(PlaceOptions):
     frame_rate: float | None = None
     """Frames of a clip per second, in place of a stride; by default the checkpoint's, or none."""
     read_limit_seconds: float = 60.0
-    """Time limit for opening one video and for reading its clips; a video that takes longer is unreadable."""
+    """Time limit for opening one video and for reading its clips; a video that takes longer is unreadable.
+    A stream that has no new frame for so long has ended."""
     num_workers: int = -1
     """Processes that decode; -1 takes one per core, at most 8."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from videomae.api.timeline import Timelines
     from videomae.inference.predict import VideoPrediction
 
+# Outputs that only a timeline has.
+_TIMELINE_SUFFIXES = (".json", ".srt", ".vtt", ".png", ".svg")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineOptions:
@@ -72,7 +75,7 @@ def run(arguments: list[str]) -> int:
     if not options.videos:
         raise UsageError("no video", expected="one video or more", hint="name files or folders after `predict`")
     changed = [f.name for f in fields(TimelineOptions) if getattr(options.timeline, f.name) != f.default]
-    if changed:
+    if changed or any(path.suffix.lower() in _TIMELINE_SUFFIXES for path in options.output):
         return _timeline(options)
 
     from videomae.api.inference import predict
