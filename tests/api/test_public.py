@@ -395,4 +395,4 @@ def test_a_dry_run(colors: Path, tmp_path: Path) -> None:
     assert isinstance(found, videomae.DryRun)
     assert (found.num_videos, found.total_steps) == (18, 6)
     assert [path.name for path in (tmp_path / "dry").iterdir()] == ["inputs.png"]
-    assert steps[0] == "preparing the run"
+    assert steps[0] == "reading the list of videos"
