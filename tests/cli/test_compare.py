@@ -70,6 +70,20 @@ def test_in_python(finetuned: FinetuneResult, pretrained: PretrainResult, tmp_pa
     assert "classifier" in found._repr_html_()
 
 
+def test_of_errors_the_smallest_is_the_best(commands: Commands, finetuned: FinetuneResult, tmp_path: Path) -> None:
+    run = copied(finetuned.folder, tmp_path / "scores")
+    lines = [
+        {"step": step, "epoch": step, "split": "val", "loss": 1.0, "mae": error}
+        for step, error in ((1, 0.5), (2, 0.25), (3, 0.75))
+    ]
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert videomae.compare([run]).runs[0].best == (0.25, 2)
+    assert commands("compare", run, finetuned.folder) == 0
+    assert "MAE 0.25" in commands.out
+    page = (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert "Mean absolute error on validation" in page
+
+
 def test_names_tell_runs_apart(finetuned: FinetuneResult, tmp_path: Path) -> None:
     folders = [copied(finetuned.folder, tmp_path / name / "run") for name in ("first", "second")]
     found = videomae.compare([*folders, folders[0]], output=tmp_path / "x.html")

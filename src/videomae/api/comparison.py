@@ -38,10 +38,7 @@ class Comparison:
         return {"runs": [run.to_dict() for run in self.runs], "settings": self.differing_settings, "report": report}
 
     def _repr_html_(self) -> str:
-        cells = [
-            (run.name, "–" if run.best is None else f"{run.best[0]:.1%}", f"{run.last_loss or float('nan'):.3f}")
-            for run in self.runs
-        ]
+        cells = [(run.name, run.best_text, f"{run.last_loss or float('nan'):.3f}") for run in self.runs]
         rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
         return f"<table><thead><tr><th>run</th><th>best</th><th>loss</th></tr></thead>{rows}</table>"
 

@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
         return EXIT_DONE
     rows = []
     for one in found.runs:
-        best = ("–", "–") if one.best is None else (f"{one.best[0]:.1%}", str(one.best[1]))
+        best = (one.best_text, "–" if one.best is None else str(one.best[1]))
         loss = "–" if one.last_loss is None else f"{one.last_loss:.3f}"
         rows.append((one.name, *best, loss, str(one.num_steps), duration(round(one.seconds))))
     print_columns([("run", "best", "epoch", "last loss", "steps", "training took"), *rows], right=(1, 2, 3, 4))

@@ -19,8 +19,9 @@ from videomae.report.svg import Chart, bar_chart, line_chart
 from videomae.training.metrics_log import speed_of_run
 from videomae.training.run_folder import RECIPE_NAME, read_metrics
 
-# Name in metrics.jsonl: what people call it; by these epochs are compared, the larger the better.
-_SCORES = {"top1": "top-1", "mean_average_precision": "mAP"}
+# Name in metrics.jsonl: what people call it; by these epochs are compared. Shares, the larger the better.
+_SHARES = {"top1": "top-1", "mean_average_precision": "mAP"}
+_ERROR = "mae"  # of videos that have a score; the smaller the better
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,27 @@ class ComparedRun:
 
     @property
     def score_name(self) -> str | None:
-        """By what its epochs are compared: "top1" or "mean_average_precision"; None without validation."""
-        return next((name for name in _SCORES if any(name in record for record in self.records)), None)
+        """By what its epochs are compared: "top1", "mean_average_precision" or "mae"; None without validation."""
+        return next((name for name in (*_SHARES, _ERROR) if any(name in record for record in self.records)), None)
 
     @property
     def best(self) -> tuple[float, int] | None:
-        """The best score, a fraction of 1, and its epoch; None without validation."""
+        """The best score, a fraction of 1 or an error, and its epoch; None without validation."""
         name = self.score_name
         lines = [record for record in self.records if name is not None and record.get(name) is not None]
         if not lines or name is None:
             return None
         # As training chooses it: of equal scores the lower loss, and of equal losses the first.
-        line = max(lines, key=lambda record: (record[name], -(record.get("loss") or 0.0)))
+        sign = -1 if name == _ERROR else 1
+        line = max(lines, key=lambda record: (sign * record[name], -(record.get("loss") or 0.0)))
         return float(line[name]), int(line["epoch"])
+
+    @property
+    def best_text(self) -> str:
+        """The best score for people; "–" without validation."""
+        if self.best is None:
+            return "–"
+        return f"MAE {self.best[0]:.4g}" if self.score_name == _ERROR else f"{self.best[0]:.1%}"
 
     @property
     def last_loss(self) -> float | None:
@@ -138,16 +147,18 @@ def write_comparison(path: str | os.PathLike[str], runs: Sequence[ComparedRun]) 
 
     def chart(title: str, name: str, split: str = "train", **options: Any) -> Chart:
         """Of the runs that have such values."""
-        scale = 100 if name in _SCORES else 1
+        scale = 100 if name in _SHARES else 1
         curves = {run.name: curve_pairs(run.records, split, name, scale=scale) for run in runs}
         return line_chart(title, {run: pairs for run, pairs in curves.items() if pairs}, colors=colors, **options)
 
     charts = [chart("Training loss", "loss")]
     if any(run.best is not None for run in runs):
         charts.append(chart("Validation loss", "loss", "val"))
-    for name, title in _SCORES.items():
+    for name, title in _SHARES.items():
         if any(run.score_name == name for run in runs):
             charts.append(chart(f"{title[0].upper()}{title[1:]} on validation (%)", name, "val", y_range=(0, 100)))
+    if any(run.score_name == _ERROR for run in runs):
+        charts.append(chart("Mean absolute error on validation", _ERROR, "val", from_zero=True))
     charts.append(chart("Learning rate", "learning_rate", from_zero=True))
     charts.append(chart("Clips per second", "clips_per_second", from_zero=True))
     report.section("Curves").charts(charts)
@@ -162,7 +173,7 @@ def write_comparison(path: str | os.PathLike[str], runs: Sequence[ComparedRun]) 
 
 def _add_results(report: Report, runs: Sequence[ComparedRun]) -> None:
     report.section("Results")
-    for name, title in _SCORES.items():
+    for name, title in _SHARES.items():
         best = {run.name: run.best[0] for run in runs if run.best is not None and run.score_name == name}
         if best:
             colors = [number for number, run in enumerate(runs) if run.name in best]
@@ -170,10 +181,12 @@ def _add_results(report: Report, runs: Sequence[ComparedRun]) -> None:
             report.charts([bar_chart(title, list(best), list(best.values()), colors=colors)])
     rows = []
     for run in runs:
-        score, epoch = ("–", "–") if run.best is None else (f"{run.best[0]:.1%}", str(run.best[1]))
+        epoch = "–" if run.best is None else str(run.best[1])
         loss = "–" if run.last_loss is None else f"{run.last_loss:.3f}"
         speed = f"{speed_of_run(run.records).clips_per_second:.1f}"
-        rows.append([run.name, run.command, score, epoch, loss, run.num_steps, duration(round(run.seconds)), speed])
+        rows.append(
+            [run.name, run.command, run.best_text, epoch, loss, run.num_steps, duration(round(run.seconds)), speed]
+        )
     header = ["run", "command", "best", "epoch", "last training loss", "steps", "training steps took", "clips/s"]
     report.table(header, rows)
 
