@@ -88,7 +88,7 @@ def test_mean_and_deviation_in_one_report(tmp_path: Path) -> None:
     assert numbers["loss"]["folds"] == [line["loss"] for line in best]
     report = (tmp_path / "out" / "report.html").read_text()
     assert found.text("top1") in report
-    assert "fold-2" in report
+    assert "The folders fold-1, fold-2" in report
     assert all(videomae.Checkpoint.open(fold.folder).model.config.num_labels == 3 for fold in found.folds)
     again = cross_validate(data, tmp_path / "out", recipe, init="scratch", folds=2)
     assert all(fold.was_finished for fold in again.folds)

@@ -63,7 +63,8 @@ def run_cross_validation(train: Callable[[], CrossValidation], *, words: Sequenc
                 _print_broken(result, console)
         lines = [f"{METRIC_TITLES[name]:<20} {found.text(name)}" for name in found.scores]
         lines.append(f"folds: {found.folder}/fold-1 to fold-{len(found.folds)}\nreport: {found.folder / REPORT_NAME}")
-        console.print("\n".join(lines), markup=False)
+        console.print(lines[0], markup=False, style="bold")
+        console.print("\n".join(lines[1:]), markup=False, soft_wrap=True)
         if as_json:
             scores = {
                 name: {"mean": found.mean(name), "deviation": found.deviation(name), "folds": values}

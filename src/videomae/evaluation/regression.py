@@ -147,7 +147,7 @@ class RegressionEvaluation:
         parts = [part for part in np.array_split(np.argsort(true, kind="stable"), _NUM_PARTS) if len(part)]
         rows: list[tuple[str, int, *tuple[str, ...]]] = [
             (
-                f"{true[part[0]]:g} to {true[part[-1]]:g}",
+                " to ".join(dict.fromkeys(f"{true[place]:g}" for place in (part[0], part[-1]))),
                 len(part),
                 f"{np.abs(errors[part]).mean():.4g}",
                 f"{errors[part].mean():+.4g}",

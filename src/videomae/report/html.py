@@ -143,7 +143,7 @@ class Report:
         Args:
             header: a title for each column; the first column has the videos' names.
             rows: the videos; a cell that is a number is a fraction of 1, shown in percent.
-            outcome: the column that has "right" for what needs no attention.
+            outcome: the column that has "right", or nothing, for what needs no attention.
             filters: text of a choice → the column whose values it offers.
         """
         offered = [

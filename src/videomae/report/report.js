@@ -65,7 +65,7 @@ for (const place of document.querySelectorAll(".videos")) {
     const rows = chosen();
     open = null;
     body.replaceChildren(...rows.slice(0, shown).map((row) => {
-      const line = make("tr", {className: row.cells[data.outcome] === "right" ? "" : "wrong"});
+      const line = make("tr", {className: ["right", ""].includes(row.cells[data.outcome]) ? "" : "wrong"});
       row.cells.forEach((cell, number) => {
         const element = make("td", {className: isNumber(number) ? "number" : "", title: number ? "" : row.path});
         if (number === 0 && row.source) {

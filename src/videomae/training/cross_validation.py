@@ -146,6 +146,8 @@ def _scores(results: Sequence[FinetuneResult]) -> dict[str, tuple[float, ...]]:
         lines.append(next(r for r in records if r["split"] == "val" and r["epoch"] == result.best_epoch))
     found = {}
     for name in _METRICS:
+        if name == "top5" and len(results[0].class_names) <= 5:  # as reports do
+            continue
         values = tuple(line[name] for line in lines if isinstance(line.get(name), float))
         if len(values) == len(lines) and all(map(math.isfinite, values)):
             found[name] = values
@@ -172,7 +174,7 @@ def _write(found: CrossValidation, *, data: str | Path, init: str) -> None:
     report.section("Folds")
     rows = [
         [
-            f"fold-{number}",
+            str(number),
             result.num_videos,
             str(result.best_epoch),
             *(format(values[number - 1], _METRICS[name][1]) for name, values in found.scores.items()),
@@ -181,5 +183,5 @@ def _write(found: CrossValidation, *, data: str | Path, init: str) -> None:
     ]
     titles = [_METRICS[name][0] for name in found.scores]
     report.table(["fold", "training videos", "best epoch", *titles], rows)
-    report.text(f"Each folder fold-… is a checkpoint, and has a {REPORT_NAME} of its own.")
+    report.text(f"The folders fold-1, fold-2, … are checkpoints, each with a {REPORT_NAME} of its own.")
     report.save(found.folder / REPORT_NAME)
