@@ -65,6 +65,11 @@ def test_json(commands: Commands, finetuned: FinetuneResult, film: Path) -> None
     assert {len(window["predictions"]) for window in video["windows"]} == {2}
 
 
+def test_nothing_found(commands: Commands, finetuned: FinetuneResult, film: Path) -> None:
+    assert commands(*words(film, finetuned, "--threshold", "1")) == 0
+    assert "  no label reaches --threshold 1; the highest score of a window is " in commands.out
+
+
 def test_all_outputs_at_once(commands: Commands, finetuned: FinetuneResult, film: Path, tmp_path: Path) -> None:
     names = ["a.json", "b.csv", "c.jsonl", "d.srt", "e.vtt", "f.png", "g.svg"]
     outputs = [word for name in names for word in ("--output", tmp_path / "new folder" / name)]

@@ -402,6 +402,14 @@ def test_times_of_a_stream_never_go_back(tmp_path: Path) -> None:
     assert times[-1] == pytest.approx(3.9, abs=0.3)
 
 
+def test_a_password_is_not_shown(classifier: Checkpoint) -> None:
+    run = make_run(classifier, "http://me:se@cret@127.0.0.1:1/x.ts?a=b@c", window_seconds=2, stall_seconds=5)
+    with pytest.raises(VideoError) as error:
+        list(run)
+    assert "cret" not in str(error.value)
+    assert run.timeline().path == "http://127.0.0.1:1/x.ts?a=b@c"
+
+
 def test_what_is_a_stream(tmp_path: Path, film: Path) -> None:
     assert is_stream("rtsp://camera/live")
     assert is_real_time("rtsp://camera/live")

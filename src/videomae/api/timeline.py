@@ -37,6 +37,7 @@ from videomae.inference.timeline_files import (
 from videomae.inference.timeline_run import TimelineRun
 from videomae.inference.window_layout import WindowOptions, WindowScores, clip_note
 from videomae.video.live import is_stream
+from videomae.video.remote import without_password
 
 Output = str | Path | Sequence[str | Path]
 
@@ -170,7 +171,12 @@ def timeline(
     sources = _sources(data, video_root)
     _check_outputs(outputs, annotate, sources)
     checkpoint = open_model(model, views, device)
-    identity = {**model_identity(model), "windows": windows, "views": views, "videos": list(map(str, sources))}
+    identity = {
+        **model_identity(model),
+        "windows": windows,
+        "views": views,
+        "videos": [without_password(str(source)) for source in sources],
+    }
     with _RowFiles(outputs, checkpoint, identity) as rows, progress_bar(progress) as bar:
         job = _Job(checkpoint, windows, segments, views, outputs, annotate, top_k, rows, bar, on_window)
         return job.run(sources)
@@ -230,7 +236,7 @@ class _Job:
 
     def run_one(self, source: Any) -> Timeline:
         """Score a video; also where the user stops it, what is there is written."""
-        path = str(getattr(source, "path", source))
+        path = without_password(str(getattr(source, "path", source)))
         known = self.rows.known(path)
         run = TimelineRun(
             self.checkpoint,

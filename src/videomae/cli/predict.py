@@ -167,9 +167,12 @@ def _print_segments(found: Timelines) -> None:
         if rows:
             print_columns(rows, right=(0, 1, 3))
         else:
-            best = one.at(float(one.curve.edges[one.curve.scores.max(axis=1).argmax()]), 1)[0]
-            highest = f"the highest score is {best.probability:.1%} ({best.label})"
-            print(f"  no label reaches --threshold {one.options.threshold:g}; {highest}")
+            highest = max(range(one.num_windows), key=lambda number: one.scores[number].max())
+            best = one.predictions(highest, 1)[0]
+            print(
+                f"  no label reaches --threshold {one.options.threshold:g}; "
+                f"the highest score of a window is {best.probability:.1%} ({best.label})"
+            )
 
 
 def _print_written(paths: Any) -> None:

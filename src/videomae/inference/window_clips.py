@@ -42,6 +42,7 @@ from videomae.video import (
     window_frames,
     window_starts,
 )
+from videomae.video.remote import without_password
 from videomae.video.time_sampling import TIME_STAMP_TOLERANCE_SECONDS
 
 logger = logging.getLogger("videomae")
@@ -82,7 +83,7 @@ class VideoWindows:
         self.is_stream = is_stream(source)
         self.is_real_time = self.is_stream and is_real_time(source)
         self.source = source
-        self.name = str(getattr(source, "path", source))
+        self.name = without_password(str(getattr(source, "path", source)))
         self.options = options
         self.layout: Layout | None = None
         self.thumbnails = Thumbnails()

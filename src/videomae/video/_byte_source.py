@@ -141,12 +141,13 @@ class LiveSource:
     Args:
         location: what FFmpeg opens.
         format_name: FFmpeg's name of the format; None where it finds out.
+        name: in messages.
     """
 
     num_bytes = 0
 
-    def __init__(self, location: str, format_name: str | None = None) -> None:
-        self.name = readable(location)
+    def __init__(self, location: str, format_name: str | None = None, *, name: str) -> None:
+        self.name = readable(name)
         self.format_name = format_name
         self._location = location if "://" in location else f"file:{location}" if format_name is None else location
 

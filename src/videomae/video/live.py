@@ -17,7 +17,7 @@ from ._byte_source import LiveSource
 from ._decoder_session import DecoderSession
 from ._limits import ReadLimits, faults_of
 from ._picture import Converter, to_rgb
-from .remote import is_url
+from .remote import is_url, without_password
 
 # A stream's own times may jump (a camera that starts again, files one after the other): more than this is a jump.
 _MAX_GAP_SECONDS = 60.0
@@ -64,11 +64,12 @@ class LiveVideo:
         location = os.fspath(source)
         is_camera = not is_url(location) and stat.S_ISCHR(os.stat(location).st_mode)
         patience = None if limits.max_seconds is None else limits.max_seconds + _EXTRA_SECONDS
-        self.name = location
-        self._converter = Converter(location)
-        with faults_of(location):
+        self.name = without_password(location)
+        self._converter = Converter(self.name)
+        with faults_of(self.name):
             self._session = _LiveSession(
-                LiveSource(location, "v4l2" if is_camera else None), limits=ReadLimits(limits.max_pixels, patience)
+                LiveSource(location, "v4l2" if is_camera else None, name=self.name),
+                limits=ReadLimits(limits.max_pixels, patience),
             )
         stream = self._session.stream
         rate = stream.average_rate or stream.guessed_rate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import re
 import time
 import urllib.error
 import urllib.request
@@ -30,6 +31,11 @@ def is_url(location: str) -> bool:
     """Whether a location is a URL (`scheme://…`) and no path."""
     scheme, separator, _ = location.partition("://")
     return bool(separator) and scheme.replace("+", "").replace("-", "").replace(".", "").isalnum()
+
+
+def without_password(location: str) -> str:
+    """A location as it may be shown and written down: of a URL without the name and password that it may hold."""
+    return re.sub(r"(?<=://)[^/?#]*@", "", location, count=1)
 
 
 def read_url(
