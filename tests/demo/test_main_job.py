@@ -78,7 +78,8 @@ def test_the_report_needs_no_network(done: tuple[DemoResult, Recorder]) -> None:
     loaded = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)|url\(([^)]*)\)|@import""", page)
     assert all((first or second).strip("'\"").startswith(("data:", "#")) for first, second in loaded)
     assert "<script src" not in page
-    assert page.count('src="data:image/') >= 5  # the comparison, the clips, three reconstructions
+    assert page.count('src="data:image/') >= 4  # the clips, three reconstructions
+    assert page.count("<svg") >= 4  # the comparison, two losses, the confusion matrix
     for shown in (f"{result.pretrained.metrics.top1:.1%}", f"{result.scratch.metrics.top1:.1%}", *MOTIONS, *STAGES):
         assert shown in page, shown
     assert "my run/classifier&#39;" in page  # quoted for a shell

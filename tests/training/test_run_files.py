@@ -117,6 +117,8 @@ def test_the_log_has_what_was_noted_and_why_a_run_ended(colors: Path, tmp_path: 
     finetune(colors, tmp_path, tiny_finetune_recipe(), init="scratch")
     lines = (tmp_path / LOG_NAME).read_text(encoding="utf-8").splitlines()
     assert any("resuming at step 4/9" in line for line in lines[number:])
+    finetune(colors, tmp_path, tiny_finetune_recipe(), init="scratch")
+    assert (tmp_path / LOG_NAME).read_text(encoding="utf-8").splitlines() == lines  # there was nothing to do
 
 
 def test_a_log_that_cannot_be_written_ends_no_run(colors: Path, tmp_path: Path) -> None:

@@ -232,13 +232,13 @@ def run_to_end(trainer: Trainer, log: RunLog | None = None) -> bool:
         folder.description["used"] = {"warmup_epochs": trainer.warmup_epochs}
     processes = trainer.parallel.processes
     with folder.opened():
-        if log is not None and trainer.parallel.is_main:
-            log.open(folder.path)
         resumed = _resume(trainer)
         was_finished = trainer.is_finished
         if was_finished:
             note(f"{folder.path} holds this run, which is finished: nothing to do")
         else:
+            if log is not None and trainer.parallel.is_main:
+                log.open(folder.path)
             if resumed:
                 note(f"resuming at step {trainer.step}/{trainer.total_steps}")
             note(summary(trainer))
