@@ -1,7 +1,7 @@
 """VideoMAE: a folder of videos → a pre-trained model → a classifier, features, pictures.
 
-Jobs: `pretrain`, `finetune`, `evaluate`, `probe`, `predict`, `timeline`, `embed`, `reconstruct`, `scan`, `pack`,
-`compare`.
+Jobs: `pretrain`, `finetune`, `evaluate`, `probe`, `predict`, `timeline`, `embed`, `reconstruct`, `compare`; of data
+`scan`, `pack`; of collections `index`, `search`, `near_duplicates`, `suggest_labels`, `map_index`.
 Models: `Checkpoint` (model, processor and sampling), `load_checkpoint`, and the classes of transformers 4.34.0:
 `VideoMAEConfig`, `VideoMAEModel`, `VideoMAEForPreTraining`, `VideoMAEForVideoClassification`, `VideoMAEImageProcessor`.
 Videos: `probe_video`, `open_video`, `read_video`, `sample_frame_indices`, `VideoDataset`.
@@ -38,9 +38,15 @@ _HOMES = {
     "FinetuneRecipe": "videomae.recipes.finetune",
     "FinetuneResult": "videomae.training.finetune",
     "get_recipe": "videomae.api.recipes",
+    "index": "videomae.api.search",
+    "IndexReport": "videomae.retrieval.building",
     "InputError": "videomae.core.errors",
     "list_recipes": "videomae.api.recipes",
     "load_checkpoint": "videomae.checkpoint",
+    "map_index": "videomae.api.search",
+    "Match": "videomae.retrieval.index",
+    "near_duplicates": "videomae.api.search",
+    "NearDuplicate": "videomae.retrieval.relations",
     "open_video": "videomae.video.opening",
     "pack": "videomae.api.curation",
     "predict": "videomae.api.inference",
@@ -58,14 +64,18 @@ _HOMES = {
     "running_cell_mask": "videomae.core.masks",
     "sample_frame_indices": "videomae.video.sampling",
     "scan": "videomae.api.curation",
+    "search": "videomae.api.search",
     "ShapeError": "videomae.core.errors",
     "timeline": "videomae.api.timeline",
     "Timeline": "videomae.inference.timeline",
     "Timelines": "videomae.api.timeline",
+    "suggest_labels": "videomae.api.search",
+    "SuggestedLabel": "videomae.retrieval.relations",
     "TrainingStopped": "videomae.training.trainer",
     "tube_mask": "videomae.core.masks",
     "VideoDataset": "videomae.data.video_dataset",
     "VideoError": "videomae.core.errors",
+    "VideoIndex": "videomae.retrieval.index",
     "VideoInfo": "videomae.video._info",
     "VideoMAEConfig": "videomae.models.config",
     "VideoMAEFeatureExtractor": "videomae.processing.image_processor",
@@ -91,17 +101,22 @@ __all__ = [
     "Features",
     "FinetuneRecipe",
     "FinetuneResult",
+    "IndexReport",
     "InputError",
+    "Match",
+    "NearDuplicate",
     "Predictions",
     "PretrainRecipe",
     "PretrainResult",
     "Reconstruction",
     "ShapeError",
+    "SuggestedLabel",
     "Timeline",
     "Timelines",
     "TrainingStopped",
     "VideoDataset",
     "VideoError",
+    "VideoIndex",
     "VideoInfo",
     "VideoMAEConfig",
     "VideoMAEFeatureExtractor",
@@ -121,8 +136,11 @@ __all__ = [
     "evaluate_timelines",
     "finetune",
     "get_recipe",
+    "index",
     "list_recipes",
     "load_checkpoint",
+    "map_index",
+    "near_duplicates",
     "open_video",
     "pack",
     "predict",
@@ -136,6 +154,8 @@ __all__ = [
     "running_cell_mask",
     "sample_frame_indices",
     "scan",
+    "search",
+    "suggest_labels",
     "timeline",
     "tube_mask",
 ]
@@ -148,6 +168,7 @@ if TYPE_CHECKING:
     from videomae.api.inference import Predictions, embed, predict
     from videomae.api.recipes import get_recipe, list_recipes
     from videomae.api.reconstruction import reconstruct, reconstruct_whole
+    from videomae.api.search import index, map_index, near_duplicates, search, suggest_labels
     from videomae.api.timeline import Timelines, evaluate_timelines, timeline
     from videomae.api.training import cross_validate, dry_run_finetune, dry_run_pretrain, finetune, pretrain
     from videomae.checkpoint import load_checkpoint
@@ -168,6 +189,9 @@ if TYPE_CHECKING:
     )
     from videomae.recipes.finetune import FinetuneRecipe
     from videomae.recipes.pretrain import PretrainRecipe
+    from videomae.retrieval.building import IndexReport
+    from videomae.retrieval.index import Match, VideoIndex
+    from videomae.retrieval.relations import NearDuplicate, SuggestedLabel
     from videomae.training.cross_validation import CrossValidation
     from videomae.training.dry_run import DryRun
     from videomae.training.finetune import FinetuneResult

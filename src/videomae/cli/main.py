@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "curves and results of several runs in one page",
         "videomae compare first second --output compare.html",
     ),
+    "index": ("put the features of videos into an index", "videomae index VIDEOS --model pretrained --output my.index"),
+    "search": ("find similar videos and moments in an index", "videomae search my.index VIDEO --at 12.5"),
     "scan": ("find broken, copied and leaking videos of a data set", "videomae scan VIDEOS"),
     "pack": ("re-encode videos once, to read them many times faster", "videomae pack VIDEOS packed"),
     "recipes": ("all settings of published runs and of presets", "videomae recipes show v1-finetune-ucf101-base"),
