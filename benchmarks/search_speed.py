@@ -3,8 +3,8 @@
     python benchmarks/search_speed.py [--rows 1000000] [--features 384] [--queries 200]
 
 The vectors are made here: a mixture of groups in a space of few dimensions, turned into many, and noise, as features of
-a network have them. Queries are vectors of the same kind that are not in the index. Recall is the share of the ten exact
-nearest rows that the index finds.
+a network have them. Queries are vectors of the same kind that are not in the index. Recall is the share of the ten
+exact nearest rows that the index finds.
 """
 
 from __future__ import annotations
