@@ -147,6 +147,8 @@ def test_what_does_not_fit_is_refused(
         videomae.search(tmp_path, outside)
     with pytest.raises(videomae.InputError, match=r"at most 1\.9, where it ends"):
         videomae.search(built, collection / "red" / "it's red 1.mp4", at=60)
+    with pytest.raises(videomae.InputError, match=r"at most 0\.[78], where it ends"):
+        videomae.search(built, outside, at=60)
     with pytest.raises(videomae.VideoError, match=r"absent\.mp4"):
         videomae.search(built, tmp_path / "absent.mp4", **CPU)
     with VideoIndex(built).lock(), pytest.raises(videomae.InputError, match="one writer at a time"):

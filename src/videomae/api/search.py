@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from os import fspath
 from pathlib import Path
@@ -27,6 +28,7 @@ from videomae.retrieval.relations import (
     near_duplicates as find_near_duplicates,
     suggest_labels as find_labels,
 )
+from videomae.video import probe_video
 
 # Beside the moment that is asked for, so that its window is whole.
 _SECONDS_AROUND = 5.0
@@ -159,11 +161,8 @@ def search(
     if at is None or not opened.settings.windows:
         query = features.mean(axis=0)
     else:
-        end = windows[-1].end_seconds or 0.0
-        if at > end + _SECONDS_AFTER_END:
-            raise ConfigError(
-                f"--at {at:g} of {video}", expected=f"at most {end:.1f}, where it ends", hint="give an earlier moment"
-            )
+        if stored.windows:
+            _require_moment(at, path, windows[-1].end_seconds or 0.0)
         query = features[min(range(len(windows)), key=lambda row: abs(windows[row].center_seconds - at))]
     return _few_of_each(opened, query, top_k, per_video, without=path)
 
@@ -257,6 +256,7 @@ def _embedded(
     )
     entry = read_data(path, None)[0]
     if at is not None and settings.windows:
+        _require_moment(at, path, probe_video(entry.path).duration_seconds or math.inf)
         entry = VideoEntry(entry.path, start_seconds=max(0.0, at - _SECONDS_AROUND), end_seconds=at + _SECONDS_AROUND)
     options: EmbedOptions = views.embed_options(windows=settings.windows, overlap=settings.overlap)
     rows = list(embed_videos(checkpoint, [entry], options=options, device=checkpoint.device))
@@ -265,6 +265,13 @@ def _embedded(
             raise row.error
     windows = tuple(Window(place_of(entry)[0], row.start_seconds, row.end_seconds) for row in rows)
     return windows, np.stack([row.values.numpy() for row in rows if row.values is not None])
+
+
+def _require_moment(at: float, path: str, end: float) -> None:
+    if at > end + _SECONDS_AFTER_END:
+        raise ConfigError(
+            f"--at {at:g} of {path}", expected=f"at most {end:.1f}, where it ends", hint="give an earlier moment"
+        )
 
 
 def _fingerprint(checkpoint: Checkpoint) -> str:
