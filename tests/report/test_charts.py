@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from videomae.core.errors import ShapeError
-from videomae.report.charts import bar_comparison, confusion_matrix, loss_curves, small_curves
+from videomae.report.charts import confusion_matrix, loss_curves
 from videomae.report.curves import running_mean
 
 
@@ -145,46 +145,6 @@ def test_confusion_matrix_refuses_what_is_none(matrix: list[list[float]], names:
         confusion_matrix(matrix, names)
 
 
-def test_bars_have_their_values_and_chance() -> None:
-    svg = bar_comparison(
-        ["pre-trained", "from scratch", "broken"],
-        [0.8342, 0.61, float("nan")],
-        chance=0.125,
-        errors=[0.012, None, None],
-        title="Comparison",
-    )
-
-    expected = {
-        "83.4 ± 1.2 %",
-        "61.0 %",
-        "no value",
-        "chance 12.5 %",
-        "pre-trained",
-        "top-1 accuracy (%)",
-        "Comparison",
-    }
-    assert expected <= set(texts_of(svg))
-
-
-def test_bars_are_as_long_as_their_values() -> None:
-    png = bar_comparison(["a", "b"], [0.8, 0.4], image_format="png")
-
-    image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-    lengths = [(image == color).all(-1).sum(axis=1).max() for color in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0))]
-    assert lengths[0] / lengths[1] == pytest.approx(2, rel=0.01)
-
-
-def test_bars_of_nothing_say_so() -> None:
-    assert "nothing to compare yet" in texts_of(bar_comparison([], []))
-
-
-def test_bars_want_lists_of_one_length() -> None:
-    with pytest.raises(ShapeError, match="2 names, 1 values, 2 errors"):
-        bar_comparison(["a", "b"], [0.5])
-    with pytest.raises(ShapeError, match="1 names, 1 values, 3 errors"):
-        bar_comparison(["a"], [0.5], errors=[0.1, 0.1, 0.1])
-
-
 def test_png_is_asked_for_by_name() -> None:
     with Image.open(io.BytesIO(loss_curves({"a": falling_loss(100)}, image_format="png"))) as image:
         assert image.format == "PNG"
@@ -209,24 +169,6 @@ def test_importing_loads_no_matplotlib_and_drawing_no_pyplot() -> None:
         "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_small_curves_have_a_panel_each(count: int) -> None:
-    panels = {f"title {index}": [(1.0, 0.5), (2.0, 0.5 + index)] for index in range(count)}
-    svg = small_curves(panels)
-    assert set(panels) <= set(texts_of(svg))
-    assert svg.count(b'id="axes_') == count
-
-
-@pytest.mark.parametrize(
-    "pairs", [[], [(1.0, 0.0), (2.0, 0.0)], [(1.0, float("nan")), (2.0, float("inf"))], [(3, 0.9)]]
-)
-def test_small_curves_of_odd_values(pairs: list[tuple[float, float]]) -> None:
-    with Image.open(
-        io.BytesIO(small_curves({"memory": pairs, "speed": [(1, 2), (2, 1)]}, image_format="png"))
-    ) as image:
-        assert image.width > image.height > 100
 
 
 def test_a_flat_line_of_two_steps_has_plain_axes() -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from videomae.core.errors import InputError, ShapeError
-from videomae.report.charts import bar_comparison
+from videomae.report.charts import loss_curves
 from videomae.report.html import KeyFigure, Report, VideoRow
 from videomae.report.pictures import encode_gif, filmstrip_jpeg
 from videomae.report.svg import line_chart
@@ -60,7 +60,7 @@ def full_report() -> Report:
         .table(["name", "accuracy", "videos"], [["left", 0.83333333, 12], ["right", 1.0, 9]], caption="By class")
         .section("Pictures")
         .picture(PIXELS, alt="a sheet", caption="What was pasted in")
-        .picture(bar_comparison(["a"], [0.5]), alt="a chart")
+        .picture(loss_curves({"a": [(1, 0.5)]}), alt="a chart")
         .section("Commands")
         .commands("videomae pretrain clips --output run\nvideomae info run\n")
     )
@@ -135,7 +135,7 @@ def test_pictures_are_in_the_file_as_they_were() -> None:
     assert (pixels["width"], pixels["height"], pixels["alt"]) == ("3", "2", "a sheet")
     kind, data = chart["src"].split(",")
     assert kind == "data:image/svg+xml;base64"
-    assert base64.b64decode(data) == bar_comparison(["a"], [0.5])
+    assert base64.b64decode(data) == loss_curves({"a": [(1, 0.5)]})
     assert 600 < int(chart["width"]) < 800
 
 

@@ -8,10 +8,8 @@ from videomae.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .charts import (
-        bar_comparison as bar_comparison,
         confusion_matrix as confusion_matrix,
         loss_curves as loss_curves,
-        small_curves as small_curves,
     )
     from .html import KeyFigure as KeyFigure, Report as Report
     from .pictures import (
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "charts": ["bar_comparison", "confusion_matrix", "loss_curves", "small_curves"],
+        "charts": ["confusion_matrix", "loss_curves"],
         "html": ["KeyFigure", "Report"],
         "pictures": [
             "Pixels",

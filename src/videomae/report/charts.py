@@ -86,35 +86,6 @@ def loss_curves(
         return encode_chart(figure, image_format)
 
 
-def small_curves(
-    panels: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str = "step", image_format: ImageFormat = "svg"
-) -> bytes:
-    """Small charts of one line each from 0 up, two in a row: what belongs together and has no common unit.
-
-    Args:
-        panels: title → (step, value) pairs; at least one.
-        x_label: what a step is.
-        image_format: "svg" or "png".
-
-    Returns:
-        The bytes of the file.
-    """
-    from matplotlib.figure import Figure
-
-    num_rows = math.ceil(len(panels) / 2)
-    with chart_style():
-        figure = Figure(figsize=(_WIDTH_INCHES, 1.9 * num_rows + 0.3), layout="constrained", facecolor="white")
-        for index, (title, pairs) in enumerate(panels.items()):
-            axes = figure.add_subplot(num_rows, 2, index + 1)
-            _draw_series(axes, title, pairs, index=index, smoothing_points=None)
-            axes.set_title(printable(title), fontsize=10.5)
-            axes.grid(color=GRID, linewidth=0.8)
-            axes.set_ylim(0, 1.08 * max((value for _, value in pairs if math.isfinite(value)), default=1) or 1)
-            if index + 2 >= len(panels):
-                axes.set_xlabel(x_label)
-        return encode_chart(figure, image_format)
-
-
 def confusion_matrix(
     matrix: ArrayLike, class_names: Sequence[str], *, title: str = "", image_format: ImageFormat = "svg"
 ) -> bytes:
@@ -158,66 +129,6 @@ def confusion_matrix(
         )
         bar.ax.set_yticklabels(["0 %", "50 %", "100 %"])
         bar.outline.set_visible(False)
-        return encode_chart(figure, image_format)
-
-
-def bar_comparison(
-    names: Sequence[str],
-    values: Sequence[float],
-    *,
-    chance: float | None = None,
-    errors: Sequence[float | None] | None = None,
-    title: str = "",
-    x_label: str = "top-1 accuracy",
-    image_format: ImageFormat = "svg",
-) -> bytes:
-    """Horizontal bars in percent with their values written beside them.
-
-    Args:
-        names: what is compared, from top to bottom.
-        values: fractions of 1, one per name; NaN is drawn as "no value".
-        chance: the fraction that guessing gets, drawn as a dashed line.
-        errors: half widths of the error bars as fractions of 1, one per name; None for a name that has none.
-        title: above the chart.
-        x_label: what the values are.
-        image_format: "svg" or "png".
-
-    Returns:
-        The bytes of the file.
-
-    Raises:
-        ShapeError: if values or errors are not one per name.
-    """
-    margins = [None] * len(names) if errors is None else list(errors)
-    if not len(names) == len(values) == len(margins):
-        raise ShapeError(
-            f"{len(names)} names, {len(values)} values, {len(margins)} errors",
-            expected="one value (and one error, where there are errors) for each name",
-            hint="pass lists of one length",
-        )
-    with chart_style():
-        figure, axes = _new_chart(height_inches=1.5 + 0.48 * max(len(names), 1), title=title, title_gap_points=24)
-        axes.set_xlim(0, 100)
-        axes.set_xticks(range(0, 101, 20))
-        axes.set_xlabel(f"{x_label} (%)")
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.set_axisbelow(True)
-        axes.grid(axis="x", color=GRID, linewidth=0.8)
-        if not names:
-            _say_empty(axes, "nothing to compare yet")
-            return encode_chart(figure, image_format)
-        for row, (value, margin) in enumerate(zip(values, margins, strict=True)):
-            _draw_bar(axes, row, value, margin)
-        axes.set_yticks(range(len(names)), [shorten(name, 44) for name in names])
-        axes.set_ylim(len(names) - 0.4, -0.6)
-        if chance is not None:
-            axes.axvline(100 * chance, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
-            side: Any = "left" if chance < 0.5 else "right"
-            place = (100 * chance, 1.0)
-            axes.annotate(
-                f"chance {_percent(chance)}", place, (0, 3), ("data", "axes fraction"), "offset points", ha=side
-            )
         return encode_chart(figure, image_format)
 
 
@@ -306,20 +217,6 @@ def _write_counts(axes: Axes, counts: NDArray[np.float64], shares: NDArray[np.fl
             continue  # hundreds of zeros would hide the few confusions
         color = "white" if shares[row, column] > 0.55 else INK if count else "#9a9aa2"
         axes.text(column, row, number_text(count), ha="center", va="center", color=color, fontsize=font_size)
-
-
-def _draw_bar(axes: Axes, row: int, value: float, margin: float | None) -> None:
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.9}
-    if not math.isfinite(value):
-        axes.text(1, row, "no value", va="center", color=FAINT_INK, zorder=5, bbox=box)
-        return
-    axes.barh(row, 100 * value, height=0.62, color=COLORS[row % len(COLORS)], zorder=2)
-    text, end = _percent(value), value
-    if margin is not None and math.isfinite(margin):
-        axes.errorbar(100 * value, row, xerr=100 * margin, color=INK, linewidth=1.4, capsize=4, zorder=4)
-        text, end = f"{100 * value:.1f} ± {100 * margin:.1f} %", value + margin
-    place = (100 * min(end, 1.0), row)
-    axes.annotate(text, place, (6, 0), textcoords="offset points", va="center", zorder=5, bbox=box)
 
 
 def _say_empty(axes: Axes, message: str) -> None:
