@@ -9,7 +9,7 @@ pytest = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n 2 --dist loadgroup
 PYTHON_OLDEST ?= $(shell .ci/find-python 3.11)
 PYTHON_NEWEST ?= $(shell .ci/find-python 3.14 3.13 3.12)
 
-.PHONY: demo test test-installed check lint bench bench-data parity compat newest-installed gpu-wheels clean
+.PHONY: demo test test-installed check lint docs bench bench-data parity compat newest-installed gpu-wheels clean
 
 demo: $(VENV)/.installed ## the main job on generated clips: a few minutes on two cores
 	$(BIN)/videomae demo --output demo-run
@@ -28,6 +28,9 @@ lint: $(VENV)/.installed-test ## formatter, linter, types (on Windows too), laye
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-test ## the documentation as a site in site/; look at it with: python3 -m http.server --directory site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 check: lint test ## everything that must hold before a commit
 
@@ -90,7 +93,7 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "adding what the tests need"
-	@$(PIP) --editable '.[test,peers,style]'
+	@$(PIP) --editable '.[test,peers,style,docs]'
 	@touch $@
 
 # Not among what the tests need: they are for measuring only, and a reader that cannot be loaded is left out.
@@ -110,4 +113,4 @@ $(VENV)/.installed-peers: $(VENV)/.installed-test
 	touch $@
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .venv-434 .venv-5 .venv-lowest .venv-newest demo-run .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) site .venv-434 .venv-5 .venv-lowest .venv-newest demo-run .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -32,7 +32,7 @@ class Checkpoint(checkpoint.Checkpoint):
         processor: resizes and normalizes frames for it.
         sampling: which frames of a video make a clip for it.
 
-    Example:
+    Examples:
         >>> checkpoint = videomae.Checkpoint.open("classifier")
         >>> checkpoint.predict("holiday.mp4")[0].label
         'surfing'
@@ -156,7 +156,7 @@ def convert(
         CheckpointError: if the source is missing, damaged, or not whole.
         ConfigError: if the destination is taken or does not fit the layout, or a value is missing.
 
-    Example:
+    Examples:
         >>> videomae.convert("vit_b_k400.pth", "classifier", num_frames=16, image_size=224)
     """
     suffix = Path(destination).suffix.lower()

@@ -54,7 +54,7 @@ def compare(runs: Sequence[str | PathLike[str]], *, output: str | Path | None = 
     Raises:
         InputError: for a folder that holds no run, or a page that cannot be written.
 
-    Example:
+    Examples:
         >>> videomae.compare(["first", "second"], output="compare.html").runs[0].best
         (0.862, 31)
     """

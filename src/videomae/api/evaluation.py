@@ -78,7 +78,7 @@ def evaluate(
         InputError: if data, checkpoint or options do not fit.
         VideoError: for an unreadable video, unless it counts as wrong.
 
-    Example:
+    Examples:
         >>> videomae.evaluate("clips", model="classifier").top1
         0.953
     """

@@ -143,7 +143,7 @@ def predict(
         InputError: if data, checkpoint or options do not fit.
         VideoError: if there is only one video, and it cannot be read.
 
-    Example:
+    Examples:
         >>> videomae.predict("holiday.mp4", model="classifier")[0].label
         'surfing'
     """

@@ -78,7 +78,7 @@ def index(
         InputError: if data, checkpoint or options do not fit, the index was made by another model, or another process
             is writing to it.
 
-    Example:
+    Examples:
         >>> videomae.index("videos", model="pretrained", output="videos.index")
         >>> videomae.search("videos.index", "holiday.mp4", at=12.5)[0].window.path
     """

@@ -140,7 +140,7 @@ def timeline(
         InputError: if data, checkpoint or options do not fit.
         VideoError: if no video can be read.
 
-    Example:
+    Examples:
         >>> videomae.timeline("holiday.mp4", model="classifier", window=4, hop=2)[0].segments[0].label
         'surfing'
     """

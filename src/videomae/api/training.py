@@ -82,7 +82,7 @@ def pretrain(
         InputError: if data, settings or folder do not fit.
         TrainingStopped: if the user stopped the run; its state is saved.
 
-    Example:
+    Examples:
         >>> videomae.pretrain("videos", output="pretrained", size="base", epochs=800)
     """
     return run_pretraining(
@@ -135,7 +135,7 @@ def finetune(
         InputError: if data, checkpoint, settings or folder do not fit.
         TrainingStopped: if the user stopped the run; its state is saved.
 
-    Example:
+    Examples:
         >>> videomae.finetune("clips", output="classifier", init="pretrained", epochs=50)
     """
     return run_finetuning(
@@ -188,7 +188,7 @@ def cross_validate(
         InputError: if data, checkpoint, settings or folder do not fit.
         TrainingStopped: if the user stopped a run; its state is saved.
 
-    Example:
+    Examples:
         >>> videomae.cross_validate("clips", output="folds", init="pretrained", folds=5, epochs=20).mean("top1")
     """
     return run_cross_validation(

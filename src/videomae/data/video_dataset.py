@@ -71,7 +71,7 @@ class VideoDataset(Dataset[ClipItem]):
     Raises:
         InputError: if the data or an option does not fit.
 
-    Example:
+    Examples:
         >>> dataset = videomae.VideoDataset("clips", split="train", num_frames=16, image_size=224)
         >>> for batch in torch.utils.data.DataLoader(dataset, batch_size=8, shuffle=True, num_workers=4):
         ...     loss = model(**batch).loss
