@@ -133,9 +133,9 @@ def errors() -> str:
                     row = tuple(template(value) for value in (node.args[0], keywords["expected"], keywords["hint"]))
                     found[area][row] = None  # type: ignore[index]
     parts = [
-        "# Errors\n\nWhat is wrong with an input is said in one line: *value*: expected *this*; *do that*. Below are all"
-        " of them, by the part of the package that raises them; … stands for what differs. Search this page for a word"
-        " of yours.\n"
+        "# Errors\n\nWhat is wrong with an input is said in one line: *value*: expected *this*; *do that*. Below are"
+        " all of them, by the part of the package that raises them; … stands for what differs. Search this page for a"
+        " word of yours.\n"
     ]
     for area, rows in found.items():
         lines = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
