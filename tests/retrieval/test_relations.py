@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from small_runs import CLASSES, write_clip
 
 import videomae
@@ -135,7 +136,9 @@ def test_map(tmp_path: Path) -> None:
 
 def test_a_map_of_many_windows_has_a_point_for_each_video(tmp_path: Path) -> None:
     index = make_index(tmp_path, {f"/{number}": rows(*range(number, number + 4)) for number in range(12)})
+    threads = torch.get_num_threads()
     found = videomae.map_index(index, max_points=20, num_workers=0, progress=False)
+    assert torch.get_num_threads() == threads
     assert [window.start_seconds for window in found.windows] == [None] * 12
     few = videomae.map_index(index, max_points=5, num_workers=0, progress=False)
     assert len(few.windows) == 5

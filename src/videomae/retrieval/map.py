@@ -136,6 +136,9 @@ def _layout(features: np.ndarray, seed: int) -> np.ndarray:
     """(N, 2) in 0–1."""
     import warnings
 
+    import torch
+
+    num_threads = torch.get_num_threads()
     num_neighbors = min(15, len(features) - 1)
     # With so few points there is no spectrum to begin with.
     init = "spectral" if len(features) > 20 else "random"
@@ -148,9 +151,11 @@ def _layout(features: np.ndarray, seed: int) -> np.ndarray:
             raise ConfigError(
                 "a map without umap-learn installed", expected="umap-learn", hint="pip install 'videomae[search]'"
             ) from error
-        points: np.ndarray = UMAP(n_neighbors=num_neighbors, init=init, random_state=seed, n_jobs=1).fit_transform(
-            features
-        )
+        layout = UMAP(n_neighbors=num_neighbors, init=init, random_state=seed, n_jobs=1)
+        try:
+            points: np.ndarray = layout.fit_transform(features)
+        finally:
+            torch.set_num_threads(num_threads)  # numba sets the threads of OpenMP, which torch's are
     points = points - points.min(0)
     return np.asarray(points / max(float(points.max()), 1e-9))
 
