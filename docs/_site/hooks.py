@@ -160,6 +160,6 @@ def template(node: ast.expr) -> str:
     return re.sub(r"([<>*_`\[\]])", r"\\\1", text.replace("\n", " "))
 
 
-def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Nothing is loaded from elsewhere; what is removed lets pages be searched that no server gives."""
-    return re.sub(r'<script src="https://unpkg.com/[^"]*"></script>', "", output)
+def on_pre_build(config: MkDocsConfig) -> None:
+    """Load nothing from elsewhere: not the script that lets pages be searched that no server gives, either."""
+    config.extra["polyfills"] = []
