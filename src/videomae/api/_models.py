@@ -125,7 +125,7 @@ def require_at_least(least: int, option: str, value: int) -> None:
 
 
 def model_identity(model: Model) -> dict[str, Any]:
-    """What tells a model from another one, as plain data: its name, and when its files were last changed."""
+    """What identifies a model, as plain data: its name, and when its files were last changed."""
     require_model(model)
     name = fspath(model) if isinstance(model, str | PathLike) else str(model.folder or model.model.name_or_path)
     folder = Path(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TaskProgressColumn, TextColumn
@@ -132,7 +131,7 @@ class ProgressMonitor(LogMonitor):
         """Move that bar; it goes when it is full."""
         if self._bars is not None and self._part is not None:
             self._bars.advance(self._part)
-            task: Any = next((t for t in self._bars.tasks if t.id == self._part), None)
+            task = next((t for t in self._bars.tasks if t.id == self._part), None)
             if task is not None and task.finished:
                 self._drop_part()
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
 
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from videomae.api._models import Model, Views, model_identity, open_model, progress_bar, require_at_least
 from videomae.api._public import logger, public
@@ -19,7 +18,7 @@ from videomae.checkpoint import Checkpoint
 from videomae.core.choices import ImageSize, InferencePrecisionName
 from videomae.core.errors import ConfigError, VideoError
 from videomae.core.files import require_writable
-from videomae.core.row_file import RowFile
+from videomae.core.row_file import RowFile, RowFiles
 from videomae.core.text import clock, readable
 from videomae.datasets.temporal import read_temporal
 from videomae.evaluation.temporal import THUMOS_OVERLAPS, TemporalMetrics, evaluate_segments
@@ -35,6 +34,7 @@ from videomae.inference.timeline_files import (
     window_row,
 )
 from videomae.inference.timeline_run import TimelineRun
+from videomae.inference.window_clips import TimelineSource
 from videomae.inference.window_layout import WindowOptions, WindowScores, clip_note
 from videomae.video.live import is_stream
 from videomae.video.remote import without_password
@@ -219,7 +219,7 @@ class _Job:
     on_window: Callable[[str, WindowScores], object] | None
     noted: set[str] = field(default_factory=set)
 
-    def run(self, sources: Sequence[Any]) -> Timelines:
+    def run(self, sources: Sequence[TimelineSource]) -> Timelines:
         """The timelines of all; a broken video costs the others nothing."""
         results, errors = [], []
         for source in sources:
@@ -234,7 +234,7 @@ class _Job:
             raise errors[0]
         return Timelines(results, errors)
 
-    def run_one(self, source: Any) -> Timeline:
+    def run_one(self, source: TimelineSource) -> Timeline:
         """Score a video; also where the user stops it, what is there is written."""
         path = without_password(str(getattr(source, "path", source)))
         known = self.rows.known(path)
@@ -274,14 +274,14 @@ class _Job:
             self._annotate(found, source)
         return found
 
-    def _annotate(self, found: Timeline, source: Any) -> None:
+    def _annotate(self, found: Timeline, source: TimelineSource) -> None:
         task = self.bar.add_task("drawing labels", total=found.duration_seconds)
         annotate_video(
             found, source, Path(str(self.annotate)), on_frame=lambda now: self.bar.update(task, completed=now)
         )
         self.bar.remove_task(task)
 
-    def _show(self, run: TimelineRun, window: WindowScores, task: Any, seconds: float) -> None:
+    def _show(self, run: TimelineRun, window: WindowScores, task: TaskID, seconds: float) -> None:
         layout = run.windows.layout
         assert layout is not None
         note = clip_note(layout, self.windows.num_clips)
@@ -303,29 +303,20 @@ class _Job:
         )
 
 
-class _RowFiles:
+class _RowFiles(RowFiles):
     """The outputs that are written window by window, and what they hold of an earlier call."""
 
     def __init__(self, outputs: Sequence[Path], checkpoint: Checkpoint, settings: dict[str, Any]) -> None:
         classes = checkpoint.model.config.id2label
         self._labels = [classes[index] for index in range(len(classes))]
-        self._files = [
-            RowFile(path, columns=row_columns(self._labels), settings=settings)
-            for path in outputs
-            if path.suffix.lower() in ROW_SUFFIXES
-        ]
-        self._stack = ExitStack()
+        super().__init__(
+            [
+                RowFile(path, columns=row_columns(self._labels), settings=settings)
+                for path in outputs
+                if path.suffix.lower() in ROW_SUFFIXES
+            ]
+        )
         self._num_known: dict[tuple[int, str], int] = {}
-
-    def __enter__(self) -> _RowFiles:
-        with ExitStack() as stack:
-            for file in self._files:
-                stack.enter_context(file)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *about: Any) -> None:
-        self._stack.__exit__(*about)
 
     def known(self, path: str) -> tuple[WindowScores, ...]:
         """The windows of a video that a file holds already."""
@@ -348,9 +339,9 @@ class _RowFiles:
                 file.add(window_row(path, self._labels, window, is_csv=file.path.suffix.lower() == ".csv"))
 
 
-def _sources(data: Data, video_root: str | Path | None) -> list[Any]:
+def _sources(data: Data, video_root: str | Path | None) -> list[TimelineSource]:
     """Streams as they are, videos as entries."""
-    sources: list[Any] = []
+    sources: list[TimelineSource] = []
     for one in [data] if isinstance(data, str | os.PathLike) or hasattr(data, "shape") else data:
         sources += [one] if is_stream(one) else read_data(one, video_root)
     if not sources:
@@ -358,7 +349,7 @@ def _sources(data: Data, video_root: str | Path | None) -> list[Any]:
     return sources
 
 
-def _check_outputs(outputs: Sequence[Path], annotate: str | Path | None, sources: Sequence[Any]) -> None:
+def _check_outputs(outputs: Sequence[Path], annotate: str | Path | None, sources: Sequence[TimelineSource]) -> None:
     """Raise before long work what would keep its results from being written."""
     for output in outputs:
         check_output(output)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -22,7 +23,7 @@ class RowFile:
 
     A context manager. While it is written, a small hidden file beside it holds what it is made of; where the run ends
     before its time, the next one with the same settings keeps the rows, and adds the missing ones. A run with other
-    settings, or after one that was finished, begins anew.
+    settings, or after one that was finished, starts over.
 
     Args:
         path: ends in .csv or .jsonl.
@@ -123,3 +124,27 @@ class RowFile:
         return InputError(
             f"{self.path}, which {owner} is writing", expected="a file of its own", hint="choose another --output"
         )
+
+
+class RowFiles:
+    """Several row files that are written together; a context manager.
+
+    Args:
+        files: opened on entering, all or none.
+    """
+
+    def __init__(self, files: Sequence[RowFile]) -> None:
+        self._files = list(files)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for file in self._files:
+                stack.enter_context(file)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from videomae.core.errors import VideoError
-from videomae.core.row_file import RowFile
+from videomae.core.row_file import RowFile, RowFiles
 from videomae.core.text import readable
 from videomae.datasets.entries import VideoEntry
 from videomae.inference.predict import Prediction, VideoPrediction
 
 
-class PredictionFiles:
+class PredictionFiles(RowFiles):
     """The files of one call of `predict`.
 
     Columns of a CSV: `path`, `label`, `probability`, of further labels `label_2`, `probability_2` and so on, `error`.
@@ -33,18 +32,7 @@ class PredictionFiles:
         self._top_k = top_k
         further = [name for rank in range(2, top_k + 1) for name in (f"label_{rank}", f"probability_{rank}")]
         columns = ["path", "num_views", "label", "probability", *further, "error"]
-        self._files = [RowFile(path, columns=columns, settings={**settings, "top_k": top_k}) for path in paths]
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            for file in self._files:
-                stack.enter_context(file)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *about: Any) -> None:
-        self._stack.__exit__(*about)
+        super().__init__([RowFile(path, columns=columns, settings={**settings, "top_k": top_k}) for path in paths])
 
     def known(self, entries: Sequence[VideoEntry], labels: Mapping[int, str]) -> list[VideoPrediction]:
         """What the files hold of the first videos; a file that is behind another one gets the rows that it lacks."""

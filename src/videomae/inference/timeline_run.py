@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from videomae.inference.forwards import run_batches, views_per_forward
 from videomae.inference.scores import view_probabilities
 from videomae.inference.segments import SegmentOptions
 from videomae.inference.timeline import Timeline
-from videomae.inference.window_clips import VideoWindows, read_ahead
+from videomae.inference.window_clips import TimelineSource, VideoWindows, read_ahead
 from videomae.inference.window_layout import Window, WindowOptions, WindowScores
 
 # Windows that wait for the model beside those of the next forward.
@@ -41,7 +40,7 @@ class TimelineRun:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        source: Any,
+        source: TimelineSource,
         *,
         windows: WindowOptions,
         segments: SegmentOptions,

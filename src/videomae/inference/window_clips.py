@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from videomae.video import (
     FrameReader,
     LiveVideo,
     ReadLimits,
+    VideoSource,
     clip_offsets,
     clip_seconds,
     fit_channels,
@@ -46,6 +48,9 @@ from videomae.video.remote import without_password
 from videomae.video.time_sampling import TIME_STAMP_TOLERANCE_SECONDS
 
 logger = logging.getLogger("videomae")
+
+# A video, a part of one as its entry says, or a stream: a URL, a device, a pipe.
+TimelineSource = VideoEntry | VideoSource | str
 
 _DEFAULT_RATE = 25.0
 _POLL_SECONDS = 0.2
@@ -72,7 +77,7 @@ class VideoWindows:
 
     def __init__(
         self,
-        source: Any,
+        source: TimelineSource,
         *,
         sampling: ClipSampling,
         image_size: int | tuple[int, int],
@@ -130,7 +135,8 @@ class VideoWindows:
         return torch.cat([crop_and_resize(frame[None], box, self._size) for box in boxes])
 
     def _of_file(self) -> Iterator[tuple[Window, Tensor]]:
-        entry = self.source if isinstance(self.source, VideoEntry) else VideoEntry(self.source)
+        source = Path(self.source) if isinstance(self.source, str) else self.source
+        entry = source if isinstance(source, VideoEntry) else VideoEntry(source)
         limits = ReadLimits(max_seconds=None)  # hours of video take what they take
         store, num_done = IndexStore(), self.options.num_done
         with open_video(
@@ -186,6 +192,7 @@ class VideoWindows:
                     del pictures[old]
 
     def _of_stream(self) -> Iterator[tuple[Window, Tensor]]:
+        assert isinstance(self.source, str | Path)
         video = LiveVideo(self.source, limits=ReadLimits(max_seconds=self.options.stall_seconds))
         try:
             self.last_frame_at = time.monotonic()

@@ -15,6 +15,7 @@ import numpy as np
 from videomae.core.errors import ConfigError, InputError
 from videomae.core.files import read_json_object, write_text
 from videomae.core.lock import FolderLock
+from videomae.core.text import clock as core_clock
 
 _SETTINGS = "index.json"
 _TABLE = "windows"
@@ -209,6 +210,7 @@ class VideoIndex:
         for path in paths:
             condition = f"path = {_quoted(path)}"
             self._table.delete(condition if part is None else f"{condition} AND part = {_quoted(part)}")
+        self.__dict__.pop("_spread", None)
 
     def finish(self) -> None:
         """After rows were added: let many small writes become few, and a large index be searched fast."""
@@ -265,16 +267,19 @@ class VideoIndex:
     @cached_property
     def _spread(self) -> float:
         """The mean squared distance of two rows."""
-        number = min(len(self), _ROWS_OF_SPREAD)
-        sample = self._columns(["features"], limit=number)
+        # Evenly over the table: neighbors in it are often of one video.
+        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), _ROWS_OF_SPREAD)).astype(int)).tolist()
+        if not rows:
+            return 0.0
+        sample = self._table.take_offsets(rows).select(["features"]).to_arrow()
         features = _matrix(sample["features"], self.settings.num_features).astype(np.float64)
-        return float(2 * features.var(axis=0).sum()) if number else 0.0
+        return float(2 * features.var(axis=0).sum())
 
-    def _columns(self, names: list[str], condition: str | None = None, limit: int | None = None) -> Any:
+    def _columns(self, names: list[str], condition: str | None = None) -> Any:
         query = self._table.search().select(names)
         if condition is not None:
             query = query.where(condition)
-        return query.limit(len(self) if limit is None else limit).to_arrow()
+        return query.limit(len(self)).to_arrow()
 
 
 def key_of(path: str, part: str) -> str:
@@ -284,11 +289,7 @@ def key_of(path: str, part: str) -> str:
 
 def clock(seconds: float) -> str:
     """Such as "1:02.5" or "1:00:02"; tenths where they are not zero."""
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
-    text = f"{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{text}" if hours else f"{minutes}:{text}"
+    return core_clock(seconds, tenths=True).removesuffix(".0")
 
 
 def _text_of(settings: IndexSettings) -> str:

@@ -50,10 +50,7 @@ def near_duplicates(index: VideoIndex, *, threshold: float = 0.95, min_share: fl
     """
     rows = index.rows()
     paths = [window.path for window in rows.windows]
-    first_row = {path: next(group)[0] for path, group in groupby(enumerate(paths), key=lambda item: item[1])}
-    video = np.cumsum([row in set(first_row.values()) for row in range(len(paths))]) - 1
-    names = list(first_row)
-    num_windows = np.bincount(video, minlength=len(names)) if names else np.zeros(0, int)
+    names, video, num_windows = np.unique(np.array(paths, dtype=str), return_inverse=True, return_counts=True)
     best: dict[tuple[int, int], list[tuple[float, float]]] = {}  # of each row of the shorter video: similarity, offset
     centers = np.array([window.center_seconds for window in rows.windows])
     for start, similar in _similarities(index, rows):
@@ -72,8 +69,8 @@ def near_duplicates(index: VideoIndex, *, threshold: float = 0.95, min_share: fl
     is_timed = index.settings.windows
     pairs = [
         NearDuplicate(
-            names[theirs],
-            names[mine],
+            str(names[theirs]),
+            str(names[mine]),
             similarity=float(np.mean([similarity for similarity, _ in matches])),
             num_matched=len(matches),
             num_windows=int(num_windows[mine]),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeGuard
 
 import av
 import numpy as np
@@ -28,7 +29,7 @@ _EXTRA_SECONDS = 5.0
 _REAL_TIME = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "srt")
 
 
-def is_stream(source: object) -> bool:
+def is_stream(source: object) -> TypeGuard[str | Path]:
     """Whether a source can only be read once and in order: a URL, a camera such as /dev/video0, a named pipe."""
     if not isinstance(source, str | os.PathLike):
         return False
